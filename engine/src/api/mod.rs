@@ -1,0 +1,22 @@
+//! All that a user types.
+//!
+//! - [`env`]: the environment: settings, sources, `execute`;
+//! - [`stream`]: streams without keys and what can be done to them;
+//! - [`keyed`]: streams with keys; [`windowed`]: windows over them; [`join`]: windows over two of them;
+//! - [`process`]: functions with state and timers;
+//! - [`source`], [`sink`]: where records come from and go to;
+//! - [`record`]: what can cross an exchange; [`tag`]: side outputs; [`config`]: settings.
+
+pub(crate) mod aggregate;
+pub(crate) mod chain;
+pub(crate) mod config;
+pub(crate) mod env;
+pub(crate) mod join;
+pub(crate) mod keyed;
+pub(crate) mod process;
+pub(crate) mod record;
+pub(crate) mod sink;
+pub(crate) mod source;
+pub(crate) mod stream;
+pub(crate) mod tag;
+pub(crate) mod windowed;

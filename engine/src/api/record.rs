@@ -1,0 +1,50 @@
+//! What can cross an exchange.
+
+use rkyv::Deserialize;
+use rkyv::rancor::{Failure, Strategy};
+use thalweg_net::Exchange;
+
+/// A type that crosses an exchange: anything that derives rkyv's `Archive`, `Serialize` and `Deserialize`.
+///
+/// Behind the exchange closures see the archived form in the received buffer, `&Archived<T>`; [`Record::unarchive`] makes
+/// it an owned value again. Integers, floats, `bool`, `String`, `Option`, `Vec` and tuples of records are records.
+///
+/// ```
+/// #[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+/// struct Bid {
+///     auction: u64,
+///     channel: String,
+/// }
+///
+/// fn is_record<T: thalweg::Record>() {}
+/// is_record::<Bid>();
+/// ```
+pub trait Record: Exchange {
+    /// The owned value. Costs what its strings and vectors cost to allocate; for plain numbers, nothing.
+    fn unarchive(archived: &Self::Archived) -> Self;
+}
+
+impl<T> Record for T
+where
+    T: Exchange,
+    T::Archived: Deserialize<T, Strategy<(), Failure>>,
+{
+    #[inline]
+    fn unarchive(archived: &Self::Archived) -> Self {
+        archived
+            .deserialize(Strategy::wrap(&mut ()))
+            .expect("an archive written in this process holds nothing that could not be read back")
+    }
+}
+
+/// A type that records can be keyed by: small, with a hash that is the same in every process and version.
+///
+/// Integers, `bool`, `char`, `String`, `Option`, byte arrays and tuples of up to six keys are keys.
+///
+/// ```
+/// fn is_key<K: thalweg::Key>() {}
+/// is_key::<(u64, String)>();
+/// ```
+pub trait Key: thalweg_state::Key + Record {}
+
+impl<K: thalweg_state::Key + Record> Key for K {}

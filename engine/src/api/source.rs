@@ -1,0 +1,261 @@
+//! Where records come from.
+
+use std::sync::Arc;
+
+use crate::data_plane::subtask::Guard;
+use crate::error::Result;
+use crate::operator::output::{Control, Output, Stage};
+use crate::runtime::bell::Bell;
+use crate::time::Timestamp;
+
+/// What a reader has to say after a poll.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SourceStatus {
+    /// There is more: poll again soon.
+    More,
+    /// There is nothing now. Poll again at `until` (ms of processing time), or when the reader rings its [`Bell`].
+    Waiting {
+        /// `None`: only when the bell rings.
+        until: Option<Timestamp>,
+    },
+    /// There will never be more.
+    End,
+}
+
+/// A place that records come from: makes one reader for each parallel subtask.
+///
+/// ```
+/// use thalweg::{Env, Result, Source, SourceContext, SourceOutput, SourceReader, SourceStatus, Output};
+///
+/// #[derive(Clone)]
+/// struct Countdown(u64);
+///
+/// impl Source for Countdown {
+///     type Item = u64;
+///     type Reader = Countdown;
+///     fn reader(&self, _: &SourceContext) -> Result<Countdown> {
+///         Ok(self.clone())
+///     }
+/// }
+///
+/// impl SourceReader for Countdown {
+///     type Item = u64;
+///     fn poll<N: Output<u64>>(&mut self, out: &mut SourceOutput<'_, N>) -> Result<SourceStatus> {
+///         while self.0 > 0 {
+///             if out.is_full() {
+///                 return Ok(SourceStatus::More);
+///             }
+///             self.0 -= 1;
+///             out.collect(&self.0);
+///         }
+///         Ok(SourceStatus::End)
+///     }
+/// }
+///
+/// let env = Env::new().parallelism(1);
+/// let result = env.source("countdown", Countdown(3)).collect();
+/// env.execute()?;
+/// assert_eq!(result.take(), [2, 1, 0]);
+/// # Ok::<(), thalweg::Error>(())
+/// ```
+pub trait Source: Clone + Send + Sync + 'static {
+    /// What it reads.
+    type Item: 'static;
+    /// What reads it in one subtask.
+    type Reader: SourceReader<Item = Self::Item>;
+
+    /// The reader of one subtask, made on the core where it will run.
+    ///
+    /// Errors fail the job before its first record.
+    fn reader(&self, cx: &SourceContext) -> Result<Self::Reader>;
+}
+
+/// Reads one subtask's share of a source.
+pub trait SourceReader: 'static {
+    /// What it reads. Records are lent to the chain, so a reader may hand out the same object again and again.
+    type Item: 'static;
+
+    /// Gives records to `out` until it is full, nothing is there, or the end has come. Never blocks.
+    ///
+    /// Errors fail the job.
+    fn poll<N: Output<Self::Item>>(&mut self, out: &mut SourceOutput<'_, N>) -> Result<SourceStatus>;
+}
+
+/// The place of a reader in the job.
+#[derive(Debug, Clone)]
+pub struct SourceContext {
+    pub(crate) subtask: usize,
+    pub(crate) parallelism: usize,
+    pub(crate) bell: Bell,
+}
+
+impl SourceContext {
+    /// Which of the parallel readers this is, from 0.
+    pub fn subtask(&self) -> usize {
+        self.subtask
+    }
+
+    /// How many readers there are.
+    pub fn parallelism(&self) -> usize {
+        self.parallelism
+    }
+
+    /// Wakes the reader's core, from any thread.
+    pub fn bell(&self) -> Bell {
+        self.bell.clone()
+    }
+}
+
+/// Where a reader puts its records.
+pub struct SourceOutput<'a, N> {
+    next: &'a mut N,
+    guard: &'a Guard,
+    left: u32,
+    batch: u32,
+    controlled: bool,
+    is_idle: &'a mut bool,
+}
+
+impl<'a, N: Stage> SourceOutput<'a, N> {
+    pub(crate) fn new(next: &'a mut N, guard: &'a Guard, batch: u32, is_idle: &'a mut bool) -> Self {
+        Self { next, guard, left: batch, batch, controlled: false, is_idle }
+    }
+
+    /// Whether the reader shall return before its next record: its turn is over, or an output has no credit.
+    #[inline]
+    pub fn is_full(&self) -> bool {
+        self.left == 0 || self.guard.should_stop()
+    }
+
+    /// The processing-time clock, in ms since the epoch, as of the start of this poll.
+    pub fn now(&self) -> Timestamp {
+        self.guard.now()
+    }
+
+    pub(crate) fn has_emitted(&self) -> bool {
+        self.left < self.batch || self.controlled
+    }
+
+    /// Emits a record without a timestamp.
+    #[inline]
+    pub fn collect<T>(&mut self, record: &T)
+    where
+        N: Output<T>,
+    {
+        self.collect_at(record, crate::time::NO_TIMESTAMP);
+    }
+
+    /// Emits a record with its timestamp, in ms.
+    #[inline]
+    pub fn collect_at<T>(&mut self, record: &T, timestamp: Timestamp)
+    where
+        N: Output<T>,
+    {
+        if *self.is_idle {
+            self.set_idle(false);
+        }
+        self.left = self.left.saturating_sub(1);
+        self.next.collect(record, timestamp);
+    }
+
+    /// Emits a watermark: no record with a timestamp up to it will follow.
+    pub fn watermark(&mut self, watermark: Timestamp) {
+        if *self.is_idle {
+            self.set_idle(false);
+        }
+        self.controlled = true;
+        self.next.control(Control::watermark(watermark));
+    }
+
+    /// Says that nothing will come for a while, so that no one waits for this source's watermark; or that it is back. A record or
+    /// a watermark also says that it is back.
+    pub fn set_idle(&mut self, idle: bool) {
+        if std::mem::replace(self.is_idle, idle) != idle {
+            self.controlled = true;
+            self.next.control(Control::idle(idle));
+        }
+    }
+}
+
+/// Records that are in memory already. Each subtask takes every n-th.
+#[derive(Debug)]
+pub struct Elements<T> {
+    records: Arc<[T]>,
+    next: usize,
+    step: usize,
+}
+
+impl<T> Elements<T> {
+    pub(crate) fn new(records: impl IntoIterator<Item = T>) -> Self {
+        Self { records: records.into_iter().collect(), next: 0, step: 1 }
+    }
+}
+
+impl<T> Clone for Elements<T> {
+    fn clone(&self) -> Self {
+        Self { records: self.records.clone(), ..*self }
+    }
+}
+
+impl<T: Send + Sync + 'static> Source for Elements<T> {
+    type Item = T;
+    type Reader = Elements<T>;
+
+    fn reader(&self, cx: &SourceContext) -> Result<Self> {
+        Ok(Self { records: self.records.clone(), next: cx.subtask, step: cx.parallelism })
+    }
+}
+
+impl<T: 'static> SourceReader for Elements<T> {
+    type Item = T;
+
+    fn poll<N: Output<T>>(&mut self, out: &mut SourceOutput<'_, N>) -> Result<SourceStatus> {
+        while let Some(record) = self.records.get(self.next) {
+            if out.is_full() {
+                return Ok(SourceStatus::More);
+            }
+            out.collect(record);
+            self.next += self.step;
+        }
+        Ok(SourceStatus::End)
+    }
+}
+
+/// Records made from their number: replayable and splittable, as subtask i of n makes numbers i, i + n, ...
+#[derive(Debug, Clone)]
+pub struct Generator<F> {
+    make: F,
+    next: u64,
+    step: u64,
+    count: u64,
+}
+
+impl<F> Generator<F> {
+    pub(crate) fn new(count: u64, make: F) -> Self {
+        Self { make, next: 0, step: 1, count }
+    }
+}
+
+impl<T: 'static, F: FnMut(u64) -> T + Clone + Send + Sync + 'static> Source for Generator<F> {
+    type Item = T;
+    type Reader = Self;
+
+    fn reader(&self, cx: &SourceContext) -> Result<Self> {
+        Ok(Self { next: cx.subtask as u64, step: cx.parallelism as u64, ..self.clone() })
+    }
+}
+
+impl<T: 'static, F: FnMut(u64) -> T + 'static> SourceReader for Generator<F> {
+    type Item = T;
+
+    fn poll<N: Output<T>>(&mut self, out: &mut SourceOutput<'_, N>) -> Result<SourceStatus> {
+        while self.next < self.count {
+            if out.is_full() {
+                return Ok(SourceStatus::More);
+            }
+            out.collect(&(self.make)(self.next));
+            self.next += self.step;
+        }
+        Ok(SourceStatus::End)
+    }
+}

@@ -1,0 +1,108 @@
+//! All subtasks of a core, stepped in turn.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::subtask::{Progress, Subtask};
+use super::switch::Switch;
+use crate::error::Error;
+use crate::time::Timestamp;
+
+/// See the [module](self). Order of calls: `step` until it says `Finished` or `failure` is set; when it says `Idle`, the
+/// driver may park until a peer rings, `wakes_at` comes, or a source's own bell rings.
+pub(crate) struct Core {
+    switch: Rc<Switch>,
+    /// In topological order: a record never flows to an earlier one.
+    subtasks: Vec<Slot>,
+    /// Sources wait until everything else on this core has come to rest.
+    lockstep: bool,
+}
+
+struct Slot {
+    subtask: Box<dyn Subtask>,
+    name: Arc<str>,
+    index: usize,
+    finished: bool,
+}
+
+impl Core {
+    pub(crate) fn new(switch: Rc<Switch>, lockstep: bool) -> Self {
+        Self { switch, subtasks: Vec::new(), lockstep }
+    }
+
+    pub(crate) fn add(&mut self, name: Arc<str>, index: usize, subtask: Box<dyn Subtask>) {
+        self.subtasks.push(Slot { subtask, name, index, finished: false });
+    }
+
+    pub(crate) fn switch(&self) -> &Switch {
+        &self.switch
+    }
+
+    /// Steps every subtask once. Consumers come before producers, which keeps little in flight and caches warm.
+    pub(crate) fn step(&mut self, now: Timestamp) -> Progress {
+        self.switch.set_now(now);
+        let mut worked = self.switch.receive();
+        let hold_sources = self.lockstep && !self.is_quiet();
+        for i in (0..self.subtasks.len()).rev() {
+            if !(hold_sources && self.subtasks[i].subtask.is_source()) {
+                worked |= self.step_subtask(i);
+            }
+            if self.switch.has_failed() {
+                return Progress::Finished;
+            }
+        }
+        if worked {
+            return Progress::Worked;
+        }
+        // All inputs have run dry, so nothing is gained by waiting for fuller buffers.
+        for i in (0..self.subtasks.len()).rev() {
+            worked |= !self.subtasks[i].finished && self.guarded(i, |subtask| subtask.flush()) == Some(true);
+        }
+        match worked {
+            true => Progress::Worked,
+            false if self.subtasks.iter().all(|slot| slot.finished) && self.switch.is_drained() => Progress::Finished,
+            false => Progress::Idle,
+        }
+    }
+
+    fn step_subtask(&mut self, i: usize) -> bool {
+        if self.subtasks[i].finished {
+            return false;
+        }
+        self.switch.clear_stop();
+        match self.guarded(i, |subtask| subtask.step()) {
+            Some(Progress::Idle) => false,
+            Some(Progress::Worked) => true,
+            Some(Progress::Finished) | None => {
+                self.subtasks[i].finished = true;
+                true
+            }
+        }
+    }
+
+    /// Runs the user's code, and turns its panic into a failure of the job.
+    fn guarded<T>(&mut self, i: usize, run: impl FnOnce(&mut dyn Subtask) -> T) -> Option<T> {
+        let slot = &mut self.subtasks[i];
+        let result = catch_unwind(AssertUnwindSafe(|| run(&mut *slot.subtask)));
+        result.map_err(|panic| {
+            let message = panic_message(&*panic);
+            self.switch.fail(Error::Panic { operator: slot.name.to_string(), subtask: slot.index, message });
+        }).ok()
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.switch.is_quiet() && self.subtasks.iter().all(|slot| slot.finished || slot.subtask.is_quiet())
+    }
+
+    /// When a subtask wants to be stepped although nothing comes in.
+    pub(crate) fn wakes_at(&self) -> Option<Timestamp> {
+        self.subtasks.iter().filter(|slot| !slot.finished).filter_map(|slot| slot.subtask.wakes_at()).min()
+    }
+}
+
+/// What a panic said.
+pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|s| s.to_string());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a value that is no text".into())
+}

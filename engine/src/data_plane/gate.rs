@@ -1,0 +1,117 @@
+//! The input of a subtask: its channels, which of them is next, and what their watermarks say together.
+//!
+//! Channels are taken in turn, one buffer each, so that a busy one starves no other. The gate knows nothing of the records.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use thalweg_net::{Buffer, Signal};
+
+use super::subtask::SubtaskContext;
+use super::switch::{ChannelId, Switch};
+use crate::graph::EdgeId;
+use crate::time::watermark::{Combined, Valve, ValveOutput};
+
+/// A channel's place among the inputs of its subtask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Position(pub(crate) usize);
+
+struct Channel {
+    id: ChannelId,
+    input: u8,
+    /// The place among the channels of its input, for the valve.
+    place: usize,
+    ended: bool,
+}
+
+/// What the gate makes of a signal of one channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum GateEvent {
+    /// Nothing for the operator.
+    None,
+    /// Event time has advanced, or idleness changed, or both: watermark first.
+    Time(ValveOutput),
+    /// All channels of all inputs have ended.
+    End,
+    /// Goes through as it is.
+    Forward(Signal),
+}
+
+/// See the [module](self).
+pub(crate) struct Gate {
+    switch: Rc<Switch>,
+    ready: Rc<RefCell<VecDeque<usize>>>,
+    channels: Vec<Channel>,
+    valves: Vec<Valve>,
+    combined: Option<Combined>,
+    open: usize,
+}
+
+impl Gate {
+    pub(crate) fn new(cx: &SubtaskContext, inputs: &[&[EdgeId]]) -> Self {
+        let ready = Rc::new(RefCell::new(VecDeque::new()));
+        let mut channels = Vec::new();
+        let mut valves = Vec::new();
+        for (input, edges) in inputs.iter().enumerate() {
+            let mut place = 0;
+            for &edge in edges.iter() {
+                for (id, peer) in cx.graph.channels_to(edge, cx.subtask, cx.switch.core()) {
+                    cx.switch.open_incoming(id, peer, ready.clone(), channels.len());
+                    channels.push(Channel { id, input: input as u8, place, ended: false });
+                    place += 1;
+                }
+            }
+            valves.push(Valve::new(place));
+        }
+        let combined = (inputs.len() > 1).then(Combined::new);
+        Self { switch: cx.switch.clone(), ready, open: channels.len(), channels, valves, combined }
+    }
+
+    /// The next buffer and the channel it came from; the channel goes to the end of the line.
+    pub(crate) fn next_buffer(&mut self) -> Option<(Position, Buffer)> {
+        loop {
+            let position = self.ready.borrow_mut().pop_front()?;
+            if let Some(buffer) = self.switch.take_input(self.channels[position].id) {
+                self.ready.borrow_mut().push_back(position);
+                return Some((Position(position), buffer));
+            }
+        }
+    }
+
+    pub(crate) fn has_buffer(&self) -> bool {
+        !self.ready.borrow().is_empty()
+    }
+
+    /// The buffer taken from this channel has been read to its end.
+    pub(crate) fn consumed(&self, position: Position) {
+        self.switch.consumed(self.channels[position.0].id);
+    }
+
+    /// Which input of the operator a channel belongs to: 0 or 1.
+    pub(crate) fn input_of(&self, position: Position) -> usize {
+        self.channels[position.0].input as usize
+    }
+
+    pub(crate) fn on_signal(&mut self, position: Position, signal: Signal) -> GateEvent {
+        let channel = &mut self.channels[position.0];
+        let (input, place) = (channel.input as usize, channel.place);
+        let valve = &mut self.valves[input];
+        let output = match signal {
+            Signal::Watermark(watermark) => valve.on_watermark(place, watermark),
+            Signal::Idle => valve.on_idle(place),
+            Signal::Active => valve.on_active(place),
+            Signal::End => {
+                self.open -= usize::from(!std::mem::replace(&mut channel.ended, true));
+                return if self.open == 0 { GateEvent::End } else { GateEvent::None };
+            }
+            // Alignment of barriers belongs here; until checkpoints exist nothing sends one.
+            Signal::Barrier { .. } | Signal::Latency(_) => return GateEvent::Forward(signal),
+        };
+        let output = match &mut self.combined {
+            Some(combined) => combined.on_valve(input, output),
+            None => output,
+        };
+        if output == ValveOutput::default() { GateEvent::None } else { GateEvent::Time(output) }
+    }
+}

@@ -1,0 +1,408 @@
+//! The head of a chain: it reads an exchange or a source and gives the records to what is fused behind it.
+//!
+//! A [`Head`] takes one buffer after the other from its gate and gives the records to its operator. Three things can cut a
+//! buffer in two, and the rest is read later: a watermark that fires more than the budget allows, an output without credit,
+//! a failure. A [`SourceHead`] does the same with the batches of a source.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use thalweg_net::{Buffer, Item, Reader, Signal, WrongType};
+
+use super::gate::{Gate, GateEvent, Position};
+use super::subtask::{Guard, Progress, Subtask, SubtaskContext};
+use crate::api::record::{Key, Record};
+use crate::api::source::{SourceOutput, SourceReader, SourceStatus};
+use crate::graph::EdgeId;
+use crate::operator::output::{Control, Output};
+use crate::operator::{Budget, OneInput, Operator, Received, TwoInput};
+use crate::time::watermark::ValveOutput;
+use crate::time::{MAX_WATERMARK, Timestamp};
+
+/// How many records ahead of the current one the operator's state is prefetched.
+const LOOK_AHEAD_RECORDS: usize = 16;
+/// Firings of windows and timers between two looks at the rest of the core.
+const FIRINGS_PER_STEP: u32 = 4096;
+
+/// Why reading stopped.
+pub(crate) enum Read {
+    /// The buffer has been read to its end.
+    Empty,
+    /// A signal stood before the next record.
+    Signal(Signal),
+    /// The operator may take no further record now.
+    Stopped,
+}
+
+/// The buffer being read, typed for the operator `O`.
+pub(crate) trait Inbox<O>: 'static {
+    fn open(&mut self, input: usize, buffer: Buffer, operator: &O) -> Result<(), WrongType>;
+    fn read(&mut self, operator: &mut O, guard: &Guard) -> Read;
+}
+
+/// The inbox of an operator with one input.
+pub(crate) struct One<K: Key, T: Record>(Option<Reader<K, T>>);
+
+/// The inbox of an operator with two inputs: at any time one of them is being read.
+pub(crate) enum Two<K: Key, A: Record, B: Record> {
+    Empty,
+    Left(Reader<K, A>),
+    Right(Reader<K, B>),
+}
+
+/// Reads records until something else comes. This is the loop in which all work behind an exchange happens.
+#[inline]
+fn read<K: Key, T: Record, O>(
+    reader: &mut Reader<K, T>,
+    operator: &mut O,
+    guard: &Guard,
+    prefetch: impl Fn(&O, u64, Timestamp),
+    process: impl Fn(&mut O, Received<'_, K, T>),
+) -> Read {
+    loop {
+        // Announced in groups, one group ahead, so that their cache lines are on their way together.
+        reader.ahead(LOOK_AHEAD_RECORDS, |key_hash, timestamp| prefetch(operator, key_hash, timestamp));
+        for _ in 0..LOOK_AHEAD_RECORDS {
+            match reader.next() {
+                Some(Item::Record { timestamp, key_hash, key, value }) => {
+                    process(operator, Received { key, key_hash, value, timestamp });
+                    if guard.should_stop() {
+                        return Read::Stopped;
+                    }
+                }
+                Some(Item::Signal(signal)) => return Read::Signal(signal),
+                None => return Read::Empty,
+            }
+        }
+    }
+}
+
+impl<K: Key, T: Record, O: OneInput<K, T>> Inbox<O> for One<K, T> {
+    fn open(&mut self, _input: usize, buffer: Buffer, operator: &O) -> Result<(), WrongType> {
+        let reader = self.0.insert(Reader::open(buffer)?);
+        reader.ahead(LOOK_AHEAD_RECORDS, |key_hash, timestamp| operator.prefetch(key_hash, timestamp));
+        Ok(())
+    }
+
+    fn read(&mut self, operator: &mut O, guard: &Guard) -> Read {
+        let Some(reader) = &mut self.0 else { return Read::Empty };
+        let result = read(reader, operator, guard, O::prefetch, O::process);
+        if let Read::Empty = result {
+            self.0 = None;
+        }
+        result
+    }
+}
+
+impl<K: Key, A: Record, B: Record, O: TwoInput<K, A, B>> Inbox<O> for Two<K, A, B> {
+    fn open(&mut self, input: usize, buffer: Buffer, _operator: &O) -> Result<(), WrongType> {
+        *self = if input == 0 { Two::Left(Reader::open(buffer)?) } else { Two::Right(Reader::open(buffer)?) };
+        Ok(())
+    }
+
+    fn read(&mut self, operator: &mut O, guard: &Guard) -> Read {
+        let result = match self {
+            Two::Empty => Read::Empty,
+            Two::Left(reader) => read(reader, operator, guard, O::prefetch, O::process_left),
+            Two::Right(reader) => read(reader, operator, guard, O::prefetch, O::process_right),
+        };
+        if let Read::Empty = result {
+            *self = Two::Empty;
+        }
+        result
+    }
+}
+
+/// When a chain is flushed and told the time. Shared by both kinds of head.
+struct Pace {
+    blocked: Rc<Cell<u32>>,
+    buffer_timeout_ms: i64,
+    last_tick: Timestamp,
+    /// Something may be held back since the flush at this time.
+    dirty: bool,
+    last_flush: Timestamp,
+}
+
+impl Pace {
+    fn new(cx: &SubtaskContext) -> Self {
+        let buffer_timeout_ms = i64::try_from(cx.config.buffer_timeout.as_millis()).unwrap_or(i64::MAX);
+        let blocked = cx.blocked.clone();
+        Self { blocked, buffer_timeout_ms, last_tick: i64::MIN, dirty: false, last_flush: i64::MIN }
+    }
+
+    /// Whether an output of this subtask waits for credit.
+    fn is_blocked(&self) -> bool {
+        self.blocked.get() > 0
+    }
+
+    /// The clock's reading, when it is new.
+    fn tick(&mut self, now: Timestamp) -> Option<Timestamp> {
+        let is_new = now > self.last_tick;
+        self.last_tick = now;
+        is_new.then_some(now)
+    }
+
+    /// Whether the buffer timeout has passed since the last flush.
+    fn is_overdue(&self, now: Timestamp) -> bool {
+        self.dirty && now.saturating_sub(self.last_flush) >= self.buffer_timeout_ms
+    }
+
+    fn worked(&mut self, now: Timestamp) {
+        if !std::mem::replace(&mut self.dirty, true) {
+            self.last_flush = now;
+        }
+    }
+
+    /// Whether a flush is due now that the input has run dry.
+    fn flush(&mut self, now: Timestamp) -> bool {
+        self.last_flush = now;
+        std::mem::take(&mut self.dirty)
+    }
+
+    /// When the buffer timeout passes.
+    fn flushes_at(&self) -> Option<Timestamp> {
+        self.dirty.then(|| self.last_flush.saturating_add(self.buffer_timeout_ms))
+    }
+}
+
+/// A subtask behind an exchange.
+pub(crate) struct Head<I, O> {
+    gate: Gate,
+    inbox: I,
+    /// Which channel the inbox's buffer came from.
+    reading: Option<Position>,
+    operator: O,
+    /// What the gate said, while the operator is still firing for it.
+    advancing: Option<ValveOutput>,
+    guard: Guard,
+    pace: Pace,
+    ended: bool,
+}
+
+impl<K: Key, T: Record, O: OneInput<K, T>> Head<One<K, T>, O> {
+    /// A subtask with one input, which may come from several edges.
+    pub(crate) fn one_input(cx: &SubtaskContext, edges: &[EdgeId], operator: O) -> Box<dyn Subtask> {
+        Box::new(Head::new(cx, &[edges], One(None), operator))
+    }
+}
+
+impl<K: Key, A: Record, B: Record, O: TwoInput<K, A, B>> Head<Two<K, A, B>, O> {
+    /// A subtask with two inputs.
+    pub(crate) fn two_input(cx: &SubtaskContext, left: &[EdgeId], right: &[EdgeId], operator: O) -> Box<dyn Subtask> {
+        Box::new(Head::new(cx, &[left, right], Two::Empty, operator))
+    }
+}
+
+impl<I, O: Operator> Head<I, O> {
+    fn new(cx: &SubtaskContext, inputs: &[&[EdgeId]], inbox: I, operator: O) -> Self {
+        let gate = cx.gate(inputs);
+        let (guard, pace) = (cx.guard(), Pace::new(cx));
+        Self { gate, inbox, reading: None, operator, advancing: None, guard, pace, ended: false }
+    }
+
+    /// Fires what the watermark allows, then passes it on. Returns whether that is done.
+    fn advance(&mut self, output: ValveOutput) -> bool {
+        if let Some(watermark) = output.watermark {
+            if !self.operator.advance(watermark, &mut Budget::new(FIRINGS_PER_STEP)) {
+                self.advancing = Some(output);
+                return false;
+            }
+            self.operator.control(Control::watermark(watermark));
+        }
+        if let Some(idle) = output.idle {
+            self.operator.control(Control::idle(idle));
+        }
+        self.advancing = None;
+        true
+    }
+
+    /// Returns whether the next record may be read at once.
+    fn on_signal(&mut self, position: Position, signal: Signal) -> bool {
+        match self.gate.on_signal(position, signal) {
+            GateEvent::None => true,
+            GateEvent::Time(output) => self.advance(output),
+            GateEvent::Forward(signal) => {
+                self.operator.control(Control::Signal(signal));
+                true
+            }
+            GateEvent::End => {
+                self.operator.control(Control::Signal(Signal::End));
+                self.ended = true;
+                false
+            }
+        }
+    }
+}
+
+impl<I: Inbox<O>, O: Operator> Head<I, O> {
+    /// Reads on in the buffer at hand, or in the next one. Returns whether there was anything.
+    fn read(&mut self) -> bool {
+        let position = match self.reading {
+            Some(position) => position,
+            None => {
+                let Some((position, buffer)) = self.gate.next_buffer() else { return false };
+                if let Err(error) = self.inbox.open(self.gate.input_of(position), buffer, &self.operator) {
+                    self.guard.fail(error.to_string());
+                    return false;
+                }
+                self.reading = Some(position);
+                position
+            }
+        };
+        loop {
+            match self.inbox.read(&mut self.operator, &self.guard) {
+                Read::Signal(signal) => {
+                    if !self.on_signal(position, signal) || self.guard.should_stop() {
+                        return true;
+                    }
+                }
+                Read::Stopped => return true,
+                Read::Empty => {
+                    self.reading = None;
+                    self.gate.consumed(position);
+                    return true;
+                }
+            }
+        }
+    }
+}
+
+impl<I: Inbox<O>, O: Operator> Subtask for Head<I, O> {
+    fn step(&mut self) -> Progress {
+        if self.ended {
+            return Progress::Finished;
+        }
+        let now = self.guard.now();
+        if let Some(now) = self.pace.tick(now) {
+            self.operator.control(Control::Tick(now));
+            if self.pace.is_overdue(now) {
+                self.flush();
+            }
+        }
+        if self.pace.is_blocked() {
+            return Progress::Idle;
+        }
+        let worked = match self.advancing {
+            Some(output) => {
+                self.advance(output);
+                true
+            }
+            None => self.read(),
+        };
+        if !worked {
+            return Progress::Idle;
+        }
+        if !self.ended {
+            self.pace.worked(now);
+            self.operator.control(Control::BatchEnd);
+        }
+        Progress::Worked
+    }
+
+    fn flush(&mut self) -> bool {
+        let due = !self.ended && !self.pace.is_blocked() && self.pace.flush(self.guard.now());
+        if due {
+            self.operator.control(Control::Flush);
+        }
+        due
+    }
+
+    fn wakes_at(&self) -> Option<Timestamp> {
+        if self.ended {
+            return None;
+        }
+        let flush = self.pace.flushes_at();
+        self.operator.wakes_at().into_iter().chain(flush).min()
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.ended || (self.reading.is_none() && self.advancing.is_none() && !self.gate.has_buffer() && !self.pace.dirty)
+    }
+}
+
+/// A subtask that begins with a source.
+pub(crate) struct SourceHead<R, N> {
+    reader: R,
+    next: N,
+    guard: Guard,
+    pace: Pace,
+    batch_records: u32,
+    wakes_at: Option<Timestamp>,
+    is_idle: bool,
+    ended: bool,
+}
+
+impl<R: SourceReader, N: Output<R::Item>> SourceHead<R, N> {
+    pub(crate) fn subtask(cx: &SubtaskContext, reader: R, next: N) -> Box<dyn Subtask> {
+        let (guard, pace, batch_records) = (cx.guard(), Pace::new(cx), cx.config.batch_records);
+        Box::new(Self { reader, next, guard, pace, batch_records, wakes_at: None, is_idle: false, ended: false })
+    }
+
+    fn end(&mut self) {
+        if self.is_idle {
+            self.next.control(Control::idle(false)); // Its last watermark must count.
+        }
+        self.next.control(Control::watermark(MAX_WATERMARK));
+        self.next.control(Control::Signal(Signal::End));
+        self.ended = true;
+    }
+}
+
+impl<R: SourceReader, N: Output<R::Item>> Subtask for SourceHead<R, N> {
+    fn step(&mut self) -> Progress {
+        if self.ended {
+            return Progress::Finished;
+        }
+        let now = self.guard.now();
+        if let Some(now) = self.pace.tick(now) {
+            self.next.control(Control::Tick(now));
+            if self.pace.is_overdue(now) {
+                self.flush();
+            }
+        }
+        if self.pace.is_blocked() {
+            return Progress::Idle;
+        }
+        let mut output = SourceOutput::new(&mut self.next, &self.guard, self.batch_records, &mut self.is_idle);
+        let status = self.reader.poll(&mut output);
+        let emitted = output.has_emitted();
+        self.wakes_at = None;
+        match status {
+            Ok(SourceStatus::More) => {}
+            Ok(SourceStatus::Waiting { until }) => self.wakes_at = until,
+            Ok(SourceStatus::End) => self.end(),
+            Err(error) => {
+                self.guard.fail_with(error);
+                return Progress::Worked;
+            }
+        }
+        if emitted && !self.ended {
+            self.pace.worked(now);
+            self.next.control(Control::BatchEnd);
+        }
+        if emitted || self.ended || matches!(status, Ok(SourceStatus::More)) { Progress::Worked } else { Progress::Idle }
+    }
+
+    fn flush(&mut self) -> bool {
+        let due = !self.ended && !self.pace.is_blocked() && self.pace.flush(self.guard.now());
+        if due {
+            self.next.control(Control::Flush);
+        }
+        due
+    }
+
+    fn wakes_at(&self) -> Option<Timestamp> {
+        if self.ended {
+            return None;
+        }
+        [self.wakes_at, self.pace.flushes_at(), self.next.wakes_at()].into_iter().flatten().min()
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.ended || !self.pace.dirty
+    }
+
+    fn is_source(&self) -> bool {
+        true
+    }
+}

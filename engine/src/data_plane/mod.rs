@@ -1,0 +1,29 @@
+//! The data plane of one core. Pure: no glommio, no clock, no thread.
+//!
+//! ```text
+//!                    ┌──────────────────────────── Core ─────────────────────────────┐
+//!   link from core 1 │  Switch ── incoming channels ──▶ Gate ──▶ head ══ chain ══ writer ──▶ outgoing channels │ link to core 1
+//!                    │    ▲                              Subtask                            │        │
+//!                    │    └─────────────── channels that stay on this core ─────────────────┘        │
+//!                    └───────────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! - [`switch`]: the channels of this core, their credit, and the links to its peers;
+//! - [`gate`]: the input of a subtask: which channel is next, what the channels' watermarks say together;
+//! - [`subtask`]: a head and its chain, stepped;
+//! - [`writer`]: the tail of a chain, which writes records to channels;
+//! - [`core`]: all subtasks of a core, stepped in turn.
+//!
+//! Invariants:
+//! - a subtask takes a record only while all its outputs have credit; what one record writes beyond it is bounded and counted;
+//! - a watermark goes downstream after everything that it fires;
+//! - a step is bounded by a budget, so that no input starves another.
+
+pub(crate) mod core;
+pub(crate) mod gate;
+pub(crate) mod head;
+pub(crate) mod subtask;
+pub(crate) mod switch;
+pub(crate) mod writer;
+
+pub use subtask::{Subtask, SubtaskContext};

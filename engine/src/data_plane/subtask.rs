@@ -1,0 +1,129 @@
+//! A subtask: one parallel instance of a chain.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use thalweg_state::{HeapBackend, KeyGroupRange, MaxParallelism, range_of};
+
+use super::gate::Gate;
+use super::switch::Switch;
+use crate::api::config::Config;
+use crate::error::Error;
+use crate::graph::execution::ExecutionGraph;
+use crate::graph::EdgeId;
+use crate::runtime::bell::Bell;
+use crate::time::Timestamp;
+
+/// What a step did.
+#[must_use]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// There may be more to do at once.
+    Worked,
+    /// Nothing to do until something comes in, or credit.
+    Idle,
+    /// The subtask has ended and its outputs were told so.
+    Finished,
+}
+
+/// One parallel instance of a chain: a head that takes input, and all that is fused behind it. Called once per batch.
+pub trait Subtask {
+    /// Takes input for a bounded time.
+    fn step(&mut self) -> Progress;
+
+    /// Lets everything go that was held back to make larger batches. Returns whether there was anything.
+    fn flush(&mut self) -> bool;
+
+    /// When the subtask wants to be stepped although no input has come, in ms of processing time.
+    fn wakes_at(&self) -> Option<Timestamp> {
+        None
+    }
+
+    /// Whether everything that it took has had its effect.
+    fn is_quiet(&self) -> bool {
+        true
+    }
+
+    /// Whether it begins a job: in lockstep it waits for the rest of the core to be quiet.
+    fn is_source(&self) -> bool {
+        false
+    }
+}
+
+/// What a subtask is built with: its place in the job, its channels, its core.
+pub struct SubtaskContext {
+    pub(crate) name: Arc<str>,
+    pub(crate) subtask: usize,
+    pub(crate) parallelism: usize,
+    pub(crate) max_parallelism: MaxParallelism,
+    pub(crate) config: Arc<Config>,
+    pub(crate) graph: Arc<ExecutionGraph>,
+    pub(crate) switch: Rc<Switch>,
+    /// Outputs of this subtask without credit.
+    pub(crate) blocked: Rc<Cell<u32>>,
+    pub(crate) bell: Bell,
+}
+
+impl SubtaskContext {
+    /// Which parallel instance this is, from 0.
+    pub fn subtask(&self) -> usize {
+        self.subtask
+    }
+
+    /// How many instances the chain has.
+    pub fn parallelism(&self) -> usize {
+        self.parallelism
+    }
+
+    /// The name of the chain, for messages.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn key_groups(&self) -> KeyGroupRange {
+        range_of(self.subtask as u32, self.max_parallelism, self.parallelism as u32)
+    }
+
+    pub(crate) fn heap(&self) -> HeapBackend {
+        HeapBackend::new(self.key_groups(), self.max_parallelism)
+    }
+
+    /// The receiving ends of `edges`; input `i` of the operator is `edges[i]`, several for a union.
+    pub(crate) fn gate(&self, inputs: &[&[EdgeId]]) -> Gate {
+        Gate::new(self, inputs)
+    }
+
+    pub(crate) fn guard(&self) -> Guard {
+        Guard { switch: self.switch.clone(), name: self.name.clone(), subtask: self.subtask }
+    }
+}
+
+/// What an operator needs of its core while it runs: the clock, when to stop, where to report a failure.
+#[derive(Clone)]
+pub struct Guard {
+    pub(crate) switch: Rc<Switch>,
+    name: Arc<str>,
+    subtask: usize,
+}
+
+impl Guard {
+    /// The job fails with this message, after the current record.
+    pub(crate) fn fail(&self, message: impl Into<String>) {
+        self.fail_with(Error::Operator { operator: self.name.to_string(), subtask: self.subtask, message: message.into() });
+    }
+
+    pub(crate) fn fail_with(&self, error: Error) {
+        self.switch.fail(error);
+    }
+
+    /// Whether the operator shall take no further record in this step.
+    #[inline]
+    pub(crate) fn should_stop(&self) -> bool {
+        self.switch.should_stop()
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.switch.now()
+    }
+}

@@ -1,0 +1,323 @@
+//! The channels of one core, and the links to its peers.
+//!
+//! ```text
+//!   writer ─▶ outgoing channel: CreditSender ─┬─ same core ──────▶ incoming channel: queue ─▶ gate
+//!                     ▲                       └─ Link (ring) ─▶ peer's Switch ─▶ …        │
+//!                     └────────────── grants: totals, batched ◀───────────────────────────┘
+//! ```
+//!
+//! A channel is one sender subtask to one receiver subtask. Its credit is a number of buffers; a buffer that finds none waits
+//! in the sender, which makes the sending subtask take no further input. All channels between two cores share one link, and
+//! none can stall another there: a buffer enters the link only with credit, so the receiver always has room for it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use thalweg_net::{Buffer, BufferMut, BufferPool, CreditReceiver, CreditSender};
+
+use crate::error::Error;
+use crate::time::Timestamp;
+
+/// Names a channel in the whole job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct ChannelId(pub(crate) u32);
+
+/// What crosses a link.
+#[derive(Debug)]
+pub(crate) enum Message {
+    Data { channel: ChannelId, sequence: u64, buffer: Buffer },
+    /// The receiver has made room for this many buffers since the channel opened.
+    Grant { channel: ChannelId, total: u64 },
+}
+
+/// One core's end of the connection to a peer core, both directions. The runtime has rings, the simulator queues with delays.
+pub(crate) trait Link {
+    /// Hands a message over, or gives it back when there is no room.
+    fn try_send(&mut self, message: Message) -> Result<(), Message>;
+    /// Makes all sent messages visible and wakes the peer if it sleeps.
+    fn publish(&mut self);
+    fn try_receive(&mut self) -> Option<Message>;
+    /// Gives the room of received messages back.
+    fn release(&mut self);
+    /// Whether something could be received now.
+    fn has_message(&mut self) -> bool;
+}
+
+/// Where the other end of a channel is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Peer {
+    SameCore,
+    Core(usize),
+}
+
+/// The sending half of a channel.
+struct Outgoing {
+    credit: CreditSender<Buffer>,
+    peer: Peer,
+    /// How many outputs of the sending subtask have no credit.
+    blocked: Rc<Cell<u32>>,
+    is_blocked: bool,
+}
+
+/// The receiving half of a channel.
+struct Incoming {
+    queue: VecDeque<Buffer>,
+    credit: CreditReceiver,
+    peer: Peer,
+    /// The receiving subtask's list of channels with something in them, and this channel's place among its inputs.
+    ready: Rc<RefCell<VecDeque<usize>>>,
+    position: usize,
+    listed: bool,
+}
+
+/// Limits of the exchange, in buffers.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SwitchLimits {
+    pub(crate) credit_buffers: u64,
+    pub(crate) overdraft_buffers_max: usize,
+}
+
+/// See the [module](self). One for each core, shared by its subtasks.
+pub(crate) struct Switch {
+    core: usize,
+    limits: SwitchLimits,
+    pool: RefCell<BufferPool>,
+    links: RefCell<Vec<Option<LinkState>>>,
+    outgoing: RefCell<Vec<Option<Outgoing>>>,
+    incoming: RefCell<Vec<Option<Incoming>>>,
+    /// The running subtask shall return before its next record: an output overdrew or the job failed.
+    stop: Cell<bool>,
+    failure: RefCell<Option<Error>>,
+    now: Cell<Timestamp>,
+    overdraft_buffers_peak: Cell<usize>,
+    buffers_sent: Cell<u64>,
+}
+
+struct LinkState {
+    link: Box<dyn Link>,
+    /// Sent, but the link had no room yet.
+    backlog: VecDeque<Message>,
+    dirty: bool,
+}
+
+impl Switch {
+    /// `links[c]` leads to core `c`; there is none to `core` itself.
+    pub(crate) fn new(core: usize, channels: usize, limits: SwitchLimits, pool: BufferPool, links: Vec<Option<Box<dyn Link>>>) -> Self {
+        let links = links.into_iter().map(|l| l.map(|link| LinkState { link, backlog: VecDeque::new(), dirty: false }));
+        Self {
+            core,
+            limits,
+            pool: RefCell::new(pool),
+            links: RefCell::new(links.collect()),
+            outgoing: RefCell::new((0..channels).map(|_| None).collect()),
+            incoming: RefCell::new((0..channels).map(|_| None).collect()),
+            stop: Cell::new(false),
+            failure: RefCell::new(None),
+            now: Cell::new(i64::MIN),
+            overdraft_buffers_peak: Cell::new(0),
+            buffers_sent: Cell::new(0),
+        }
+    }
+
+    pub(crate) fn core(&self) -> usize {
+        self.core
+    }
+
+    pub(crate) fn open_outgoing(&self, channel: ChannelId, peer: Peer, blocked: Rc<Cell<u32>>) {
+        let credit = CreditSender::new(self.limits.credit_buffers);
+        self.outgoing.borrow_mut()[channel.0 as usize] = Some(Outgoing { credit, peer, blocked, is_blocked: false });
+    }
+
+    pub(crate) fn open_incoming(&self, channel: ChannelId, peer: Peer, ready: Rc<RefCell<VecDeque<usize>>>, position: usize) {
+        let credit = CreditReceiver::new(self.limits.credit_buffers);
+        let incoming = Incoming { queue: VecDeque::new(), credit, peer, ready, position, listed: false };
+        self.incoming.borrow_mut()[channel.0 as usize] = Some(incoming);
+    }
+
+    /// An empty buffer, of at least `bytes`.
+    pub(crate) fn take_buffer(&self, bytes: usize) -> BufferMut {
+        self.pool.borrow_mut().take_at_least(bytes)
+    }
+
+    /// Sends a buffer as soon as there is credit for it, and asks the running subtask to stop when there is none left.
+    pub(crate) fn send(&self, channel: ChannelId, buffer: Buffer) {
+        let mut outgoing = self.outgoing.borrow_mut();
+        let out = outgoing[channel.0 as usize].as_mut().expect("the plan opened this channel");
+        out.credit.enqueue(buffer);
+        self.buffers_sent.set(self.buffers_sent.get() + 1);
+        self.pump(channel, out);
+        let overdraft = out.credit.overdraft();
+        if overdraft > self.overdraft_buffers_peak.get() {
+            self.overdraft_buffers_peak.set(overdraft);
+        }
+        if overdraft > self.limits.overdraft_buffers_max {
+            let limit = self.limits.overdraft_buffers_max;
+            self.fail(Error::Overdraft { operator: format!("channel {}", channel.0), buffers: overdraft, limit });
+        }
+    }
+
+    /// Hands over what has credit.
+    fn pump(&self, channel: ChannelId, out: &mut Outgoing) {
+        while let Some((sequence, _backlog, buffer)) = out.credit.poll() {
+            match out.peer {
+                Peer::SameCore => self.on_data(channel, sequence, buffer),
+                Peer::Core(peer) => self.post(peer, Message::Data { channel, sequence, buffer }),
+            }
+        }
+        let is_blocked = !out.credit.is_available();
+        if is_blocked != out.is_blocked {
+            out.is_blocked = is_blocked;
+            let blocked = out.blocked.get();
+            out.blocked.set(if is_blocked { blocked + 1 } else { blocked - 1 });
+        }
+        if is_blocked {
+            self.stop.set(true);
+        }
+    }
+
+    fn post(&self, peer: usize, message: Message) {
+        let mut links = self.links.borrow_mut();
+        let state = links[peer].as_mut().expect("there is a link to every peer");
+        state.dirty = true;
+        if !state.backlog.is_empty() {
+            state.backlog.push_back(message);
+        } else if let Err(message) = state.link.try_send(message) {
+            state.backlog.push_back(message);
+        } else {
+            state.link.publish();
+        }
+    }
+
+    fn on_data(&self, channel: ChannelId, sequence: u64, buffer: Buffer) {
+        let mut incoming = self.incoming.borrow_mut();
+        let input = incoming[channel.0 as usize].as_mut().expect("the plan opened this channel");
+        input.credit.on_data(sequence).expect("a link between cores keeps its order");
+        input.queue.push_back(buffer);
+        if !input.listed {
+            input.listed = true;
+            input.ready.borrow_mut().push_back(input.position);
+        }
+    }
+
+    fn on_grant(&self, channel: ChannelId, total: u64) {
+        let mut outgoing = self.outgoing.borrow_mut();
+        let out = outgoing[channel.0 as usize].as_mut().expect("the plan opened this channel");
+        out.credit.on_grant(total);
+        self.pump(channel, out);
+    }
+
+    /// The next buffer of a channel. An empty channel leaves its gate's list until something comes.
+    pub(crate) fn take_input(&self, channel: ChannelId) -> Option<Buffer> {
+        let mut incoming = self.incoming.borrow_mut();
+        let input = incoming[channel.0 as usize].as_mut().expect("the plan opened this channel");
+        let buffer = input.queue.pop_front();
+        if buffer.is_none() {
+            input.listed = false;
+        }
+        buffer
+    }
+
+    /// A buffer of a channel has been read to its end: its credit goes back to the sender.
+    pub(crate) fn consumed(&self, channel: ChannelId) {
+        let grant = {
+            let mut incoming = self.incoming.borrow_mut();
+            let input = incoming[channel.0 as usize].as_mut().expect("the plan opened this channel");
+            input.credit.on_consumed();
+            input.credit.poll_grant().map(|total| (input.peer, total))
+        };
+        match grant {
+            Some((Peer::SameCore, total)) => self.on_grant(channel, total),
+            Some((Peer::Core(peer), total)) => self.post(peer, Message::Grant { channel, total }),
+            None => {}
+        }
+    }
+
+    /// Takes in what the peers have sent. Returns whether there was anything.
+    pub(crate) fn receive(&self) -> bool {
+        let mut any = false;
+        for peer in 0..self.links.borrow().len() {
+            loop {
+                let message = match &mut self.links.borrow_mut()[peer] {
+                    Some(state) => state.link.try_receive(),
+                    None => None,
+                };
+                match message {
+                    Some(Message::Data { channel, sequence, buffer }) => self.on_data(channel, sequence, buffer),
+                    Some(Message::Grant { channel, total }) => self.on_grant(channel, total),
+                    None => break,
+                }
+                any = true;
+            }
+            if let Some(state) = &mut self.links.borrow_mut()[peer] {
+                state.link.release();
+                while let Some(message) = state.backlog.pop_front() {
+                    if let Err(message) = state.link.try_send(message) {
+                        state.backlog.push_front(message);
+                        break;
+                    }
+                    any = true;
+                }
+                if std::mem::take(&mut state.dirty) {
+                    state.link.publish();
+                }
+                state.dirty |= !state.backlog.is_empty();
+            }
+        }
+        any
+    }
+
+    /// Whether a peer has sent something that was not taken in yet. Asked before a core parks.
+    pub(crate) fn has_message(&self) -> bool {
+        self.links.borrow_mut().iter_mut().flatten().any(|state| state.link.has_message())
+    }
+
+    /// Whether everything sent has left this core.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.outgoing.borrow().iter().flatten().all(|out| out.credit.overdraft() == 0)
+            && self.links.borrow().iter().flatten().all(|state| state.backlog.is_empty())
+    }
+
+    /// Whether no input of this core holds a buffer.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.incoming.borrow().iter().flatten().all(|input| input.queue.is_empty())
+    }
+
+    #[inline]
+    pub(crate) fn should_stop(&self) -> bool {
+        self.stop.get()
+    }
+
+    pub(crate) fn clear_stop(&self) {
+        self.stop.set(self.failure.borrow().is_some());
+    }
+
+    /// The job has failed; the first reason is kept.
+    pub(crate) fn fail(&self, error: Error) {
+        self.failure.borrow_mut().get_or_insert(error);
+        self.stop.set(true);
+    }
+
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failure.borrow().is_some()
+    }
+
+    pub(crate) fn failure(&self) -> Option<Error> {
+        self.failure.borrow().clone()
+    }
+
+    /// The processing-time clock as of this step, in ms.
+    #[inline]
+    pub(crate) fn now(&self) -> Timestamp {
+        self.now.get()
+    }
+
+    pub(crate) fn set_now(&self, now: Timestamp) {
+        self.now.set(now);
+    }
+
+    /// Buffers sent, the greatest overdraft of one channel, and the bytes of all buffers of this core.
+    pub(crate) fn stats(&self) -> (u64, usize, usize) {
+        (self.buffers_sent.get(), self.overdraft_buffers_peak.get(), self.pool.borrow().memory_bytes())
+    }
+}

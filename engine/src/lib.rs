@@ -1,0 +1,33 @@
+//! thalweg: a stateful stream processor with Flink's semantics, one thread per core.
+#![forbid(unsafe_code)]
+
+mod api;
+mod connector;
+mod data_plane;
+mod error;
+mod graph;
+mod operator;
+mod runtime;
+pub mod testing;
+mod time;
+
+pub use api::chain::Chain;
+pub use api::config::IdleStrategy;
+pub use api::env::Env;
+pub use api::keyed::KeyedStream;
+pub use api::record::{Key, Record};
+pub use api::sink::{Blackhole, Collected, Print, Sink, SinkContext, SinkWriter};
+pub use api::source::{Source, SourceContext, SourceOutput, SourceReader, SourceStatus};
+pub use api::stream::{SharedStream, Stream};
+pub use api::tag::Tag;
+pub use data_plane::writer::Partitioner;
+pub use error::{Error, Result};
+pub use graph::plan::{Plan, PlanChain, PlanInput, PlanNode};
+pub use operator::output::Output;
+pub use operator::rolling::Number;
+pub use operator::stateless::Collector;
+pub use runtime::JobResult;
+pub use runtime::bell::Bell;
+pub use thalweg_net::prefetch;
+pub use time::strategy::{Generator, WatermarkStrategy, bounded, monotonous, no_watermarks, punctuated};
+pub use time::{MAX_WATERMARK, NO_TIMESTAMP, Timestamp};

@@ -1,0 +1,80 @@
+//! The operators. Pure: each is a state machine that takes records and gives results to the next [`Output`].
+//!
+//! - [`output`]: what an operator gives its results to;
+//! - [`stateless`]: map, filter, flat_map, and other operators in the middle of a chain;
+//! - [`rolling`], [`process`], [`window`], [`join`]: operators at the head of a chain, behind an exchange.
+
+pub(crate) mod output;
+pub(crate) mod partition;
+pub(crate) mod rolling;
+pub(crate) mod stateless;
+pub(crate) mod watermarks;
+
+use crate::api::record::{Key, Record};
+use crate::data_plane::subtask::Guard;
+use crate::time::Timestamp;
+use output::Stage;
+
+/// An operator at the head of a chain, apart from its records.
+pub trait Operator: Stage {
+    /// Event time has come to `watermark`: fires what is due, until the budget is used up.
+    ///
+    /// Returns whether all has been fired; if not, it is called again with the same watermark before any record, and the
+    /// watermark goes downstream after it.
+    fn advance(&mut self, _watermark: Timestamp, _budget: &mut Budget) -> bool {
+        true
+    }
+}
+
+/// A record as it lies in a received buffer.
+#[derive(Debug)]
+pub struct Received<'a, K: Key, T: Record> {
+    pub(crate) key: &'a K::Archived,
+    pub(crate) key_hash: u64,
+    pub(crate) value: &'a T::Archived,
+    pub(crate) timestamp: Timestamp,
+}
+
+/// An operator with one input.
+pub trait OneInput<K: Key, T: Record>: Operator {
+    /// A record with this key hash and timestamp is about to come.
+    fn prefetch(&self, _key_hash: u64, _timestamp: Timestamp) {}
+
+    /// Takes a record.
+    fn process(&mut self, record: Received<'_, K, T>);
+}
+
+/// An operator with two inputs that share their keys.
+pub trait TwoInput<K: Key, A: Record, B: Record>: Operator {
+    /// A record with this key hash and timestamp is about to come.
+    fn prefetch(&self, _key_hash: u64, _timestamp: Timestamp) {}
+
+    /// Takes a record of the first input.
+    fn process_left(&mut self, record: Received<'_, K, A>);
+
+    /// Takes a record of the second input.
+    fn process_right(&mut self, record: Received<'_, K, B>);
+}
+
+/// How much an operator may fire in one step.
+#[derive(Debug)]
+pub struct Budget {
+    left: u32,
+}
+
+impl Budget {
+    pub(crate) fn new(firings: u32) -> Self {
+        Self { left: firings }
+    }
+
+    /// Takes one from the budget. Returns whether another firing may follow.
+    #[inline]
+    pub(crate) fn spend(&mut self, guard: &Guard) -> bool {
+        self.left = self.left.saturating_sub(1);
+        self.left > 0 && !guard.should_stop()
+    }
+
+    pub(crate) fn left(&self) -> u32 {
+        self.left
+    }
+}

@@ -1,0 +1,249 @@
+//! Rolling aggregations: for each record the aggregate of its key so far.
+
+use std::marker::PhantomData;
+
+use thalweg_state::heap::KeyedTable;
+
+use super::output::{Control, Output, Stage};
+use super::stateless::pass_through;
+use super::{OneInput, Operator, Received};
+use crate::api::record::{Key, Record};
+use crate::data_plane::SubtaskContext;
+use crate::error::Result;
+use crate::time::Timestamp;
+
+/// Adds a record to the aggregate of the records before it.
+pub trait Reducer<T>: Clone + Send + Sync + 'static {
+    /// `aggregate` becomes the aggregate of itself and `record`.
+    fn reduce(&mut self, aggregate: &mut T, record: T);
+}
+
+/// The operator: one aggregate for each key.
+pub(crate) struct Rolling<K, T, R, N> {
+    reducer: R,
+    aggregates: KeyedTable<K, T>,
+    next: N,
+}
+
+pass_through!(Rolling<K, T, R, N>);
+
+impl<K: Key, T: 'static, R, N> Rolling<K, T, R, N> {
+    pub(crate) fn new(cx: &SubtaskContext, reducer: R, next: N) -> Result<Self> {
+        Ok(Self { reducer, aggregates: KeyedTable::new(cx.key_groups(), cx.max_parallelism), next })
+    }
+}
+
+impl<K: 'static, T: 'static, R: 'static, N: Stage> Operator for Rolling<K, T, R, N> {}
+
+impl<K: Key, T: Record + Clone, R: Reducer<T>, N: Output<T>> OneInput<K, T> for Rolling<K, T, R, N> {
+    #[inline]
+    fn prefetch(&self, key_hash: u64, _timestamp: Timestamp) {
+        self.aggregates.prefetch(key_hash);
+    }
+
+    #[inline]
+    fn process(&mut self, record: Received<'_, K, T>) {
+        let mut value = Some(T::unarchive(record.value));
+        let make = || (K::from_archived(record.key), value.take().expect("it is taken once"));
+        let (_, aggregate, _) = self.aggregates.entry(record.key_hash, |k| k.eq_archived(record.key), make);
+        if let Some(value) = value {
+            self.reducer.reduce(aggregate, value);
+        }
+        self.next.collect(aggregate, record.timestamp);
+    }
+}
+
+/// The reducer of [`crate::KeyedStream::reduce`].
+#[derive(Debug, Clone)]
+pub struct Reduce<F>(pub(crate) F);
+
+impl<T, F: FnMut(&T, &T) -> T + Clone + Send + Sync + 'static> Reducer<T> for Reduce<F> {
+    #[inline]
+    fn reduce(&mut self, aggregate: &mut T, record: T) {
+        *aggregate = (self.0)(aggregate, &record);
+    }
+}
+
+/// A number that can be summed. Integers wrap, as in Flink.
+pub trait Number: Copy + PartialOrd + Send + Sync + 'static {
+    /// The sum.
+    fn plus(self, other: Self) -> Self;
+}
+
+macro_rules! integers {
+    ($($type:ty)*) => {$(
+        impl Number for $type {
+            #[inline]
+            fn plus(self, other: Self) -> Self {
+                self.wrapping_add(other)
+            }
+        }
+    )*};
+}
+
+integers!(u8 u16 u32 u64 u128 usize i8 i16 i32 i64 i128 isize);
+
+impl Number for f64 {
+    #[inline]
+    fn plus(self, other: Self) -> Self {
+        self + other
+    }
+}
+
+impl Number for f32 {
+    #[inline]
+    fn plus(self, other: Self) -> Self {
+        self + other
+    }
+}
+
+macro_rules! field_reducer {
+    ($(#[$doc:meta])* $name:ident, $bound:path, |$aggregate:ident, $value:ident| $update:expr) => {
+        $(#[$doc])*
+        #[derive(Debug)]
+        pub struct $name<F, V> {
+            field: F,
+            value: PhantomData<fn() -> V>,
+        }
+
+        impl<F, V> $name<F, V> {
+            pub(crate) fn new(field: F) -> Self {
+                Self { field, value: PhantomData }
+            }
+        }
+
+        impl<F: Clone, V> Clone for $name<F, V> {
+            fn clone(&self) -> Self {
+                Self::new(self.field.clone())
+            }
+        }
+
+        impl<T, V: $bound + Clone + 'static, F> Reducer<T> for $name<F, V>
+        where
+            F: Fn(&mut T) -> &mut V + Clone + Send + Sync + 'static,
+        {
+            #[inline]
+            fn reduce(&mut self, aggregate: &mut T, mut record: T) {
+                let $value = (self.field)(&mut record).clone();
+                let $aggregate = (self.field)(aggregate);
+                $update
+            }
+        }
+    };
+}
+
+field_reducer!(
+    /// Sums one field and keeps the rest of the first record.
+    SumField, Number, |aggregate, value| *aggregate = aggregate.plus(value)
+);
+field_reducer!(
+    /// The least of one field, with the rest of the first record.
+    MinField, PartialOrd, |aggregate, value| if value < *aggregate { *aggregate = value }
+);
+field_reducer!(
+    /// The greatest of one field, with the rest of the first record.
+    MaxField, PartialOrd, |aggregate, value| if value > *aggregate { *aggregate = value }
+);
+
+/// Whether the greater is better, or the less.
+#[derive(Debug, Clone)]
+pub struct Better<const GREATER: bool>;
+/// Of equal records the first is kept.
+#[derive(Debug, Clone)]
+pub struct First;
+/// Of equal records the last is kept.
+#[derive(Debug, Clone)]
+pub struct Last;
+
+/// Which of two records is kept.
+pub trait Prefer: 'static {
+    /// Whether a record with `new` replaces one with `old`.
+    fn replaces<V: PartialOrd>(new: &V, old: &V) -> bool;
+}
+
+impl Prefer for (Better<true>, First) {
+    #[inline]
+    fn replaces<V: PartialOrd>(new: &V, old: &V) -> bool {
+        new > old
+    }
+}
+
+impl Prefer for (Better<true>, Last) {
+    #[inline]
+    fn replaces<V: PartialOrd>(new: &V, old: &V) -> bool {
+        new >= old
+    }
+}
+
+impl Prefer for (Better<false>, First) {
+    #[inline]
+    fn replaces<V: PartialOrd>(new: &V, old: &V) -> bool {
+        new < old
+    }
+}
+
+impl Prefer for (Better<false>, Last) {
+    #[inline]
+    fn replaces<V: PartialOrd>(new: &V, old: &V) -> bool {
+        new <= old
+    }
+}
+
+/// Keeps the whole record that has the best value.
+#[derive(Debug)]
+pub struct Extreme<F, V, P> {
+    by: F,
+    prefer: PhantomData<fn() -> (V, P)>,
+}
+
+impl<F, V, P> Extreme<F, V, P> {
+    pub(crate) fn new(by: F) -> Self {
+        Self { by, prefer: PhantomData }
+    }
+}
+
+impl<F: Clone, V, P> Clone for Extreme<F, V, P> {
+    fn clone(&self) -> Self {
+        Self::new(self.by.clone())
+    }
+}
+
+impl<T, V: PartialOrd + 'static, P: Prefer, F: Fn(&T) -> V + Clone + Send + Sync + 'static> Reducer<T> for Extreme<F, V, P> {
+    #[inline]
+    fn reduce(&mut self, aggregate: &mut T, record: T) {
+        if P::replaces(&(self.by)(&record), &(self.by)(aggregate)) {
+            *aggregate = record;
+        }
+    }
+}
+
+/// Counts the records of each key; needs nothing of them but the key.
+pub(crate) struct CountRolling<K, N> {
+    counts: KeyedTable<K, u64>,
+    next: N,
+}
+
+pass_through!(CountRolling<K, N>);
+
+impl<K: Key, N> CountRolling<K, N> {
+    pub(crate) fn new(cx: &SubtaskContext, next: N) -> Result<Self> {
+        Ok(Self { counts: KeyedTable::new(cx.key_groups(), cx.max_parallelism), next })
+    }
+}
+
+impl<K: 'static, N: Stage> Operator for CountRolling<K, N> {}
+
+impl<K: Key, N: Output<(K, u64)>> OneInput<K, ()> for CountRolling<K, N> {
+    #[inline]
+    fn prefetch(&self, key_hash: u64, _timestamp: Timestamp) {
+        self.counts.prefetch(key_hash);
+    }
+
+    #[inline]
+    fn process(&mut self, record: Received<'_, K, ()>) {
+        let make = || (K::from_archived(record.key), 0);
+        let (key, count, _) = self.counts.entry(record.key_hash, |k| k.eq_archived(record.key), make);
+        *count += 1;
+        self.next.collect(&(key.clone(), *count), record.timestamp);
+    }
+}

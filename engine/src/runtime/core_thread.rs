@@ -1,0 +1,211 @@
+//! One core: built on its own pinned thread, stepped until it ends.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use futures_lite::FutureExt;
+use glommio::timer::Timer;
+use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
+use thalweg_net::BufferPool;
+
+use super::bell::Bell;
+use super::link::Rings;
+use super::{CoreResult, JobControl};
+use crate::api::config::{Config, IdleStrategy};
+use crate::data_plane::core::{Core, panic_message};
+use crate::data_plane::subtask::{Progress, SubtaskContext};
+use crate::data_plane::switch::{Switch, SwitchLimits};
+use crate::error::{Error, Result};
+use crate::graph::execution::ExecutionGraph;
+use crate::time::Timestamp;
+
+/// Polls of an idle core between two looks at its reactor.
+const POLLS_PER_YIELD: u32 = 64;
+/// The longest sleep, so that a clock set back is noticed.
+const PARK_MAX: Duration = Duration::from_secs(1);
+
+/// What a core needs to start.
+pub(super) struct Start {
+    pub(super) core: usize,
+    pub(super) cores: usize,
+    pub(super) cpu: usize,
+    pub(super) oversubscribed: bool,
+    pub(super) graph: Arc<ExecutionGraph>,
+    pub(super) config: Arc<Config>,
+    pub(super) control: Arc<JobControl>,
+    pub(super) links: Vec<Option<Rings>>,
+}
+
+/// A running core.
+pub(super) struct CoreThread(ExecutorJoinHandle<Result<CoreResult>>);
+
+impl CoreThread {
+    /// Waits for its end. `Err` is a panic outside the user's code, or an executor that broke.
+    pub(super) fn join(self) -> std::result::Result<Result<CoreResult>, String> {
+        self.0.join().map_err(|error| error.to_string())
+    }
+}
+
+pub(super) fn spawn(start: Start) -> Result<CoreThread> {
+    let core = start.core;
+    LocalExecutorBuilder::new(Placement::Fixed(start.cpu))
+        .name(&format!("{}-{core}", start.config.name))
+        .spawn(move || run(start))
+        .map(CoreThread)
+        .map_err(|error| Error::Machine(format!("core {core} could not start an io_uring executor: {error}")))
+}
+
+async fn run(start: Start) -> Result<CoreResult> {
+    let control = start.control.clone();
+    let result = run_to_end(start).await;
+    if result.is_err() {
+        control.cancel();
+    }
+    result
+}
+
+async fn run_to_end(mut start: Start) -> Result<CoreResult> {
+    let clock = Clock::new();
+    let bell = start.control.bells[start.core].clone();
+    let links = std::mem::take(&mut start.links);
+    let mut core = build(&start, links, clock.now())?;
+    wait_for_others(&start).await?;
+    let started = Instant::now();
+    drive(&mut core, &start, &clock, &bell).await?;
+    let (buffers_sent, overdraft_buffers_max, buffer_memory_bytes) = core.switch().stats();
+    Ok(CoreResult { started, ended: Instant::now(), buffers_sent, overdraft_buffers_max, buffer_memory_bytes })
+}
+
+/// Builds the subtasks of this core. The user's factories run here, so a panic of theirs is caught.
+fn build(start: &Start, links: Vec<Option<Rings>>, now: Timestamp) -> Result<Core> {
+    let bells = &start.control.bells;
+    let links = links.into_iter().enumerate().map(|(peer, rings)| rings.map(|rings| rings.link(bells[peer].clone())));
+    build_core(start.core, &start.graph, &start.config, links.collect(), &bells[start.core], now)
+}
+
+/// The same for any kind of link: the simulator builds its cores with this too.
+pub(crate) fn build_core(
+    core: usize,
+    graph: &Arc<ExecutionGraph>,
+    config: &Arc<Config>,
+    links: Vec<Option<Box<dyn crate::data_plane::switch::Link>>>,
+    bell: &Bell,
+    now: Timestamp,
+) -> Result<Core> {
+    let pool = BufferPool::new(config.buffer_bytes)
+        .map_err(|e| Error::Config { name: "buffer_bytes", reason: e.to_string() })?;
+    let limits =
+        SwitchLimits { credit_buffers: config.credit_buffers, overdraft_buffers_max: config.overdraft_buffers_max };
+    let switch = Rc::new(Switch::new(core, graph.channels(), limits, pool, links));
+    switch.set_now(now);
+    let mut built = Core::new(switch.clone(), config.lockstep);
+    for (chain, subtask) in graph.subtasks_on(core) {
+        let plan = &graph.chains[chain.0 as usize];
+        let mut cx = SubtaskContext {
+            name: plan.name.clone(),
+            subtask,
+            parallelism: plan.parallelism,
+            max_parallelism: plan.max_parallelism,
+            config: config.clone(),
+            graph: graph.clone(),
+            switch: switch.clone(),
+            blocked: Rc::new(Cell::new(0)),
+            bell: bell.clone(),
+        };
+        let made = catch_unwind(AssertUnwindSafe(|| (plan.factory)(&mut cx)));
+        let made = made.unwrap_or_else(|panic| {
+            let message = panic_message(&*panic);
+            Err(Error::Panic { operator: plan.name.to_string(), subtask, message })
+        });
+        built.add(plan.name.clone(), subtask, made?);
+    }
+    Ok(built)
+}
+
+/// No core takes a record before all of them are built: a job that cannot start has no effects.
+async fn wait_for_others(start: &Start) -> Result<()> {
+    start.control.ready.fetch_add(1, Ordering::AcqRel);
+    while start.control.ready.load(Ordering::Acquire) < start.cores {
+        if start.control.is_cancelled() {
+            return Err(Error::Cancelled);
+        }
+        Timer::new(Duration::from_micros(100)).await;
+    }
+    Ok(())
+}
+
+async fn drive(core: &mut Core, start: &Start, clock: &Clock, bell: &Bell) -> Result<()> {
+    let spin = match if start.oversubscribed { IdleStrategy::Park } else { start.config.idle } {
+        IdleStrategy::Spin => Duration::MAX,
+        IdleStrategy::Balanced => start.config.spin,
+        IdleStrategy::Park => Duration::ZERO,
+    };
+    let mut idle_since: Option<Instant> = None;
+    let mut polls = 0_u32;
+    let mut parking = false;
+    loop {
+        if start.control.is_cancelled() {
+            return Err(Error::Cancelled);
+        }
+        let progress = core.step(clock.now());
+        if std::mem::take(&mut parking) {
+            if progress == Progress::Idle && !start.control.is_cancelled() {
+                sleep(core, clock, bell).await;
+            }
+            bell.cancel();
+        }
+        match progress {
+            Progress::Finished => return core.switch().failure().map_or(Ok(()), Err),
+            Progress::Worked => {
+                idle_since = None;
+                glommio::yield_if_needed().await;
+            }
+            Progress::Idle if idle_since.get_or_insert_with(Instant::now).elapsed() < spin => {
+                std::hint::spin_loop();
+                polls = polls.wrapping_add(1);
+                if polls.is_multiple_of(POLLS_PER_YIELD) {
+                    glommio::yield_if_needed().await;
+                }
+            }
+            Progress::Idle => {
+                // Announced first, then everything is looked at once more: whoever sends from now on rings.
+                bell.prepare();
+                parking = true;
+            }
+        }
+    }
+}
+
+/// Until a peer or a source rings, or the next timer is due.
+async fn sleep(core: &Core, clock: &Clock, bell: &Bell) {
+    let until = core.wakes_at().map(|at| Duration::from_millis(at.saturating_sub(clock.now()).max(0) as u64));
+    let time = until.unwrap_or(PARK_MAX).min(PARK_MAX);
+    if time > Duration::ZERO {
+        let timer = async {
+            Timer::new(time).await;
+        };
+        poll_fn(|cx| bell.poll_rung(cx)).or(timer).await;
+    }
+}
+
+/// Processing time: the wall clock at the start, and a monotonic one since.
+struct Clock {
+    origin_ms: Timestamp,
+    origin: Instant,
+}
+
+impl Clock {
+    fn new() -> Self {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { origin_ms: i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX), origin: Instant::now() }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.origin_ms.saturating_add(i64::try_from(self.origin.elapsed().as_millis()).unwrap_or(i64::MAX))
+    }
+}

@@ -1,0 +1,66 @@
+//! The rings between the cores of a process: one for each ordered pair.
+
+use thalweg_net::ring::{self, Consumer, Producer};
+
+use super::bell::Bell;
+use crate::data_plane::switch::{Link, Message};
+
+/// The most slots of a ring. A message that finds none waits in its switch.
+const RING_SLOTS_MAX: usize = 1024;
+
+/// A core's two rings to and from one peer; the peer's bell is added when the core starts.
+pub(super) struct Rings {
+    to: Producer<Message>,
+    from: Consumer<Message>,
+}
+
+impl Rings {
+    pub(super) fn link(self, peer: Bell) -> Box<dyn Link> {
+        Box::new(RingLink { rings: self, peer })
+    }
+}
+
+/// The rings of each core, by peer.
+pub(super) fn mesh(cores: usize, channels: usize) -> Vec<Vec<Option<Rings>>> {
+    let slots = (channels * 16).clamp(64, RING_SLOTS_MAX).next_power_of_two();
+    let mut ends: Vec<Vec<(Option<Producer<Message>>, Option<Consumer<Message>>)>> =
+        (0..cores).map(|_| (0..cores).map(|_| (None, None)).collect()).collect();
+    for a in 0..cores {
+        for b in (0..cores).filter(|&b| b != a) {
+            let (to, from) = ring::channel(slots);
+            ends[a][b].0 = Some(to);
+            ends[b][a].1 = Some(from);
+        }
+    }
+    let rings = |(to, from): (Option<_>, Option<_>)| Some(Rings { to: to?, from: from? });
+    ends.into_iter().map(|core| core.into_iter().map(rings).collect()).collect()
+}
+
+struct RingLink {
+    rings: Rings,
+    peer: Bell,
+}
+
+impl Link for RingLink {
+    fn try_send(&mut self, message: Message) -> Result<(), Message> {
+        self.rings.to.try_push(message)
+    }
+
+    fn publish(&mut self) {
+        if self.rings.to.publish() > 0 {
+            self.peer.ring();
+        }
+    }
+
+    fn try_receive(&mut self) -> Option<Message> {
+        self.rings.from.pop()
+    }
+
+    fn release(&mut self) {
+        self.rings.from.release();
+    }
+
+    fn has_message(&mut self) -> bool {
+        !self.rings.from.is_empty()
+    }
+}

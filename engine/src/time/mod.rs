@@ -1,0 +1,20 @@
+//! Event time: timestamps, watermarks, windows and triggers. Pure.
+//!
+//! - [`watermark`]: how the watermarks of several inputs become one;
+//! - [`strategy`]: how a stream's records make watermarks;
+//! - [`window`]: which windows a timestamp belongs to, and the slices they share;
+//! - [`trigger`]: when a window fires.
+
+pub(crate) mod strategy;
+pub(crate) mod trigger;
+pub(crate) mod watermark;
+pub(crate) mod window;
+
+/// Milliseconds since the epoch, as everywhere in Flink.
+pub type Timestamp = i64;
+
+/// The timestamp of a record that has none (Flink's `Long.MIN_VALUE`).
+pub const NO_TIMESTAMP: Timestamp = i64::MIN;
+
+/// The watermark of an input that has ended: no record can follow (Flink's `Watermark.MAX_WATERMARK`).
+pub const MAX_WATERMARK: Timestamp = i64::MAX;

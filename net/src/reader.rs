@@ -1,0 +1,278 @@
+//! Reading entries from a buffer, in place.
+//!
+//! Invariants:
+//! - the buffer was written by an [`Appender`](crate::Appender) of the same `(K, T)`: `open` checks its tag;
+//! - both cursors are at an entry's start or at the end; the one that looks ahead is never behind the other when it is used.
+
+use std::{
+    any::{TypeId, type_name},
+    marker::PhantomData,
+    ptr::NonNull,
+};
+
+use crate::{
+    Buffer, Exchange, Signal,
+    archive::Roots,
+    entry::{EntryHeader, EntryKind},
+};
+
+/// A buffer was opened as other types than it was written as: a bug in the wiring of the graph.
+///
+/// ```
+/// use thalweg_net::{Appender, BufferPool, Reader};
+///
+/// let out = Appender::<u32, u32>::new(BufferPool::new(1024)?.take());
+/// assert!(Reader::<u32, String>::open(out.finish()).is_err());
+/// # Ok::<(), thalweg_net::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the buffer was not written as {expected}")]
+pub struct WrongType {
+    expected: &'static str,
+}
+
+/// What a reader comes upon.
+///
+/// ```
+/// use thalweg_net::{Item, Signal};
+///
+/// fn watermark(item: Item<'_, u64, String>) -> Option<i64> {
+///     match item {
+///         Item::Signal(Signal::Watermark(timestamp)) => Some(timestamp),
+///         _ => None,
+///     }
+/// }
+/// assert_eq!(watermark(Item::Signal(Signal::Watermark(3))), Some(3));
+/// ```
+pub enum Item<'a, K: Exchange, T: Exchange> {
+    /// A record.
+    Record {
+        /// Its event time, in ms.
+        timestamp: i64,
+        /// The hash of its key.
+        key_hash: u64,
+        /// Its key, in the buffer.
+        key: &'a K::Archived,
+        /// The record itself, in the buffer.
+        value: &'a T::Archived,
+    },
+    /// Anything else.
+    Signal(Signal),
+}
+
+/// What a reader comes upon when it does not look into records: see [`Reader::next_raw`].
+pub enum RawItem<'a, K, T> {
+    /// A record.
+    Record(RawRecord<'a, K, T>),
+    /// Anything else.
+    Signal(Signal),
+}
+
+/// A record in its buffer, to be forwarded as bytes by [`Appender::append_raw`](crate::Appender::append_raw).
+///
+/// ```
+/// use thalweg_net::{Appender, BufferPool, RawItem, Reader};
+///
+/// let mut out = Appender::<u32, u16>::new(BufferPool::new(1024)?.take());
+/// out.append(5, 6, &7, &8)?;
+/// let mut input = Reader::<u32, u16>::open(out.finish())?;
+/// let Some(RawItem::Record(record)) = input.next_raw() else { unreachable!() };
+/// assert_eq!((record.timestamp(), record.key_hash()), (5, 6));
+/// assert_eq!((record.key().to_native(), record.value().to_native()), (7, 8));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct RawRecord<'a, K, T> {
+    /// Header and payload. Read through a pointer to the whole, since archived pointers leave their roots.
+    entry: &'a [u8],
+    types: PhantomData<fn() -> (K, T)>,
+}
+
+impl<K, T> Clone for RawRecord<'_, K, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<K, T> Copy for RawRecord<'_, K, T> {}
+
+impl<'a, K: Exchange, T: Exchange> RawRecord<'a, K, T> {
+    /// Its event time, in ms.
+    #[inline]
+    pub fn timestamp(&self) -> i64 {
+        self.header().timestamp
+    }
+
+    /// The hash of its key.
+    #[inline]
+    pub fn key_hash(&self) -> u64 {
+        self.header().key_hash
+    }
+
+    /// Its key, in the buffer.
+    #[inline]
+    pub fn key(&self) -> &'a K::Archived {
+        // SAFETY: `roots` points to the roots of a record of these types, which lives for `'a`.
+        unsafe { self.roots().cast().as_ref() }
+    }
+
+    /// The record itself, in the buffer.
+    #[inline]
+    pub fn value(&self) -> &'a T::Archived {
+        // SAFETY: as in `key`; the value's root stands at this distance.
+        unsafe { self.roots().add(Roots::<K, T>::TO_VALUE).cast().as_ref() }
+    }
+
+    /// Header and payload.
+    #[inline]
+    pub(crate) fn entry(&self) -> &'a [u8] {
+        self.entry
+    }
+
+    #[inline]
+    fn header(&self) -> &'a EntryHeader {
+        // SAFETY: every entry starts with a header, aligned as it must be.
+        unsafe { &*self.entry.as_ptr().cast() }
+    }
+
+    /// The first root.
+    #[inline]
+    fn roots(&self) -> NonNull<u8> {
+        let entry = NonNull::from(self.entry).cast::<u8>();
+        // SAFETY: an entry of these types ends with the roots, so has so many bytes at least.
+        unsafe { entry.add(self.entry.len() - Roots::<K, T>::BYTES) }
+    }
+}
+
+/// Walks a buffer's entries, and can stop anywhere and go on later.
+///
+/// Cost: a header's two loads per entry; nothing is copied or validated.
+///
+/// ```
+/// use thalweg_net::{Appender, BufferPool, Item, Reader};
+///
+/// let mut out = Appender::<u32, u32>::new(BufferPool::new(1024)?.take());
+/// for i in 0..10 {
+///     out.append(i64::from(i), u64::from(i), &i, &(i * i))?;
+/// }
+/// let mut input = Reader::<u32, u32>::open(out.finish())?;
+/// let mut sum = 0;
+/// loop {
+///     input.ahead(1, |key_hash, _| { /* Prefetch the key's state. */ let _ = key_hash; });
+///     let Some(Item::Record { value, .. }) = input.next() else { break };
+///     sum += value.to_native();
+/// }
+/// assert_eq!(sum, 285);
+/// assert!(input.is_done());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Reader<K, T> {
+    buffer: Buffer,
+    at: usize,
+    ahead: usize,
+    end: usize,
+    types: PhantomData<fn() -> (K, T)>,
+}
+
+impl<K: Exchange, T: Exchange> Reader<K, T> {
+    /// Begins at the first entry.
+    ///
+    /// # Errors
+    ///
+    /// [`WrongType`] unless an `Appender<K, T>` filled the buffer.
+    #[inline]
+    pub fn open(buffer: Buffer) -> Result<Self, WrongType> {
+        if buffer.tag() != Some(TypeId::of::<(K, T)>()) {
+            return Err(WrongType { expected: type_name::<(K, T)>() });
+        }
+        Ok(Self { at: 0, ahead: 0, end: buffer.len_bytes(), buffer, types: PhantomData })
+    }
+
+    /// The next entry, or `None` at the end.
+    // Not an iterator: the items borrow from the reader.
+    #[expect(clippy::should_implement_trait, reason = "an iterator cannot lend from itself")]
+    #[inline]
+    pub fn next(&mut self) -> Option<Item<'_, K, T>> {
+        Some(match self.next_raw()? {
+            RawItem::Record(record) => Item::Record {
+                timestamp: record.timestamp(),
+                key_hash: record.key_hash(),
+                key: record.key(),
+                value: record.value(),
+            },
+            RawItem::Signal(signal) => Item::Signal(signal),
+        })
+    }
+
+    /// The next entry, a record as a handle that can be copied elsewhere, or `None` at the end.
+    #[inline]
+    pub fn next_raw(&mut self) -> Option<RawItem<'_, K, T>> {
+        loop {
+            let header = self.header(self.at)?;
+            let start = self.at;
+            self.at += header.len as usize;
+            if header.kind == EntryKind::Record as u8 {
+                let first = self.buffer.data();
+                // SAFETY: the entry is `len` bytes of the buffer, which we keep alive and nobody writes.
+                let entry =
+                    unsafe { NonNull::slice_from_raw_parts(first.add(start), header.len as usize).as_ref() };
+                return Some(RawItem::Record(RawRecord { entry, types: PhantomData }));
+            }
+            if let Some(signal) = header.signal() {
+                return Some(RawItem::Signal(signal));
+            }
+            debug_assert_eq!(header.kind, EntryKind::Gap as u8, "an appender writes no other kind");
+        }
+    }
+
+    /// Looks at up to `records` further records beyond those looked at before, and calls `f` with each one's key hash and
+    /// timestamp. Returns how many there were.
+    ///
+    /// The place looked at is never before the place read. Meant for fetching ahead what the records will need: first
+    /// with the distance, then with 1 for each record read.
+    #[inline]
+    pub fn ahead(&mut self, records: usize, mut f: impl FnMut(u64, i64)) -> usize {
+        let mut at = self.ahead.max(self.at);
+        let mut seen = 0;
+        while seen < records
+            && let Some(header) = self.header(at)
+        {
+            at += header.len as usize;
+            if header.kind == EntryKind::Record as u8 {
+                f(header.key_hash, header.timestamp);
+                seen += 1;
+            }
+        }
+        self.ahead = at;
+        seen
+    }
+
+    /// Whether all entries were read.
+    #[inline]
+    pub fn is_done(&self) -> bool {
+        self.at == self.end
+    }
+
+    /// The number of bytes not read yet.
+    #[inline]
+    pub fn remaining_bytes(&self) -> usize {
+        self.end - self.at
+    }
+
+    /// Gives the buffer back, read or not.
+    pub fn into_buffer(self) -> Buffer {
+        self.buffer
+    }
+
+    /// The header at `at`, or `None` at the end.
+    #[inline(always)]
+    fn header(&self, at: usize) -> Option<EntryHeader> {
+        if at == self.end {
+            return None;
+        }
+        debug_assert!(at + size_of::<EntryHeader>() <= self.end);
+        // SAFETY: an entry starts here, and has a header's bytes, aligned to 8. (A gap has fewer, but is never the last
+        // entry, so that there are enough to look at.)
+        Some(unsafe { self.buffer.data().add(at).cast::<EntryHeader>().read() })
+    }
+}

@@ -1,0 +1,22 @@
+//! What can go wrong in this crate.
+
+/// What can go wrong with state.
+///
+/// ```
+/// use thalweg_state::{Error, MaxParallelism};
+/// assert!(matches!(MaxParallelism::new(0), Err(Error::MaxParallelism { given: 0 })));
+/// ```
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages name the fields")]
+#[non_exhaustive]
+pub enum Error {
+    /// Two states of one operator have the same name, which a savepoint could not tell apart.
+    #[error("state {name:?} is registered twice in one operator")]
+    DuplicateState { name: String },
+    /// The maximal parallelism is not one of 1 to 32768.
+    #[error("a maximal parallelism of {given} is not in 1..=32768")]
+    MaxParallelism { given: u32 },
+    /// The bytes are not those of such a key.
+    #[error("the bytes of a key are not valid")]
+    Key(#[from] crate::KeyError),
+}

@@ -1,0 +1,137 @@
+//! A map under each key.
+
+use super::small_map::{SmallIter, SmallMap};
+use super::{HeapBackend, KeyContext, StateDescriptor, StateSet};
+use crate::heap::KeyedTable;
+use crate::{Error, Key};
+
+/// A map from `UK` to `UV` under each key.
+///
+/// A key that has none has the empty map. Each method is a look-up of the key and one in its map, O(1); a map of up to
+/// 8 entries is a plain list. The order of iteration is unspecified. Source: Flink's `MapState`.
+///
+/// ```
+/// use thalweg_state::{HeapBackend, KeyContext, KeyGroupRange, MapState, MaxParallelism};
+/// let max = MaxParallelism::default();
+/// let backend = HeapBackend::new(KeyGroupRange::all(max), max);
+/// let mut visits = MapState::<u64, String, u32>::new("visits", &backend)?;
+/// let (cx, page) = (KeyContext::new(&7), String::from("/home"));
+/// visits.update_with(cx, &page, || 0, |count| *count += 1);
+/// assert_eq!(visits.get(cx, &page), Some(&1));
+/// assert_eq!(visits.iter(cx).collect::<Vec<_>>(), [(&page, &1)]);
+/// assert_eq!(visits.remove(cx, &page), Some(1));
+/// assert!(visits.is_empty(cx));
+/// # Ok::<(), thalweg_state::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct MapState<K, UK, UV> {
+    /// No map in it is empty.
+    table: KeyedTable<K, SmallMap<UK, UV>>,
+}
+
+impl<K: Key, UK: Key, UV> MapState<K, UK, UV> {
+    /// Registers the state with the operator's backend.
+    ///
+    /// Errors: [`Error::DuplicateState`] if the operator has another state of that name.
+    pub fn new(descriptor: impl Into<StateDescriptor>, backend: &HeapBackend) -> Result<Self, Error> {
+        Ok(Self { table: backend.table(descriptor.into())? })
+    }
+
+    /// The value of `user_key` in the key's map.
+    #[inline]
+    pub fn get(&self, cx: KeyContext<'_, K>, user_key: &UK) -> Option<&UV> {
+        self.map(cx)?.get(user_key)
+    }
+
+    /// Whether the key's map has `user_key`.
+    #[inline]
+    pub fn contains(&self, cx: KeyContext<'_, K>, user_key: &UK) -> bool {
+        self.get(cx, user_key).is_some()
+    }
+
+    /// Puts a value under `user_key`, and returns the one that was there.
+    #[inline]
+    pub fn put(&mut self, cx: KeyContext<'_, K>, user_key: UK, value: UV) -> Option<UV> {
+        let mut value = Some(value);
+        let make = || value.take().expect("it is made once");
+        let slot = self.map_mut(cx).entry(&user_key, make);
+        value.map(|value| std::mem::replace(slot, value))
+    }
+
+    /// Changes the value under `user_key`, which is `init()` if there was none, and returns what `f` does.
+    #[inline]
+    pub fn update_with<R>(
+        &mut self,
+        cx: KeyContext<'_, K>,
+        user_key: &UK,
+        init: impl FnOnce() -> UV,
+        f: impl FnOnce(&mut UV) -> R,
+    ) -> R {
+        f(self.map_mut(cx).entry(user_key, init))
+    }
+
+    /// Takes the value under `user_key` away.
+    #[inline]
+    pub fn remove(&mut self, cx: KeyContext<'_, K>, user_key: &UK) -> Option<UV> {
+        let (_, map) = self.table.get_mut(cx.hash, |key| key == cx.key)?;
+        let removed = map.remove(user_key);
+        if map.len() == 0 {
+            self.clear(cx);
+        }
+        removed
+    }
+
+    /// Whether the key's map is empty.
+    #[inline]
+    pub fn is_empty(&self, cx: KeyContext<'_, K>) -> bool {
+        self.len(cx) == 0
+    }
+
+    /// How many entries the key's map has.
+    #[inline]
+    pub fn len(&self, cx: KeyContext<'_, K>) -> usize {
+        self.map(cx).map_or(0, SmallMap::len)
+    }
+
+    /// The entries of the key's map, in no particular order.
+    pub fn iter(&self, cx: KeyContext<'_, K>) -> MapIter<'_, UK, UV> {
+        MapIter { entries: self.map(cx).map(SmallMap::iter) }
+    }
+
+    /// Drops the key's map.
+    #[inline]
+    pub fn clear(&mut self, cx: KeyContext<'_, K>) {
+        self.table.remove(cx.hash, |key| key == cx.key);
+    }
+
+    #[inline(always)]
+    fn map(&self, cx: KeyContext<'_, K>) -> Option<&SmallMap<UK, UV>> {
+        self.table.get(cx.hash, |key| key == cx.key).map(|(_, map)| map)
+    }
+
+    #[inline(always)]
+    fn map_mut(&mut self, cx: KeyContext<'_, K>) -> &mut SmallMap<UK, UV> {
+        let make = || (cx.key.clone(), SmallMap::new());
+        self.table.entry(cx.hash, |key| key == cx.key, make).1
+    }
+}
+
+impl<K, UK, UV> StateSet for MapState<K, UK, UV> {
+    #[inline(always)]
+    fn prefetch(&self, hash: u64) {
+        self.table.prefetch(hash);
+    }
+}
+
+/// What [`MapState::iter`] returns.
+#[derive(Clone)]
+pub struct MapIter<'a, UK, UV> {
+    entries: Option<SmallIter<'a, UK, UV>>,
+}
+
+impl<'a, UK, UV> Iterator for MapIter<'a, UK, UV> {
+    type Item = (&'a UK, &'a UV);
+    fn next(&mut self) -> Option<Self::Item> {
+        self.entries.as_mut()?.next()
+    }
+}

@@ -1,0 +1,37 @@
+//! Several handles at once.
+
+/// The states an operator uses: a handle, a tuple of up to six, or `()` for none.
+///
+/// The engine walks a batch ahead of the user's function and calls `prefetch` for each record.
+///
+/// ```
+/// use thalweg_state::{HeapBackend, KeyGroupRange, ListState, MaxParallelism, StateSet, ValueState};
+/// let max = MaxParallelism::default();
+/// let backend = HeapBackend::new(KeyGroupRange::all(max), max);
+/// let states = (ValueState::<u64, u64>::new("sum", &backend)?, ListState::<u64, u8>::new("bytes", &backend)?);
+/// states.prefetch(42);
+/// # Ok::<(), thalweg_state::Error>(())
+/// ```
+pub trait StateSet {
+    /// Asks the processor for what a key of that hash has here. A hint, without an effect.
+    fn prefetch(&self, hash: u64);
+}
+
+macro_rules! tuple_set {
+    ($($set:ident $index:tt)*) => {
+        impl<$($set: StateSet),*> StateSet for ($($set,)*) {
+            #[inline(always)]
+            fn prefetch(&self, hash: u64) {
+                let _ = hash; // Not used by `()`.
+                $(self.$index.prefetch(hash);)*
+            }
+        }
+    };
+}
+tuple_set!();
+tuple_set!(A 0);
+tuple_set!(A 0 B 1);
+tuple_set!(A 0 B 1 C 2);
+tuple_set!(A 0 B 1 C 2 D 3);
+tuple_set!(A 0 B 1 C 2 D 3 E 4);
+tuple_set!(A 0 B 1 C 2 D 3 E 4 F 5);

@@ -1,0 +1,213 @@
+//! Each handle against a `BTreeMap` of what it should hold, over all keys at once.
+
+use super::*;
+use crate::heap::KeyedTable;
+use crate::{Error, Key, KeyGroup, KeyGroupRange, MaxParallelism, cases, key_group, range_of};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+
+fn backend() -> HeapBackend {
+    let max = MaxParallelism::new(6).unwrap();
+    HeapBackend::new(KeyGroupRange::all(max), max)
+}
+
+proptest! {
+    #![proptest_config(cases(64))]
+
+    #[test]
+    fn a_value_state_is_a_map(ops in prop::collection::vec((0..6_u8, 0..20_u32, any::<u64>()), 0..300)) {
+        let mut state = ValueState::<u32, u64>::new("value", &backend()).unwrap();
+        let mut model = BTreeMap::<u32, u64>::new();
+        for (op, key, value) in ops {
+            let cx = KeyContext::new(&key);
+            state.prefetch(cx.hash);
+            match op {
+                0 => {
+                    state.set(cx, value);
+                    model.insert(key, value);
+                }
+                1 | 2 => {
+                    let updated = state.update_with(cx, || 7, |v| { *v ^= value; *v });
+                    let expected = model.entry(key).or_insert(7);
+                    *expected ^= value;
+                    prop_assert_eq!(updated, *expected);
+                }
+                3 => prop_assert_eq!(state.take(cx), model.remove(&key)),
+                4 => {
+                    state.clear(cx);
+                    model.remove(&key);
+                }
+                _ => {
+                    let lent = *state.upsert(cx, value, |v| v, |old, new| *old = old.wrapping_add(new));
+                    let expected = model.entry(key).and_modify(|v| *v = v.wrapping_add(value)).or_insert(value);
+                    prop_assert_eq!(lent, *expected);
+                }
+            }
+            prop_assert_eq!(state.get(cx), model.get(&key));
+            prop_assert_eq!(state.contains(cx), model.contains_key(&key));
+        }
+        let all = state.table().iter().map(|(&k, &v)| (k, v)).collect::<BTreeMap<_, _>>();
+        prop_assert_eq!(all, model);
+    }
+
+    #[test]
+    fn a_list_state_is_a_map_of_lists(ops in prop::collection::vec((0..6_u8, 0..8_u32, prop::collection::vec(any::<u8>(), 0..5)), 0..200)) {
+        let mut state = ListState::<u32, u8>::new("list", &backend()).unwrap();
+        let mut model = BTreeMap::<u32, Vec<u8>>::new();
+        for (op, key, items) in ops {
+            let cx = KeyContext::new(&key);
+            let expected = model.entry(key).or_default();
+            match op {
+                0 | 1 => {
+                    for &item in &items {
+                        state.add(cx, item);
+                    }
+                    expected.extend(items);
+                }
+                2 | 3 => {
+                    state.add_all(cx, items.clone());
+                    expected.extend(items);
+                }
+                4 => {
+                    state.update(cx, items.clone());
+                    *expected = items;
+                }
+                _ => prop_assert_eq!(state.take(cx), std::mem::take(expected)),
+            }
+            prop_assert_eq!(state.get(cx), &expected[..]);
+        }
+        model.retain(|_, list| !list.is_empty());
+        prop_assert_eq!(state.table().len(), model.len()); // Empty lists take nothing.
+    }
+
+    #[test]
+    fn a_map_state_is_a_map_of_maps(ops in prop::collection::vec((0..8_u8, 0..3_u32, 0..20_u64, any::<u16>()), 0..500)) {
+        let mut state = MapState::<u32, u64, u16>::new("map", &backend()).unwrap();
+        let mut model = BTreeMap::<u32, BTreeMap<u64, u16>>::new();
+        for (op, key, user_key, value) in ops {
+            let cx = KeyContext::new(&key);
+            let expected = model.entry(key).or_default();
+            match (op, value) {
+                (0..=2, _) => prop_assert_eq!(state.put(cx, user_key, value), expected.insert(user_key, value)),
+                (3, _) => {
+                    let updated = state.update_with(cx, &user_key, || 9, |v| { *v ^= value; *v });
+                    let expected = expected.entry(user_key).or_insert(9);
+                    *expected ^= value;
+                    prop_assert_eq!(updated, *expected);
+                }
+                (4, 0..2000) => {
+                    state.clear(cx);
+                    expected.clear();
+                }
+                _ => prop_assert_eq!(state.remove(cx, &user_key), expected.remove(&user_key)),
+            }
+            prop_assert_eq!(state.get(cx, &user_key), expected.get(&user_key));
+            prop_assert_eq!(state.contains(cx, &user_key), expected.contains_key(&user_key));
+            prop_assert_eq!((state.len(cx), state.is_empty(cx)), (expected.len(), expected.is_empty()));
+            let all = state.iter(cx).map(|(&k, &v)| (k, v)).collect::<BTreeMap<_, _>>();
+            prop_assert_eq!(&all, expected);
+        }
+    }
+
+    /// A table over some key groups is a map, in the order of the hashes; also its cursors, whatever the groups.
+    #[test]
+    fn a_keyed_table_is_a_map(max in prop_oneof![Just(1_u32), Just(128), 1..300_u32], parallelism in 1..5_u32,
+                              ops in prop::collection::vec((0..8_u8, 0..400_u64), 0..900), slots_max in 1..80_usize) {
+        let max = MaxParallelism::new(max).unwrap();
+        let parallelism = parallelism.min(max.get());
+        let range = range_of(parallelism - 1, max, parallelism);
+        let mut table = KeyedTable::new(range, max);
+        prop_assert_eq!(table.key_groups(), range);
+        let mut model = BTreeMap::<(u64, u64), u32>::new();
+        for (op, key) in ops {
+            let hash = key.key_hash();
+            table.prefetch(hash); // Not all are ours.
+            if !range.contains(key_group(hash, max)) {
+                continue;
+            }
+            if op < 6 {
+                *table.entry(hash, |&k| k == key, || (key, 0)).1 += 1;
+                *model.entry((hash, key)).or_default() += 1;
+            } else {
+                prop_assert_eq!(table.remove(hash, |&k| k == key).map(|e| e.1), model.remove(&(hash, key)));
+            }
+            prop_assert_eq!(table.get(hash, |&k| k == key).map(|e| e.1), model.get(&(hash, key)));
+            prop_assert_eq!(table.get_mut(hash, |&k| k == key).map(|e| *e.1), model.get(&(hash, key)).copied());
+        }
+        prop_assert_eq!((table.len(), table.is_empty()), (model.len(), model.is_empty()));
+        let expected = model.iter().map(|(&(_, key), &count)| (key, count)).collect::<Vec<_>>();
+        let copy = |(&key, &count): (&u64, &u32)| (key, count);
+        prop_assert_eq!(table.iter().map(copy).collect::<Vec<_>>(), expected.clone());
+        prop_assert_eq!(table.iter_mut().map(|(&key, count)| (key, *count)).collect::<Vec<_>>(), expected.clone());
+        let by_group = range.iter().flat_map(|group: KeyGroup| table.iter_group(group)).map(copy).collect::<Vec<_>>();
+        prop_assert_eq!(by_group, expected.clone());
+
+        let (mut seen, mut from) = (Vec::new(), Some(0));
+        while let Some(cursor) = from {
+            from = table.scan(cursor, slots_max, |hash, &key, &mut count| seen.push(((hash, key), count)));
+            prop_assert!(from.is_none_or(|from| from > cursor));
+        }
+        prop_assert_eq!(seen, model.clone().into_iter().collect::<Vec<_>>());
+
+        let mut from = Some(0);
+        while let Some(cursor) = from {
+            from = table.retain_from(cursor, slots_max, |_, key, _| key % 3 != 0);
+        }
+        model.retain(|(_, key), _| key % 3 != 0);
+        prop_assert!(table.iter().map(copy).eq(model.iter().map(|(&(_, key), &count)| (key, count))));
+        let capacity = table.capacity();
+        prop_assert_eq!(table.drain().collect::<Vec<_>>().len(), model.len());
+        prop_assert_eq!((table.len(), table.capacity()), (0, capacity));
+    }
+}
+
+#[test]
+fn a_name_is_taken_once_for_each_operator() {
+    let (one, other) = (backend(), backend());
+    assert!(ValueState::<u64, u64>::new("count", &one).is_ok());
+    assert!(ListState::<u64, u64>::new("list", &one).is_ok());
+    assert!(ValueState::<u64, u64>::new("count", &other).is_ok());
+    let again = MapState::<u64, u64, u64>::new("count", &one);
+    assert!(matches!(again, Err(Error::DuplicateState { name }) if name == "count"));
+}
+
+#[test]
+fn reductions_and_aggregates_go_by_key() {
+    let backend = backend();
+    let mut sum = ReducingState::new("sum", &backend, |a: &mut u64, b| *a += b).unwrap();
+    let mut longest = AggregatingState::new(
+        "longest",
+        &backend,
+        String::new,
+        |longest: &mut String, word: &str| {
+            if word.len() > longest.len() {
+                word.clone_into(longest);
+            }
+        },
+        String::len,
+    )
+    .unwrap();
+    for (key, word) in [(1_u64, "to"), (2, "be"), (1, "or"), (1, "not")] {
+        let cx = KeyContext::new(&key);
+        sum.prefetch(cx.hash);
+        longest.prefetch(cx.hash);
+        sum.add(cx, word.len() as u64);
+        longest.add(cx, word);
+    }
+    let (one, two, three) = (KeyContext::new(&1), KeyContext::new(&2), KeyContext::new(&3));
+    assert_eq!((sum.get(one), sum.get(two), sum.get(three)), (Some(&7), Some(&2), None));
+    assert_eq!((longest.get(one), longest.get(two), longest.get(three)), (Some(3), Some(2), None));
+    assert_eq!(longest.accumulator(one).map(String::as_str), Some("not"));
+    assert_eq!(sum.take(one), Some(7));
+    sum.clear(two);
+    longest.clear(one);
+    assert_eq!((sum.get(one), sum.get(two), longest.get(one)), (None, None, None));
+}
+
+#[test]
+#[should_panic(expected = "index out of bounds")]
+fn a_key_of_another_subtask_is_a_bug() {
+    let max = MaxParallelism::default();
+    let table = KeyedTable::<u64, u64>::new(range_of(1, max, 2), max);
+    table.get(0, |_| true);
+}

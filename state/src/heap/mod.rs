@@ -1,0 +1,10 @@
+//! State in memory: typed hash tables whose slots are in hash order.
+//!
+//! - [`Table`] is one such table over all 64-bit hashes;
+//! - [`KeyedTable`] is one [`Table`] for each key group of a subtask, behind the same methods.
+
+mod keyed;
+mod table;
+
+pub use keyed::{KeyedDrain, KeyedIter, KeyedIterMut, KeyedTable};
+pub use table::{Drain, Iter, IterMut, Table};

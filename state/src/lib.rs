@@ -1,0 +1,57 @@
+//! Keyed state of thalweg: what an operator remembers of each key, and when it wants to be woken.
+//!
+//! ```text
+//!   key ── hash ──▶ 64 bits ── × max parallelism ──▶ key group ── × parallelism ──▶ subtask
+//!                                                       │
+//!         handles: value, list, map, reducing, …  ──▶ one typed table per key group     timers
+//! ```
+//!
+//! In reading order:
+//! - `key`: the [`Key`] trait, its stable hash and its ordered bytes (both part of the savepoint format);
+//! - `key_group`: how hashes are cut into [`KeyGroup`]s, and these among subtasks;
+//! - [`heap`]: typed hash tables in hash order, one per key group;
+//! - `handle`: what user functions hold: [`ValueState`], [`ListState`], [`MapState`], [`ReducingState`],
+//!   [`AggregatingState`], all registered with a [`HeapBackend`];
+//! - `timer`: [`Timers`], the queue of timers of one operator.
+//!
+//! Invariants:
+//! - a key's hash, key group and bytes depend on the key and the maximal parallelism only, never on the process;
+//! - what is ordered by hash is ordered by key group too: a key group is a contiguous run of every table;
+//! - nothing here knows a clock, a thread or a file.
+//!
+//! # Decisions
+//! - **Tables are sorted by hash**, by linear probing that keeps its runs in order. Growing is then one
+//!   sequential pass, iteration is deterministic, and a cursor is a hash, which stays valid while the table
+//!   changes between two steps of a long walk. It costs a shift of some neighbours for each new key.
+//! - **A table per key group** rather than one for all: growing one moves 1/128 of the keys, so no record
+//!   waits for a rehash of millions. Their capacities are staggered, so that they do not grow together.
+//! - **The hash comes in from outside.** It travelled with the record, so no table ever computes one.
+#![doc = include_str!("../FORMAT.md")]
+
+mod error;
+mod handle;
+pub mod heap;
+mod key;
+mod key_group;
+mod prefetch;
+mod timer;
+
+pub use error::Error;
+pub use handle::{
+    AggregatingState, HeapBackend, KeyContext, ListState, MapIter, MapState, ReducingState, StateDescriptor,
+    StateSet, ValueState,
+};
+pub use key::{Key, KeyError, hash_bytes, hash_pair, hash_word};
+pub use key_group::{KeyGroup, KeyGroupRange, MaxParallelism, key_group, range_of, subtask_of};
+pub use timer::Timers;
+
+/// How properties are tested: the same cases in every run, and nothing left on the disk.
+#[cfg(test)]
+fn cases(count: u32) -> proptest::test_runner::Config {
+    proptest::test_runner::Config {
+        cases: if cfg!(miri) { 4 } else { count },
+        failure_persistence: None,
+        rng_seed: proptest::test_runner::RngSeed::Fixed(0x7468_616c_7765_67),
+        ..Default::default()
+    }
+}
