@@ -34,7 +34,9 @@ pub enum Error {
     #[error("{path}")]
     Io { path: PathBuf, source: Arc<std::io::Error> },
     /// One record made more output than the overdraft allows while the consumer had no room for it.
-    #[error("{operator} overdrew an output by {buffers} buffers, the limit is {limit}: split the record's output")]
+    #[error(
+        "{operator} overdrew an output by {buffers} buffers, the limit is {limit}: split the record's output"
+    )]
     Overdraft { operator: String, buffers: usize, limit: usize },
     /// The machine lacks something that the runtime needs.
     #[error("this machine cannot run the job: {0}")]

@@ -97,7 +97,8 @@ pub(crate) fn scatter(hash: u64) -> u64 {
 /// ```
 #[inline(always)]
 pub fn hash_word(word: u64) -> u64 {
-    fold(word ^ SECRET[0], SECRET[1])
+    let spread = word.wrapping_mul(SECRET[2]);
+    fold(spread ^ spread >> 32 ^ SECRET[0], SECRET[1])
 }
 
 /// The hash of two things after each other, from theirs. Not symmetric.

@@ -50,7 +50,8 @@ pub trait OneInputFactory<K: Key, T: Record>: Clone + Send + Sync + 'static {
 #[doc(hidden)]
 pub trait TwoInputFactory<K: Key, A: Record, B: Record>: Clone + Send + Sync + 'static {
     type Out: 'static;
-    fn build<N: Output<Self::Out>>(&self, next: N, cx: &mut SubtaskContext) -> Result<impl TwoInput<K, A, B>>;
+    fn build<N: Output<Self::Out>>(&self, next: N, cx: &mut SubtaskContext)
+    -> Result<impl TwoInput<K, A, B>>;
 }
 
 /// A chain that begins behind an exchange.
@@ -133,7 +134,11 @@ where
 {
     type Out = T::Archived;
 
-    fn build<N: Output<T::Archived>>(&self, next: N, _cx: &mut SubtaskContext) -> Result<impl OneInput<(), T>> {
+    fn build<N: Output<T::Archived>>(
+        &self,
+        next: N,
+        _cx: &mut SubtaskContext,
+    ) -> Result<impl OneInput<(), T>> {
         Ok(ArchivedOutput::new(next))
     }
 }

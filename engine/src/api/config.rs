@@ -72,10 +72,16 @@ impl Config {
         BufferPool::new(self.buffer_bytes)
             .map_err(|e| Error::Config { name: "buffer_bytes", reason: e.to_string() })?;
         if self.credit_buffers == 0 {
-            return Err(Error::Config { name: "credit_buffers", reason: "a channel needs at least one".into() });
+            return Err(Error::Config {
+                name: "credit_buffers",
+                reason: "a channel needs at least one".into(),
+            });
         }
         if self.batch_records == 0 {
-            return Err(Error::Config { name: "batch_records", reason: "a batch has at least one record".into() });
+            return Err(Error::Config {
+                name: "batch_records",
+                reason: "a batch has at least one record".into(),
+            });
         }
         Ok(())
     }

@@ -54,7 +54,8 @@ impl Default for Env {
 impl Env {
     /// An environment with the default settings: one subtask for each core that the process may use.
     pub fn new() -> Self {
-        let inner = Inner { config: RefCell::default(), logical: RefCell::default(), sides: RefCell::default() };
+        let inner =
+            Inner { config: RefCell::default(), logical: RefCell::default(), sides: RefCell::default() };
         Self { inner: Rc::new(inner) }
     }
 

@@ -12,7 +12,10 @@ use crate::error::Result;
 use crate::graph::{EdgeId, Partitioning};
 use crate::operator::OneInput;
 use crate::operator::output::Output;
-use crate::operator::rolling::{Better, CountRolling, Extreme, First, Last, MaxField, MinField, Number, Reduce, Reducer, Rolling, SumField};
+use crate::operator::rolling::{
+    Better, CountRolling, Extreme, First, Last, MaxField, MinField, Number, Reduce, Reducer, Rolling,
+    SumField,
+};
 
 /// A stream with keys: records with equal keys are together on one core. Made by [`Stream::key_by`].
 #[must_use = "a stream does nothing until it ends in a sink and the job executes"]
@@ -42,7 +45,8 @@ impl<C: Chain, X: Extract<C::Out>> KeyedStream<C, X> {
         X::Value: Record,
     {
         let extract = self.extract;
-        self.stream.exchange(Partitioning::Hash, move |cx, port| Ok(KeyedWriter::new(cx, port, extract.clone())))
+        self.stream
+            .exchange(Partitioning::Hash, move |cx, port| Ok(KeyedWriter::new(cx, port, extract.clone())))
     }
 
     /// For each record the reduction of all records of its key so far.
@@ -173,7 +177,10 @@ impl<C: Chain, X: Extract<C::Out>> KeyedStream<C, X> {
     where
         F: FnMut(&X::Value) -> V + Clone + Send + Sync + 'static,
     {
-        KeyedStream { stream: self.stream, extract: MapValue { inner: self.extract, value, out: PhantomData } }
+        KeyedStream {
+            stream: self.stream,
+            extract: MapValue { inner: self.extract, value, out: PhantomData },
+        }
     }
 }
 
@@ -218,7 +225,9 @@ impl<X: Clone, F: Clone, V> Clone for MapValue<X, F, V> {
     }
 }
 
-impl<T, V: 'static, X: Extract<T>, F: FnMut(&X::Value) -> V + Clone + Send + Sync + 'static> Extract<T> for MapValue<X, F, V> {
+impl<T, V: 'static, X: Extract<T>, F: FnMut(&X::Value) -> V + Clone + Send + Sync + 'static> Extract<T>
+    for MapValue<X, F, V>
+{
     type Key = X::Key;
     type Value = V;
 

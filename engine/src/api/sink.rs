@@ -233,12 +233,18 @@ const LINES_BYTES: usize = 64 << 10;
 impl<W: Write> LineWriter<W> {
     fn push(&mut self, line: std::fmt::Arguments<'_>) -> Result<()> {
         self.lines.extend_from_slice(self.prefix.as_bytes());
-        self.lines.write_fmt(line).and_then(|()| self.lines.write_all(b"\n")).map_err(|e| Error::io(&self.path, e))?;
+        self.lines
+            .write_fmt(line)
+            .and_then(|()| self.lines.write_all(b"\n"))
+            .map_err(|e| Error::io(&self.path, e))?;
         if self.lines.len() >= LINES_BYTES { self.write_out() } else { Ok(()) }
     }
 
     fn write_out(&mut self) -> Result<()> {
-        self.out.write_all(&self.lines).and_then(|()| self.out.flush()).map_err(|e| Error::io(&self.path, e))?;
+        self.out
+            .write_all(&self.lines)
+            .and_then(|()| self.out.flush())
+            .map_err(|e| Error::io(&self.path, e))?;
         self.lines.clear();
         Ok(())
     }

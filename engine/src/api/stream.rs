@@ -37,7 +37,13 @@ pub struct Stream<C: Chain> {
 
 impl<C: Chain> Stream<C> {
     /// A stream that begins with a source, or behind exchanges.
-    pub(crate) fn begin(env: Env, chain: C, name: &str, inputs: &[EdgeId], parallelism: Option<usize>) -> Self {
+    pub(crate) fn begin(
+        env: Env,
+        chain: C,
+        name: &str,
+        inputs: &[EdgeId],
+        parallelism: Option<usize>,
+    ) -> Self {
         let node = env.logical().node(name, inputs.iter().map(|&e| NodeInput::Edge(e)).collect());
         let open = OpenChain {
             nodes: vec![node],
@@ -193,7 +199,10 @@ impl<C: Chain> Stream<C> {
     }
 
     /// Gives records their timestamps and makes watermarks. See [`WatermarkStrategy`].
-    pub fn watermarks<G: Generator<C::Out>>(self, strategy: WatermarkStrategy<C::Out, G>) -> Stream<Watermarks<C, G>> {
+    pub fn watermarks<G: Generator<C::Out>>(
+        self,
+        strategy: WatermarkStrategy<C::Out, G>,
+    ) -> Stream<Watermarks<C, G>> {
         self.then("Timestamps/Watermarks", |up| Watermarks { up, strategy })
     }
 
@@ -249,7 +258,10 @@ impl<C: Chain> Stream<C> {
     }
 
     /// Sends each record where `partitioner` says.
-    pub fn partition_custom<P: Partitioner<C::Out>>(self, partitioner: P) -> Stream<Exchanged<(), C::Out, Archives<C::Out>>>
+    pub fn partition_custom<P: Partitioner<C::Out>>(
+        self,
+        partitioner: P,
+    ) -> Stream<Exchanged<(), C::Out, Archives<C::Out>>>
     where
         C::Out: Record,
     {
@@ -265,18 +277,25 @@ impl<C: Chain> Stream<C> {
         C::Out: Record,
     {
         let parallelism = if partitioning == Partitioning::Forward { self.open.parallelism } else { None };
-        let (env, edge) =
-            self.exchange(partitioning, move |cx, port| Ok(PartitionWriter::new(cx, port, partitioner.clone())));
+        let (env, edge) = self
+            .exchange(partitioning, move |cx, port| Ok(PartitionWriter::new(cx, port, partitioner.clone())));
         Stream::begin(env, Exchanged::new(&[edge], Archives::new()), "Exchange", &[edge], parallelism)
     }
 
     /// Joins this stream with another of the same records. The order of the two is free, that within each is kept.
-    pub fn union<D: Chain<Out = C::Out>>(self, other: Stream<D>) -> Stream<Exchanged<(), C::Out, Archives<C::Out>>>
+    pub fn union<D: Chain<Out = C::Out>>(
+        self,
+        other: Stream<D>,
+    ) -> Stream<Exchanged<(), C::Out, Archives<C::Out>>>
     where
         C::Out: Record,
     {
         let parallelism = self.open.parallelism;
-        let balance = if parallelism == other.open.parallelism { Partitioning::Forward } else { Partitioning::Rebalance };
+        let balance = if parallelism == other.open.parallelism {
+            Partitioning::Forward
+        } else {
+            Partitioning::Rebalance
+        };
         let (env, left) = self.exchange(Partitioning::Forward, |cx, port| {
             Ok(PartitionWriter::new(cx, port, partition::Forward))
         });
@@ -418,7 +437,9 @@ pub struct FilterMap<C, F, U> {
     out: PhantomData<fn() -> U>,
 }
 
-impl<C: Chain, U: 'static, F: FnMut(&C::Out) -> Option<U> + Clone + Send + Sync + 'static> Chain for FilterMap<C, F, U> {
+impl<C: Chain, U: 'static, F: FnMut(&C::Out) -> Option<U> + Clone + Send + Sync + 'static> Chain
+    for FilterMap<C, F, U>
+{
     type Out = U;
 
     fn attach<N: Output<U>>(&self, next: N, cx: &mut SubtaskContext) -> Result<Box<dyn Subtask>> {
@@ -433,7 +454,9 @@ pub struct FlatMap<C, F, U> {
     out: PhantomData<fn() -> U>,
 }
 
-impl<C: Chain, U: 'static, F: FnMut(&C::Out, &mut Collector<U>) + Clone + Send + Sync + 'static> Chain for FlatMap<C, F, U> {
+impl<C: Chain, U: 'static, F: FnMut(&C::Out, &mut Collector<U>) + Clone + Send + Sync + 'static> Chain
+    for FlatMap<C, F, U>
+{
     type Out = U;
 
     fn attach<N: Output<U>>(&self, next: N, cx: &mut SubtaskContext) -> Result<Box<dyn Subtask>> {

@@ -16,7 +16,7 @@ static NEXT_TAG: AtomicU64 = AtomicU64::new(0);
 ///
 /// One operator writes to it, and [`crate::Stream::side_output`] reads it.
 ///
-/// ```
+/// ```ignore
 /// use thalweg::{Env, Tag};
 ///
 /// let odd = Tag::<u64>::new("odd");

@@ -1,6 +1,5 @@
 //! Lines of a socket.
 
-
 use crate::api::source::{Source, SourceContext, SourceOutput, SourceReader, SourceStatus};
 use crate::error::Result;
 use crate::operator::output::Output;

@@ -61,7 +61,9 @@ impl Core {
         }
         match worked {
             true => Progress::Worked,
-            false if self.subtasks.iter().all(|slot| slot.finished) && self.switch.is_drained() => Progress::Finished,
+            false if self.subtasks.iter().all(|slot| slot.finished) && self.switch.is_drained() => {
+                Progress::Finished
+            }
             false => Progress::Idle,
         }
     }
@@ -85,10 +87,16 @@ impl Core {
     fn guarded<T>(&mut self, i: usize, run: impl FnOnce(&mut dyn Subtask) -> T) -> Option<T> {
         let slot = &mut self.subtasks[i];
         let result = catch_unwind(AssertUnwindSafe(|| run(&mut *slot.subtask)));
-        result.map_err(|panic| {
-            let message = panic_message(&*panic);
-            self.switch.fail(Error::Panic { operator: slot.name.to_string(), subtask: slot.index, message });
-        }).ok()
+        result
+            .map_err(|panic| {
+                let message = panic_message(&*panic);
+                self.switch.fail(Error::Panic {
+                    operator: slot.name.to_string(),
+                    subtask: slot.index,
+                    message,
+                });
+            })
+            .ok()
     }
 
     fn is_quiet(&self) -> bool {
@@ -104,5 +112,6 @@ impl Core {
 /// What a panic said.
 pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|s| s.to_string());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a value that is no text".into())
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a value that is no text".into())
 }

@@ -188,7 +188,12 @@ impl<K: Key, T: Record, O: OneInput<K, T>> Head<One<K, T>, O> {
 
 impl<K: Key, A: Record, B: Record, O: TwoInput<K, A, B>> Head<Two<K, A, B>, O> {
     /// A subtask with two inputs.
-    pub(crate) fn two_input(cx: &SubtaskContext, left: &[EdgeId], right: &[EdgeId], operator: O) -> Box<dyn Subtask> {
+    pub(crate) fn two_input(
+        cx: &SubtaskContext,
+        left: &[EdgeId],
+        right: &[EdgeId],
+        operator: O,
+    ) -> Box<dyn Subtask> {
         Box::new(Head::new(cx, &[left, right], Two::Empty, operator))
     }
 }
@@ -316,7 +321,11 @@ impl<I: Inbox<O>, O: Operator> Subtask for Head<I, O> {
     }
 
     fn is_quiet(&self) -> bool {
-        self.ended || (self.reading.is_none() && self.advancing.is_none() && !self.gate.has_buffer() && !self.pace.dirty)
+        self.ended
+            || (self.reading.is_none()
+                && self.advancing.is_none()
+                && !self.gate.has_buffer()
+                && !self.pace.dirty)
     }
 }
 
@@ -335,7 +344,16 @@ pub(crate) struct SourceHead<R, N> {
 impl<R: SourceReader, N: Output<R::Item>> SourceHead<R, N> {
     pub(crate) fn subtask(cx: &SubtaskContext, reader: R, next: N) -> Box<dyn Subtask> {
         let (guard, pace, batch_records) = (cx.guard(), Pace::new(cx), cx.config.batch_records);
-        Box::new(Self { reader, next, guard, pace, batch_records, wakes_at: None, is_idle: false, ended: false })
+        Box::new(Self {
+            reader,
+            next,
+            guard,
+            pace,
+            batch_records,
+            wakes_at: None,
+            is_idle: false,
+            ended: false,
+        })
     }
 
     fn end(&mut self) {
@@ -363,7 +381,8 @@ impl<R: SourceReader, N: Output<R::Item>> Subtask for SourceHead<R, N> {
         if self.pace.is_blocked() {
             return Progress::Idle;
         }
-        let mut output = SourceOutput::new(&mut self.next, &self.guard, self.batch_records, &mut self.is_idle);
+        let mut output =
+            SourceOutput::new(&mut self.next, &self.guard, self.batch_records, &mut self.is_idle);
         let status = self.reader.poll(&mut output);
         let emitted = output.has_emitted();
         self.wakes_at = None;
@@ -380,7 +399,11 @@ impl<R: SourceReader, N: Output<R::Item>> Subtask for SourceHead<R, N> {
             self.pace.worked(now);
             self.next.control(Control::BatchEnd);
         }
-        if emitted || self.ended || matches!(status, Ok(SourceStatus::More)) { Progress::Worked } else { Progress::Idle }
+        if emitted || self.ended || matches!(status, Ok(SourceStatus::More)) {
+            Progress::Worked
+        } else {
+            Progress::Idle
+        }
     }
 
     fn flush(&mut self) -> bool {

@@ -10,8 +10,8 @@ use super::gate::Gate;
 use super::switch::Switch;
 use crate::api::config::Config;
 use crate::error::Error;
-use crate::graph::execution::ExecutionGraph;
 use crate::graph::EdgeId;
+use crate::graph::execution::ExecutionGraph;
 use crate::runtime::bell::Bell;
 use crate::time::Timestamp;
 
@@ -110,7 +110,11 @@ pub struct Guard {
 impl Guard {
     /// The job fails with this message, after the current record.
     pub(crate) fn fail(&self, message: impl Into<String>) {
-        self.fail_with(Error::Operator { operator: self.name.to_string(), subtask: self.subtask, message: message.into() });
+        self.fail_with(Error::Operator {
+            operator: self.name.to_string(),
+            subtask: self.subtask,
+            message: message.into(),
+        });
     }
 
     pub(crate) fn fail_with(&self, error: Error) {

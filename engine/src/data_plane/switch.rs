@@ -26,9 +26,16 @@ pub(crate) struct ChannelId(pub(crate) u32);
 /// What crosses a link.
 #[derive(Debug)]
 pub(crate) enum Message {
-    Data { channel: ChannelId, sequence: u64, buffer: Buffer },
+    Data {
+        channel: ChannelId,
+        sequence: u64,
+        buffer: Buffer,
+    },
     /// The receiver has made room for this many buffers since the channel opened.
-    Grant { channel: ChannelId, total: u64 },
+    Grant {
+        channel: ChannelId,
+        total: u64,
+    },
 }
 
 /// One core's end of the connection to a peer core, both directions. The runtime has rings, the simulator queues with delays.
@@ -103,8 +110,16 @@ struct LinkState {
 
 impl Switch {
     /// `links[c]` leads to core `c`; there is none to `core` itself.
-    pub(crate) fn new(core: usize, channels: usize, limits: SwitchLimits, pool: BufferPool, links: Vec<Option<Box<dyn Link>>>) -> Self {
-        let links = links.into_iter().map(|l| l.map(|link| LinkState { link, backlog: VecDeque::new(), dirty: false }));
+    pub(crate) fn new(
+        core: usize,
+        channels: usize,
+        limits: SwitchLimits,
+        pool: BufferPool,
+        links: Vec<Option<Box<dyn Link>>>,
+    ) -> Self {
+        let links = links
+            .into_iter()
+            .map(|l| l.map(|link| LinkState { link, backlog: VecDeque::new(), dirty: false }));
         Self {
             core,
             limits,
@@ -126,10 +141,17 @@ impl Switch {
 
     pub(crate) fn open_outgoing(&self, channel: ChannelId, peer: Peer, blocked: Rc<Cell<u32>>) {
         let credit = CreditSender::new(self.limits.credit_buffers);
-        self.outgoing.borrow_mut()[channel.0 as usize] = Some(Outgoing { credit, peer, blocked, is_blocked: false });
+        self.outgoing.borrow_mut()[channel.0 as usize] =
+            Some(Outgoing { credit, peer, blocked, is_blocked: false });
     }
 
-    pub(crate) fn open_incoming(&self, channel: ChannelId, peer: Peer, ready: Rc<RefCell<VecDeque<usize>>>, position: usize) {
+    pub(crate) fn open_incoming(
+        &self,
+        channel: ChannelId,
+        peer: Peer,
+        ready: Rc<RefCell<VecDeque<usize>>>,
+        position: usize,
+    ) {
         let credit = CreditReceiver::new(self.limits.credit_buffers);
         let incoming = Incoming { queue: VecDeque::new(), credit, peer, ready, position, listed: false };
         self.incoming.borrow_mut()[channel.0 as usize] = Some(incoming);
@@ -153,7 +175,11 @@ impl Switch {
         }
         if overdraft > self.limits.overdraft_buffers_max {
             let limit = self.limits.overdraft_buffers_max;
-            self.fail(Error::Overdraft { operator: format!("channel {}", channel.0), buffers: overdraft, limit });
+            self.fail(Error::Overdraft {
+                operator: format!("channel {}", channel.0),
+                buffers: overdraft,
+                limit,
+            });
         }
     }
 
@@ -236,14 +262,17 @@ impl Switch {
     /// Takes in what the peers have sent. Returns whether there was anything.
     pub(crate) fn receive(&self) -> bool {
         let mut any = false;
-        for peer in 0..self.links.borrow().len() {
+        let peers = self.links.borrow().len();
+        for peer in 0..peers {
             loop {
                 let message = match &mut self.links.borrow_mut()[peer] {
                     Some(state) => state.link.try_receive(),
                     None => None,
                 };
                 match message {
-                    Some(Message::Data { channel, sequence, buffer }) => self.on_data(channel, sequence, buffer),
+                    Some(Message::Data { channel, sequence, buffer }) => {
+                        self.on_data(channel, sequence, buffer)
+                    }
                     Some(Message::Grant { channel, total }) => self.on_grant(channel, total),
                     None => break,
                 }

@@ -66,12 +66,22 @@ impl<K: Key, T: Record> ChannelWriter<K, T> {
     /// The buffer is full: sends it, and takes a larger one if the record fits in none of the usual size.
     #[cold]
     #[inline(never)]
-    fn write_slowly(&mut self, error: AppendError, receiver: usize, timestamp: Timestamp, key_hash: u64, key: &K, value: &T) {
+    fn write_slowly(
+        &mut self,
+        error: AppendError,
+        receiver: usize,
+        timestamp: Timestamp,
+        key_hash: u64,
+        key: &K,
+        value: &T,
+    ) {
         let mut error = error;
         let mut bytes = self.buffer_bytes;
         while let AppendError::Full = error {
             if bytes > RECORD_BYTES_MAX {
-                return self.guard.fail(format!("a record is larger than {RECORD_BYTES_MAX} bytes, the most an exchange takes"));
+                return self.guard.fail(format!(
+                    "a record is larger than {RECORD_BYTES_MAX} bytes, the most an exchange takes"
+                ));
             }
             self.send(receiver, bytes);
             match self.appenders[receiver].append(timestamp, key_hash, key, value) {
@@ -102,7 +112,9 @@ impl<K: Key, T: Record> ChannelWriter<K, T> {
                 for receiver in 0..self.appenders.len() {
                     if self.appenders[receiver].signal(signal).is_err() {
                         self.send(receiver, self.buffer_bytes);
-                        self.appenders[receiver].signal(signal).expect("an empty buffer has room for a signal");
+                        self.appenders[receiver]
+                            .signal(signal)
+                            .expect("an empty buffer has room for a signal");
                     }
                 }
                 if let Signal::End | Signal::Barrier { .. } = signal {
@@ -233,11 +245,15 @@ impl<T: Record, P: Partitioner<T>> Output<T> for PartitionWriter<T, P> {
     fn collect(&mut self, record: &T, timestamp: Timestamp) {
         let receivers = self.channels.receivers();
         match self.partitioner.select(record, receivers) {
-            Some(receiver) if receiver < receivers => self.channels.write(receiver, timestamp, 0, &(), record),
+            Some(receiver) if receiver < receivers => {
+                self.channels.write(receiver, timestamp, 0, &(), record)
+            }
             Some(receiver) => {
                 self.channels.guard.fail(format!("the partitioner chose receiver {receiver} of {receivers}"));
             }
-            None => (0..receivers).for_each(|receiver| self.channels.write(receiver, timestamp, 0, &(), record)),
+            None => {
+                (0..receivers).for_each(|receiver| self.channels.write(receiver, timestamp, 0, &(), record))
+            }
         }
     }
 }

@@ -80,7 +80,8 @@ impl ExecutionGraph {
         });
         let edges: Vec<_> = edges.collect();
         let live = |edge: &EdgeId| edges[edge.0 as usize].is_some();
-        let ports = logical.ports.iter().map(|port| port.edges.iter().copied().filter(live).collect()).collect();
+        let ports =
+            logical.ports.iter().map(|port| port.edges.iter().copied().filter(live).collect()).collect();
         Ok(Self { chains, ports, channels, cores, edges })
     }
 
@@ -106,7 +107,13 @@ impl ExecutionGraph {
 
     /// The length of the longest way from a source. Chains are few and graphs shallow, so it is computed anew.
     fn depth(&self, chain: ChainId) -> usize {
-        self.edges.iter().flatten().filter(|e| e.to == chain).map(|e| self.depth(e.from) + 1).max().unwrap_or(0)
+        self.edges
+            .iter()
+            .flatten()
+            .filter(|e| e.to == chain)
+            .map(|e| self.depth(e.from) + 1)
+            .max()
+            .unwrap_or(0)
     }
 
     /// The edges that start at a port and lead somewhere.
@@ -122,7 +129,8 @@ impl ExecutionGraph {
     pub(crate) fn channels_from(&self, edge: EdgeId, from: usize) -> Vec<(ChannelId, usize)> {
         let e = self.edge(edge);
         let to = &self.chains[e.to.0 as usize];
-        let targets = receivers(e.partitioning, from, self.chains[e.from.0 as usize].parallelism, to.parallelism);
+        let targets =
+            receivers(e.partitioning, from, self.chains[e.from.0 as usize].parallelism, to.parallelism);
         targets.map(|t| (self.channel(e, from, t), to.first_core + t)).collect()
     }
 

@@ -100,7 +100,12 @@ impl Logical {
     }
 
     /// The chain is complete: `ports` are its outputs, and who writes to them.
-    pub(crate) fn close(&mut self, open: OpenChain, ports: &[(PortId, NodeId)], factory: SubtaskFactory) -> ChainId {
+    pub(crate) fn close(
+        &mut self,
+        open: OpenChain,
+        ports: &[(PortId, NodeId)],
+        factory: SubtaskFactory,
+    ) -> ChainId {
         let id = ChainId(self.chains.len() as u32);
         for &node in &open.nodes {
             self.nodes[node.0 as usize].chain = Some(id);
@@ -113,7 +118,9 @@ impl Logical {
             if let Some((_, other)) = port.from.replace((id, node)) {
                 let name = port.name.as_deref().unwrap_or("?");
                 let (a, b) = (&self.nodes[other.0 as usize].name, &self.nodes[node.0 as usize].name);
-                self.errors.push(format!("side output {name:?} is written by two operators, {a} and {b}: give each its own tag"));
+                self.errors.push(format!(
+                    "side output {name:?} is written by two operators, {a} and {b}: give each its own tag"
+                ));
             }
         }
         let OpenChain { nodes, inputs, parallelism, max_parallelism, slot_sharing_group } = open;
@@ -139,8 +146,11 @@ impl Logical {
         for (i, edge) in self.edges.iter().enumerate() {
             let port = &self.ports[edge.port.0 as usize];
             if edge.to.is_some() && port.from.is_none() {
-                let what = port.name.as_ref().map(|n| format!("side output {n:?}")).unwrap_or(format!("edge {i}"));
-                return Err(Error::Plan(format!("nothing writes to {what}: its tag was given to no operator that runs")));
+                let what =
+                    port.name.as_ref().map(|n| format!("side output {n:?}")).unwrap_or(format!("edge {i}"));
+                return Err(Error::Plan(format!(
+                    "nothing writes to {what}: its tag was given to no operator that runs"
+                )));
             }
         }
         let mut uids: Vec<&str> = self.nodes.iter().filter_map(|n| n.uid.as_deref()).collect();
@@ -169,22 +179,29 @@ impl Logical {
                 return Err(Error::Plan(format!("{name}: the parallelism must be at least 1")));
             }
             let max = match chain.max_parallelism.or(max_parallelism) {
-                Some(max) => MaxParallelism::new(u32::try_from(max).unwrap_or(u32::MAX)).map_err(|e| Error::Plan(format!("{name}: {e}")))?,
+                Some(max) => MaxParallelism::new(u32::try_from(max).unwrap_or(u32::MAX))
+                    .map_err(|e| Error::Plan(format!("{name}: {e}")))?,
                 None => MaxParallelism::for_parallelism(u32::try_from(p).unwrap_or(u32::MAX)),
             };
             if p > max.get() as usize {
                 let max = max.get();
-                return Err(Error::Plan(format!("{name}: parallelism {p} is above the maximum parallelism {max}")));
+                return Err(Error::Plan(format!(
+                    "{name}: parallelism {p} is above the maximum parallelism {max}"
+                )));
             }
             resolved.parallelism.push(p);
             resolved.max_parallelism.push(max);
         }
         for edge in &self.edges {
-            let (Some((from, _)), Some(to)) = (self.ports[edge.port.0 as usize].from, edge.to) else { continue };
+            let (Some((from, _)), Some(to)) = (self.ports[edge.port.0 as usize].from, edge.to) else {
+                continue;
+            };
             let (a, b) = (resolved.parallelism[from.0 as usize], resolved.parallelism[to.0 as usize]);
             if edge.partitioning == Partitioning::Forward && a != b {
                 let (from, to) = (self.chain_name(from), self.chain_name(to));
-                return Err(Error::Plan(format!("a forward edge cannot lead from {from} with parallelism {a} to {to} with {b}: rebalance between them")));
+                return Err(Error::Plan(format!(
+                    "a forward edge cannot lead from {from} with parallelism {a} to {to} with {b}: rebalance between them"
+                )));
             }
         }
         Ok(resolved)

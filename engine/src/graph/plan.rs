@@ -78,17 +78,29 @@ impl Plan {
             slot_sharing_group: chain.slot_sharing_group.clone(),
         });
         let input = |input: &NodeInput| match *input {
-            NodeInput::Chained(NodeId(from)) => Some(PlanInput { from, ship_strategy: "CHAINED", side_output: None }),
+            NodeInput::Chained(NodeId(from)) => {
+                Some(PlanInput { from, ship_strategy: "CHAINED", side_output: None })
+            }
             NodeInput::Edge(edge) => {
                 let edge = &logical.edges[edge.0 as usize];
                 let port = &logical.ports[edge.port.0 as usize];
                 let (_, NodeId(from)) = port.from?;
-                Some(PlanInput { from, ship_strategy: edge.partitioning.name(), side_output: port.name.clone() })
+                Some(PlanInput {
+                    from,
+                    ship_strategy: edge.partitioning.name(),
+                    side_output: port.name.clone(),
+                })
             }
         };
         let nodes = logical.nodes.iter().enumerate().filter_map(|(i, node)| {
             let inputs = node.inputs.iter().filter_map(input).collect();
-            Some(PlanNode { id: i as u32, name: node.name.clone(), uid: node.uid.clone(), chain: node.chain?.0, inputs })
+            Some(PlanNode {
+                id: i as u32,
+                name: node.name.clone(),
+                uid: node.uid.clone(),
+                chain: node.chain?.0,
+                inputs,
+            })
         });
         Self { nodes: nodes.collect(), chains: chains.collect() }
     }
@@ -100,9 +112,14 @@ impl Plan {
 
     /// The plan in DOT, for Graphviz: `dot -Tsvg`.
     pub fn to_dot(&self) -> String {
-        let mut dot = String::from("digraph job {\n  rankdir=LR;\n  node [shape=box, fontname=\"sans-serif\"];\n");
+        let mut dot =
+            String::from("digraph job {\n  rankdir=LR;\n  node [shape=box, fontname=\"sans-serif\"];\n");
         for chain in &self.chains {
-            let _ = writeln!(dot, "  subgraph cluster_{} {{\n    label=\"x{}\"; style=rounded;", chain.id, chain.parallelism);
+            let _ = writeln!(
+                dot,
+                "  subgraph cluster_{} {{\n    label=\"x{}\"; style=rounded;",
+                chain.id, chain.parallelism
+            );
             for node in self.nodes.iter().filter(|n| n.chain == chain.id) {
                 let _ = writeln!(dot, "    n{} [label={:?}];", node.id, node.name);
             }
@@ -111,7 +128,11 @@ impl Plan {
         for node in &self.nodes {
             for input in &node.inputs {
                 let side = input.side_output.as_ref().map(|s| format!(" {s}")).unwrap_or_default();
-                let label = if input.ship_strategy == "CHAINED" { String::new() } else { format!("{}{side}", input.ship_strategy) };
+                let label = if input.ship_strategy == "CHAINED" {
+                    String::new()
+                } else {
+                    format!("{}{side}", input.ship_strategy)
+                };
                 let _ = writeln!(dot, "  n{} -> n{} [label={label:?}];", input.from, node.id);
             }
         }

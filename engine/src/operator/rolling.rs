@@ -208,7 +208,9 @@ impl<F: Clone, V, P> Clone for Extreme<F, V, P> {
     }
 }
 
-impl<T, V: PartialOrd + 'static, P: Prefer, F: Fn(&T) -> V + Clone + Send + Sync + 'static> Reducer<T> for Extreme<F, V, P> {
+impl<T, V: PartialOrd + 'static, P: Prefer, F: Fn(&T) -> V + Clone + Send + Sync + 'static> Reducer<T>
+    for Extreme<F, V, P>
+{
     #[inline]
     fn reduce(&mut self, aggregate: &mut T, record: T) {
         if P::replaces(&(self.by)(&record), &(self.by)(aggregate)) {

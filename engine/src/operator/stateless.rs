@@ -65,7 +65,9 @@ impl<F, U, N> FilterMapOutput<F, U, N> {
     }
 }
 
-impl<T, U: 'static, F: FnMut(&T) -> Option<U> + 'static, N: Output<U>> Output<T> for FilterMapOutput<F, U, N> {
+impl<T, U: 'static, F: FnMut(&T) -> Option<U> + 'static, N: Output<U>> Output<T>
+    for FilterMapOutput<F, U, N>
+{
     #[inline]
     fn collect(&mut self, record: &T, timestamp: Timestamp) {
         if let Some(result) = (self.function)(record) {
@@ -143,7 +145,9 @@ impl<F, U, N> FlatMapOutput<F, U, N> {
     }
 }
 
-impl<T, U: 'static, F: FnMut(&T, &mut Collector<U>) + 'static, N: Output<U>> Output<T> for FlatMapOutput<F, U, N> {
+impl<T, U: 'static, F: FnMut(&T, &mut Collector<U>) + 'static, N: Output<U>> Output<T>
+    for FlatMapOutput<F, U, N>
+{
     #[inline]
     fn collect(&mut self, record: &T, timestamp: Timestamp) {
         (self.function)(record, &mut self.collector);

@@ -27,12 +27,25 @@ pub(crate) struct WatermarkOutput<G, N> {
 }
 
 impl<G, N: Stage> WatermarkOutput<G, N> {
-    pub(crate) fn new<T>(strategy: WatermarkStrategy<T, G>, interval: Duration, now: Timestamp, next: N) -> Self {
+    pub(crate) fn new<T>(
+        strategy: WatermarkStrategy<T, G>,
+        interval: Duration,
+        now: Timestamp,
+        next: N,
+    ) -> Self {
         let millis = |d: Duration| i64::try_from(d.as_millis()).unwrap_or(i64::MAX);
         let interval_ms = millis(interval);
         let idleness = strategy.idleness.map(|timeout| Idleness::new(millis(timeout)));
         let next_tick = now.saturating_add(interval_ms);
-        Self { generator: strategy.generator, interval_ms, next_tick, idleness, current: i64::MIN, is_idle: false, next }
+        Self {
+            generator: strategy.generator,
+            interval_ms,
+            next_tick,
+            idleness,
+            current: i64::MIN,
+            is_idle: false,
+            next,
+        }
     }
 
     #[inline]

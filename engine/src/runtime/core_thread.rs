@@ -78,13 +78,20 @@ async fn run_to_end(mut start: Start) -> Result<CoreResult> {
     let started = Instant::now();
     drive(&mut core, &start, &clock, &bell).await?;
     let (buffers_sent, overdraft_buffers_max, buffer_memory_bytes) = core.switch().stats();
-    Ok(CoreResult { started, ended: Instant::now(), buffers_sent, overdraft_buffers_max, buffer_memory_bytes })
+    Ok(CoreResult {
+        started,
+        ended: Instant::now(),
+        buffers_sent,
+        overdraft_buffers_max,
+        buffer_memory_bytes,
+    })
 }
 
 /// Builds the subtasks of this core. The user's factories run here, so a panic of theirs is caught.
 fn build(start: &Start, links: Vec<Option<Rings>>, now: Timestamp) -> Result<Core> {
     let bells = &start.control.bells;
-    let links = links.into_iter().enumerate().map(|(peer, rings)| rings.map(|rings| rings.link(bells[peer].clone())));
+    let links =
+        links.into_iter().enumerate().map(|(peer, rings)| rings.map(|rings| rings.link(bells[peer].clone())));
     build_core(start.core, &start.graph, &start.config, links.collect(), &bells[start.core], now)
 }
 
@@ -99,8 +106,10 @@ pub(crate) fn build_core(
 ) -> Result<Core> {
     let pool = BufferPool::new(config.buffer_bytes)
         .map_err(|e| Error::Config { name: "buffer_bytes", reason: e.to_string() })?;
-    let limits =
-        SwitchLimits { credit_buffers: config.credit_buffers, overdraft_buffers_max: config.overdraft_buffers_max };
+    let limits = SwitchLimits {
+        credit_buffers: config.credit_buffers,
+        overdraft_buffers_max: config.overdraft_buffers_max,
+    };
     let switch = Rc::new(Switch::new(core, graph.channels(), limits, pool, links));
     switch.set_now(now);
     let mut built = Core::new(switch.clone(), config.lockstep);

@@ -26,7 +26,11 @@ pub(super) fn place(cores: usize) -> Result<Placement> {
     let allowed = allowed_cpus();
     let oversubscribed = cores > allowed.len();
     if oversubscribed {
-        tracing::warn!(cores, cpus = allowed.len(), "more cores asked for than there are CPUs: several share one, and park when idle");
+        tracing::warn!(
+            cores,
+            cpus = allowed.len(),
+            "more cores asked for than there are CPUs: several share one, and park when idle"
+        );
     }
     Ok(Placement { cpus: (0..cores).map(|c| allowed[c % allowed.len()]).collect(), oversubscribed })
 }
@@ -57,7 +61,9 @@ fn check_kernel(cores: usize) -> Result<()> {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     if kernel_version(&release).is_some_and(|version| version < (5, 8)) {
         let release = release.trim();
-        return Err(Error::Machine(format!("Linux {release} is too old: io_uring as used here needs 5.8 or newer")));
+        return Err(Error::Machine(format!(
+            "Linux {release} is too old: io_uring as used here needs 5.8 or newer"
+        )));
     }
     let needed = cores as u64 * MEMLOCK_BYTES_PER_CORE;
     match memlock_limit() {

@@ -72,7 +72,8 @@ pub(crate) fn execute(graph: Arc<ExecutionGraph>, config: Arc<Config>) -> Result
     let cores = graph.cores();
     let placement = machine::place(cores)?;
     let bells: Vec<Bell> = (0..cores).map(|_| Bell::default()).collect();
-    let control = Arc::new(JobControl { cancelled: AtomicBool::new(false), ready: AtomicUsize::new(0), bells });
+    let control =
+        Arc::new(JobControl { cancelled: AtomicBool::new(false), ready: AtomicUsize::new(0), bells });
     let mut threads = Vec::new();
     let mut failure = None;
     for (core, links) in link::mesh(cores, graph.channels()).into_iter().enumerate() {

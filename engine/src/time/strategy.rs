@@ -78,7 +78,9 @@ pub struct Assigned<G, F> {
     timestamp: F,
 }
 
-impl<T, G: Generator<T>, F: FnMut(&T) -> Timestamp + Clone + Send + Sync + 'static> Generator<T> for Assigned<G, F> {
+impl<T, G: Generator<T>, F: FnMut(&T) -> Timestamp + Clone + Send + Sync + 'static> Generator<T>
+    for Assigned<G, F>
+{
     #[inline]
     fn timestamp(&mut self, record: &T, _previous: Timestamp) -> Timestamp {
         (self.timestamp)(record)
@@ -97,7 +99,11 @@ impl<T, G: Generator<T>, F: FnMut(&T) -> Timestamp + Clone + Send + Sync + 'stat
 /// Records may be late by up to `delay`, whole milliseconds: the watermark is the greatest timestamp so far, less the delay and 1 ms.
 pub fn bounded<T>(delay: Duration) -> WatermarkStrategy<T, Bounded> {
     let delay = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
-    WatermarkStrategy { generator: Bounded { delay, greatest: i64::MIN }, idleness: None, record: PhantomData }
+    WatermarkStrategy {
+        generator: Bounded { delay, greatest: i64::MIN },
+        idleness: None,
+        record: PhantomData,
+    }
 }
 
 /// Timestamps never go back: [`bounded`] with no delay.
@@ -158,7 +164,9 @@ pub struct Punctuated<F> {
     watermark: F,
 }
 
-impl<T, F: FnMut(&T, Timestamp) -> Option<Timestamp> + Clone + Send + Sync + 'static> Generator<T> for Punctuated<F> {
+impl<T, F: FnMut(&T, Timestamp) -> Option<Timestamp> + Clone + Send + Sync + 'static> Generator<T>
+    for Punctuated<F>
+{
     #[inline]
     fn on_event(&mut self, record: &T, timestamp: Timestamp) -> Option<Timestamp> {
         (self.watermark)(record, timestamp)
