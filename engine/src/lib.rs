@@ -18,7 +18,7 @@ pub use api::keyed::KeyedStream;
 pub use api::record::{Key, Record};
 pub use api::sink::{Blackhole, Collected, Print, Sink, SinkContext, SinkWriter};
 pub use api::source::{Source, SourceContext, SourceOutput, SourceReader, SourceStatus};
-pub use api::stream::{SharedStream, Stream};
+pub use api::stream::{SharedStream, Stream, Streams};
 pub use api::tag::Tag;
 pub use data_plane::writer::Partitioner;
 pub use error::{Error, Result};

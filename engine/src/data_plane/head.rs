@@ -279,7 +279,11 @@ impl<I: Inbox<O>, O: Operator> Subtask for Head<I, O> {
         }
         let now = self.guard.now();
         if let Some(now) = self.pace.tick(now) {
+            let is_due = self.operator.wakes_at().is_some_and(|at| at <= now);
             self.operator.control(Control::Tick(now));
+            if is_due {
+                self.pace.worked(now); // What the tick made is flushed like anything else.
+            }
             if self.pace.is_overdue(now) {
                 self.flush();
             }
@@ -377,7 +381,11 @@ impl<R: SourceReader, N: Output<R::Item>> Subtask for SourceHead<R, N> {
         }
         let now = self.guard.now();
         if let Some(now) = self.pace.tick(now) {
+            let is_due = self.next.wakes_at().is_some_and(|at| at <= now);
             self.next.control(Control::Tick(now));
+            if is_due {
+                self.pace.worked(now); // What the tick made is flushed like anything else.
+            }
             if self.pace.is_overdue(now) {
                 self.flush();
             }
