@@ -13,13 +13,17 @@ mod time;
 
 pub use api::chain::Chain;
 pub use api::config::IdleStrategy;
+pub use api::connect::{ConnectedStreams, KeyedCoProcessFunction, KeyedConnectedStreams};
 pub use api::env::Env;
 pub use api::keyed::KeyedStream;
+pub use api::process::{
+    Aggregating, Context, KeyedContext, KeyedProcessFunction, OpenContext, ProcessFunction, TimeDomain,
+};
 pub use api::record::{Key, Record};
 pub use api::sink::{Blackhole, Collected, Print, Sink, SinkContext, SinkWriter};
 pub use api::source::{Source, SourceContext, SourceOutput, SourceReader, SourceStatus};
 pub use api::stream::{SharedStream, Stream};
-pub use api::tag::Tag;
+pub use api::tag::{Side, Sides, Tag};
 pub use data_plane::writer::Partitioner;
 pub use error::{Error, Result};
 pub use graph::plan::{Plan, PlanChain, PlanInput, PlanNode};
@@ -29,5 +33,9 @@ pub use operator::stateless::Collector;
 pub use runtime::JobResult;
 pub use runtime::bell::Bell;
 pub use thalweg_net::prefetch;
+pub use thalweg_state::{
+    AggregatingState, HeapBackend, KeyContext, ListState, MapState, ReducingState, StateDescriptor, StateSet,
+    ValueState,
+};
 pub use time::strategy::{Generator, WatermarkStrategy, bounded, monotonous, no_watermarks, punctuated};
 pub use time::{MAX_WATERMARK, NO_TIMESTAMP, Timestamp};
