@@ -2,8 +2,9 @@
 
 use rkyv::Archive;
 use thalweg::{
-    Chain, Context, Env, Error, KeyedCoProcessFunction, KeyedContext, KeyedProcessFunction, ListState, MapState,
-    OpenContext, ProcessFunction, ReducingState, Result, Stream, Tag, Timestamp, ValueState, bounded, monotonous,
+    Chain, Context, Env, Error, KeyedCoProcessFunction, KeyedContext, KeyedProcessFunction, ListState,
+    MapState, OpenContext, ProcessFunction, ReducingState, Result, Stream, Tag, Timestamp, ValueState,
+    bounded, monotonous,
 };
 
 /// Runs a job at several parallelisms; `job` gives its results, which are compared in sorted order.
@@ -47,14 +48,24 @@ struct Report {
 
 impl KeyedProcessFunction<String, Event> for Report {
     type Out = (String, Timestamp, u64);
-    type State = (ValueState<String, i64>, ListState<String, i64>, MapState<String, u64, u64>, ReducingState<String, u64>);
+    type State = (
+        ValueState<String, i64>,
+        ListState<String, i64>,
+        MapState<String, u64, u64>,
+        ReducingState<String, u64>,
+    );
 
     fn open(&mut self, cx: &OpenContext<'_>) -> Result<Self::State> {
         assert!(cx.subtask() < cx.parallelism());
         Ok((cx.value("last")?, cx.list("all")?, cx.map("counts")?, cx.reducing("sum", |sum, n| *sum += n)?))
     }
 
-    fn process(&mut self, event: &ArchivedEvent, state: &mut Self::State, cx: &mut impl KeyedContext<String, Self::Out>) {
+    fn process(
+        &mut self,
+        event: &ArchivedEvent,
+        state: &mut Self::State,
+        cx: &mut impl KeyedContext<String, Self::Out>,
+    ) {
         let (last, all, _, sum) = state;
         let value = event.1.to_native();
         assert_eq!((cx.key().as_str(), cx.timestamp()), (event.0.as_str(), Some(value)));
@@ -67,7 +78,12 @@ impl KeyedProcessFunction<String, Event> for Report {
         }
     }
 
-    fn on_timer(&mut self, timestamp: Timestamp, state: &mut Self::State, cx: &mut impl KeyedContext<String, Self::Out>) {
+    fn on_timer(
+        &mut self,
+        timestamp: Timestamp,
+        state: &mut Self::State,
+        cx: &mut impl KeyedContext<String, Self::Out>,
+    ) {
         let (last, all, counts, sum) = state;
         assert!(cx.watermark() >= timestamp && last.get(cx.at()).is_some());
         let values = all.take(cx.at());
@@ -84,13 +100,18 @@ fn keyed_state_timers_and_side_outputs() {
     const COUNT: u64 = 20_000;
     let round = Tag::new("round");
     let reports = same_at_every_parallelism(|env| {
-        events(env, COUNT).key_by(|event| event.0.clone()).process(Report { round }).with_sides(round).collect()
+        events(env, COUNT)
+            .key_by(|event| event.0.clone())
+            .process(Report { round })
+            .with_sides(round)
+            .collect()
     });
     assert_eq!(reports.len() as u64, 7 * COUNT / 100);
     assert_eq!(reports.iter().map(|report| report.2).sum::<u64>(), COUNT);
     // The same with somebody reading the side output, whose timestamps and watermarks are those of the main output.
     let rounds = same_at_every_parallelism(|env| {
-        let reports = events(env, COUNT).key_by(|event| event.0.clone()).process(Report { round }).with_sides(round);
+        let reports =
+            events(env, COUNT).key_by(|event| event.0.clone()).process(Report { round }).with_sides(round);
         let rounds = reports.side_output(&round).process(Stamp).collect();
         reports.blackhole();
         rounds
@@ -117,17 +138,18 @@ impl ProcessFunction<ArchivedEvent> for Stamp {
 fn split_feeds_several_outputs_of_several_types() {
     let (even, third) = (Tag::<u64>::new("even"), Tag::<String>::new("third"));
     let counts = same_at_every_parallelism(|env| {
-        let rest = env.generate(10_000, |n| n).split((even, third), |n, out, (mut even, mut third)| match n {
-            n if n % 2 == 0 => even.collect(n),
-            n if n % 3 == 0 => third.collect(&n.to_string()),
-            n => out.collect(*n),
-        });
+        let rest =
+            env.generate(10_000, |n| n).split((even, third), |n, out, (mut even, mut third)| match n {
+                n if n % 2 == 0 => even.collect(n),
+                n if n % 3 == 0 => third.collect(&n.to_string()),
+                n => out.collect(*n),
+            });
         let evens = rest.side_output(&even).map(|n| ('e', n.to_native()));
         let thirds = rest.side_output(&third).map(|n| ('t', n.parse::<u64>().expect("a number")));
-        rest.map(|n| ('r', *n)).union(evens).union(thirds.map(|t| *t)).map(|(kind, n)| (kind.to_native(), n.to_native())).collect()
+        rest.map(|n| ('r', *n)).union(evens).owned().union(thirds).owned().collect()
     });
     assert_eq!(counts.len(), 10_000);
-    let of = |kind| counts.iter().filter(|count| count.0 == kind).map(|count| count.1);
+    let of = |kind| counts.iter().filter(move |count| count.0 == kind).map(|count| count.1);
     assert!(of('e').eq((0..10_000).filter(|n| n % 2 == 0)));
     assert!(of('t').eq((0..10_000).filter(|n| n % 2 != 0 && n % 3 == 0)));
 }
@@ -142,7 +164,10 @@ fn a_side_output_needs_one_writer() {
     assert!(matches!(env.execute(), Err(Error::Plan(message)) if message.contains("unwritten")));
 
     let env = Env::new().parallelism(1);
-    let twice = env.from_elements([1_u64]).split(tag, |n, out, _| out.collect(*n)).split(tag, |n, out, _| out.collect(*n));
+    let twice = env
+        .from_elements([1_u64])
+        .split(tag, |n, out, _| out.collect(*n))
+        .split(tag, |n, out, _| out.collect(*n));
     twice.blackhole();
     assert!(matches!(env.execute(), Err(Error::Plan(message)) if message.contains("two operators")));
 }
@@ -159,12 +184,22 @@ impl KeyedProcessFunction<u64, u64> for Delay {
         cx.list("waiting")
     }
 
-    fn process(&mut self, n: &rkyv::rend::u64_le, waiting: &mut Self::State, cx: &mut impl KeyedContext<u64, Self::Out>) {
+    fn process(
+        &mut self,
+        n: &rkyv::rend::u64_le,
+        waiting: &mut Self::State,
+        cx: &mut impl KeyedContext<u64, Self::Out>,
+    ) {
         waiting.add(cx.at(), n.to_native());
         cx.register_processing_timer(cx.now() + 1);
     }
 
-    fn on_timer(&mut self, timestamp: Timestamp, waiting: &mut Self::State, cx: &mut impl KeyedContext<u64, Self::Out>) {
+    fn on_timer(
+        &mut self,
+        timestamp: Timestamp,
+        waiting: &mut Self::State,
+        cx: &mut impl KeyedContext<u64, Self::Out>,
+    ) {
         assert!(cx.now() > timestamp);
         for n in waiting.take(cx.at()) {
             cx.collect(&(n, cx.timestamp()));
@@ -257,17 +292,34 @@ impl KeyedCoProcessFunction<u64, Pair, Pair> for Meet {
         Ok((cx.value("left")?, cx.value("right")?))
     }
 
-    fn process_left(&mut self, left: &ArchivedPair, state: &mut Self::State, cx: &mut impl KeyedContext<u64, Self::Out>) {
+    fn process_left(
+        &mut self,
+        left: &ArchivedPair,
+        state: &mut Self::State,
+        cx: &mut impl KeyedContext<u64, Self::Out>,
+    ) {
+        assert!(cx.timestamp() > Some(cx.watermark()), "the watermark is ahead of an input that is in order");
         state.0.set(cx.at(), left.1.to_native());
         cx.register_event_timer(left.1.to_native() + 10);
     }
 
-    fn process_right(&mut self, right: &ArchivedPair, state: &mut Self::State, cx: &mut impl KeyedContext<u64, Self::Out>) {
+    fn process_right(
+        &mut self,
+        right: &ArchivedPair,
+        state: &mut Self::State,
+        cx: &mut impl KeyedContext<u64, Self::Out>,
+    ) {
+        assert!(cx.timestamp() > Some(cx.watermark()), "the watermark is ahead of an input that is in order");
         state.1.set(cx.at(), right.1.to_native());
         cx.register_event_timer(right.1.to_native() + 10);
     }
 
-    fn on_timer(&mut self, _: Timestamp, state: &mut Self::State, cx: &mut impl KeyedContext<u64, Self::Out>) {
+    fn on_timer(
+        &mut self,
+        _: Timestamp,
+        state: &mut Self::State,
+        cx: &mut impl KeyedContext<u64, Self::Out>,
+    ) {
         match (state.0.take(cx.at()), state.1.take(cx.at())) {
             (Some(left), Some(right)) => cx.collect(&(*cx.key(), left, right)),
             (Some(one), None) | (None, Some(one)) => cx.side(&self.alone, &one),
@@ -299,7 +351,9 @@ fn two_keyed_inputs_meet_by_key() {
 fn co_map_and_co_flat_map_take_both_inputs() {
     let mapped = same_at_every_parallelism(|env| {
         let (left, right) = (env.generate(1_000, |n| n), env.generate(500, |n| n.to_string()).parallelism(1));
-        left.connect(right).co_map(|n| n.to_native() as i64, |text| -text.parse::<i64>().expect("a number")).collect()
+        left.connect(right)
+            .co_map(|n| n.to_native() as i64, |text| -text.parse::<i64>().expect("a number"))
+            .collect()
     });
     assert!(mapped.into_iter().eq((1 - 500..1).chain(0..1_000)));
     let flat = same_at_every_parallelism(|env| {
@@ -323,12 +377,20 @@ fn what_a_function_cannot_have_is_a_clear_error() {
             Ok((cx.value("same")?, cx.list("same")?))
         }
 
-        fn process(&mut self, _: &rkyv::rend::u64_le, _: &mut Self::State, _: &mut impl KeyedContext<u64, u64>) {}
+        fn process(
+            &mut self,
+            _: &rkyv::rend::u64_le,
+            _: &mut Self::State,
+            _: &mut impl KeyedContext<u64, u64>,
+        ) {
+        }
     }
 
     let env = Env::new().parallelism(1);
     env.from_elements([1_u64]).key_by(|n| *n).process(Twice).blackhole();
-    assert!(matches!(env.execute(), Err(Error::Plan(message)) if message.contains("\"same\" is registered twice")));
+    assert!(
+        matches!(env.execute(), Err(Error::Plan(message)) if message.contains("\"same\" is registered twice"))
+    );
 
     #[derive(Clone)]
     struct Stateful;

@@ -78,6 +78,7 @@ pub struct ConnectedStreams<C: Chain, D: Chain> {
     right: Stream<D>,
 }
 
+#[expect(clippy::type_complexity, reason = "the type of a chain says what it is made of")]
 impl<C: Chain, D: Chain> ConnectedStreams<C, D>
 where
     C::Out: Record,
@@ -134,7 +135,9 @@ pub struct KeyedConnectedStreams<C: Chain, X, D: Chain, Y> {
     right: KeyedStream<D, Y>,
 }
 
-impl<C: Chain, X: Extract<C::Out>, D: Chain, Y: Extract<D::Out, Key = X::Key>> KeyedConnectedStreams<C, X, D, Y>
+#[expect(clippy::type_complexity, reason = "the type of a chain says what it is made of")]
+impl<C: Chain, X: Extract<C::Out>, D: Chain, Y: Extract<D::Out, Key = X::Key>>
+    KeyedConnectedStreams<C, X, D, Y>
 where
     X::Value: Record,
     Y::Value: Record,
@@ -189,7 +192,9 @@ where
     C::Out: Record,
 {
     // With the one receiver of a forward edge, taking them in turn means taking it.
-    stream.exchange(partitioning, |cx, port| Ok(PartitionWriter::new(cx, port, partition::RoundRobin::default())))
+    stream.exchange(partitioning, |cx, port| {
+        Ok(PartitionWriter::new(cx, port, partition::RoundRobin::default()))
+    })
 }
 
 /// The stream of an operator behind two edges.

@@ -132,7 +132,9 @@ impl<'a> OpenContext<'a> {
     /// Errors: [`Error::Plan`] in a function without a key.
     pub fn backend(&self) -> Result<&HeapBackend> {
         let name = &self.cx.name;
-        self.backend.as_ref().ok_or_else(|| Error::Plan(format!("{name}: only a keyed stream has keyed state")))
+        self.backend
+            .as_ref()
+            .ok_or_else(|| Error::Plan(format!("{name}: only a keyed stream has keyed state")))
     }
 
     /// One value under each key. Errors: [`Error::Plan`] if the name is taken.
@@ -234,53 +236,48 @@ pub trait ProcessFunction<T>: Clone + Send + Sync + 'static {
 ///
 /// ```
 /// use thalweg::{Context, Env, KeyedContext, KeyedProcessFunction, OpenContext, Result, Timestamp, ValueState, monotonous};
-/// use rkyv::tuple::ArchivedTuple2;
-/// use rkyv::rend::u64_le;
 ///
-/// /// For each user the clicks of a visit, which ends when none has come for 10 ms.
+/// #[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+/// struct Event {
+///     order: u64,
+///     time: i64,
+///     is_payment: bool,
+/// }
+///
+/// /// Finds orders that are not paid within 10 ms.
 /// #[derive(Clone)]
-/// struct Visits;
+/// struct Overdue;
 ///
-/// impl KeyedProcessFunction<u64, (u64, u64)> for Visits {
-///     type Out = (u64, u64);
-///     type State = (ValueState<u64, u64>, ValueState<u64, Timestamp>);
+/// impl KeyedProcessFunction<u64, Event> for Overdue {
+///     type Out = (u64, Timestamp);
+///     type State = ValueState<u64, Timestamp>;
 ///
 ///     fn open(&mut self, cx: &OpenContext<'_>) -> Result<Self::State> {
-///         Ok((cx.value("clicks")?, cx.value("end")?))
+///         cx.value("due")
 ///     }
 ///
-///     fn process(
-///         &mut self,
-///         _click: &ArchivedTuple2<u64_le, u64_le>,
-///         (clicks, end): &mut Self::State,
-///         cx: &mut impl KeyedContext<u64, Self::Out>,
-///     ) {
-///         clicks.update_with(cx.at(), || 0, |clicks| *clicks += 1);
-///         let until = cx.timestamp().unwrap_or(0) + 10;
-///         if let Some(before) = end.take(cx.at()) {
-///             cx.delete_event_timer(before);
+///     fn process(&mut self, event: &ArchivedEvent, due: &mut Self::State, cx: &mut impl KeyedContext<u64, Self::Out>) {
+///         if !event.is_payment {
+///             due.set(cx.at(), event.time + 10);
+///             cx.register_event_timer(event.time + 10);
+///         } else if let Some(at) = due.take(cx.at()) {
+///             cx.delete_event_timer(at);
 ///         }
-///         end.set(cx.at(), until);
-///         cx.register_event_timer(until);
 ///     }
 ///
-///     fn on_timer(
-///         &mut self,
-///         _timestamp: Timestamp,
-///         (clicks, end): &mut Self::State,
-///         cx: &mut impl KeyedContext<u64, Self::Out>,
-///     ) {
-///         end.clear(cx.at());
-///         let clicks = clicks.take(cx.at()).unwrap_or(0);
-///         cx.collect(&(*cx.key(), clicks));
+///     fn on_timer(&mut self, timestamp: Timestamp, due: &mut Self::State, cx: &mut impl KeyedContext<u64, Self::Out>) {
+///         due.clear(cx.at());
+///         cx.collect(&(*cx.key(), timestamp));
 ///     }
 /// }
 ///
 /// let env = Env::new().parallelism(1);
-/// let clicks = env.from_elements([(7, 0), (8, 5), (7, 9), (7, 30)]).watermarks(monotonous().by(|c: &(u64, u64)| c.1 as i64));
-/// let visits = clicks.key_by(|c| c.0).process(Visits).collect();
+/// let event = |order, time, is_payment| Event { order, time, is_payment };
+/// let events = env.from_elements([event(1, 0, false), event(2, 3, false), event(1, 7, true)]);
+/// let events = events.watermarks(monotonous().by(|event: &Event| event.time));
+/// let overdue = events.key_by(|event| event.order).process(Overdue).collect();
 /// env.execute()?;
-/// assert_eq!(visits.take(), [(8, 1), (7, 2), (7, 1)]);
+/// assert_eq!(overdue.take(), [(2, 13)]);
 /// # Ok::<(), thalweg::Error>(())
 /// ```
 pub trait KeyedProcessFunction<K: Key, T: Record>: Clone + Send + Sync + 'static {
@@ -345,8 +342,7 @@ impl<C: Chain> Stream<C> {
     {
         let sides = Declared::new(sides, &self.env);
         let Stream { env, chain, open, node, sides: before } = self;
-        let mut stream =
-            Stream { env, chain: chain.with_sides(sides.clone()), open, node, sides: before };
+        let mut stream = Stream { env, chain: chain.with_sides(sides.clone()), open, node, sides: before };
         stream.write_to(&sides);
         stream
     }
@@ -358,6 +354,7 @@ impl<C: Chain> Stream<C> {
     }
 }
 
+#[expect(clippy::type_complexity, reason = "the type of a chain says what it is made of")]
 impl<C: Chain, X: Extract<C::Out>> KeyedStream<C, X>
 where
     X::Value: Record,

@@ -218,18 +218,39 @@ impl<T: Record> SideWriters for TaggedWriter<T> {
     }
 }
 
+impl Sides for () {
+    type Writers = ();
+
+    fn ports(&self, _env: &Env) -> Vec<PortId> {
+        Vec::new()
+    }
+
+    fn open(&self, _ports: &[PortId], _cx: &SubtaskContext) {}
+}
+
+impl SideWriters for () {
+    type Handles<'a> = ();
+
+    #[inline]
+    fn write<T: Record>(&mut self, _tag: u64, _record: &T, _timestamp: Timestamp) {}
+
+    #[inline]
+    fn handles(&mut self, _timestamp: Timestamp) {}
+
+    fn control(&mut self, _control: Control) {}
+}
+
 macro_rules! tuple_sides {
     ($($record:ident $index:tt)*) => {
         impl<$($record: Record),*> Sides for ($(Tag<$record>,)*) {
             type Writers = ($(TaggedWriter<$record>,)*);
 
-            fn ports(&self, _env: &Env) -> Vec<PortId> {
-                vec![$(_env.side_port(&self.$index)),*]
+            fn ports(&self, env: &Env) -> Vec<PortId> {
+                vec![$(env.side_port(&self.$index)),*]
             }
 
-            #[expect(clippy::unused_unit, reason = "what `()` opens")]
-            fn open(&self, _ports: &[PortId], _cx: &SubtaskContext) -> Self::Writers {
-                ($(TaggedWriter::new(_cx, _ports[$index], self.$index),)*)
+            fn open(&self, ports: &[PortId], cx: &SubtaskContext) -> Self::Writers {
+                ($(TaggedWriter::new(cx, ports[$index], self.$index),)*)
             }
         }
 
@@ -237,23 +258,22 @@ macro_rules! tuple_sides {
             type Handles<'a> = ($(Side<'a, $record>,)*);
 
             #[inline]
-            fn write<Z: Record>(&mut self, _tag: u64, _record: &Z, _timestamp: Timestamp) {
-                $(self.$index.offer(_tag, _record, _timestamp);)*
+            fn write<Z: Record>(&mut self, tag: u64, record: &Z, timestamp: Timestamp) {
+                $(self.$index.offer(tag, record, timestamp);)*
             }
 
             #[inline]
-            fn handles(&mut self, _timestamp: Timestamp) -> Self::Handles<'_> {
-                ($(self.$index.handle(_timestamp),)*)
+            fn handles(&mut self, timestamp: Timestamp) -> Self::Handles<'_> {
+                ($(self.$index.handle(timestamp),)*)
             }
 
-            fn control(&mut self, _control: Control) {
-                $(self.$index.writer.control(_control);)*
+            fn control(&mut self, control: Control) {
+                $(self.$index.writer.control(control);)*
             }
         }
     };
 }
 
-tuple_sides!();
 tuple_sides!(A 0);
 tuple_sides!(A 0 B 1);
 tuple_sides!(A 0 B 1 C 2);

@@ -36,7 +36,9 @@ impl Output<String> for Recorder {
 impl Stage for Recorder {
     fn control(&mut self, control: Control) {
         match control {
-            Control::Signal(Signal::Watermark(watermark)) => self.0.borrow_mut().push(format!("W{watermark}")),
+            Control::Signal(Signal::Watermark(watermark)) => {
+                self.0.borrow_mut().push(format!("W{watermark}"))
+            }
             Control::Signal(Signal::End) => self.0.borrow_mut().push("End".into()),
             _ => {}
         }
@@ -90,10 +92,21 @@ impl Script {
                 "det" => cx.delete_event_timer(time()),
                 "pt" => cx.register_processing_timer(time()),
                 "dpt" => cx.delete_processing_timer(time()),
-                "chain" if state.1.update_with(cx.at(), || 0, |n| { *n += 1; *n }) <= 2 => match cx.time_domain() {
-                    TimeDomain::Event => cx.register_event_timer(timestamp + time()),
-                    TimeDomain::Processing => cx.register_processing_timer(timestamp + time()),
-                },
+                "chain"
+                    if state.1.update_with(
+                        cx.at(),
+                        || 0,
+                        |n| {
+                            *n += 1;
+                            *n
+                        },
+                    ) <= 2 =>
+                {
+                    match cx.time_domain() {
+                        TimeDomain::Event => cx.register_event_timer(timestamp + time()),
+                        TimeDomain::Processing => cx.register_processing_timer(timestamp + time()),
+                    }
+                }
                 "chain" => {}
                 "add" => state.0.add(cx.at(), operand.to_string()),
                 "get" => cx.collect(&state.0.get(cx.at()).concat()),
@@ -256,10 +269,11 @@ fn check_two(on_timer: &'static str, steps: &[&str], output: &str) {
         let state = KeyedCoProcessFunction::open(&mut script, &OpenContext::keyed(cx)).expect("two names");
         KeyedCoProcess::<_, String, String, _, _, _, _>::new(script, state, Services::new(cx, (), next))
     };
-    let take = |operator: &mut KeyedCoProcess<_, _, _, _, _, _, _>, right, record: Received<'_, _, _>| match right {
-        true => operator.process_right(record),
-        false => operator.process_left(record),
-    };
+    let take =
+        |operator: &mut KeyedCoProcess<_, _, _, _, _, _, _>, right, record: Received<'_, _, _>| match right {
+            true => operator.process_right(record),
+            false => operator.process_left(record),
+        };
     assert_eq!(run(make, steps, take).0, output);
 }
 
@@ -267,7 +281,11 @@ fn check_two(on_timer: &'static str, steps: &[&str], output: &str) {
 fn event_timers_fire_at_the_watermark_in_order_over_all_keys() {
     let steps = ["a@1 et 10; et 5", "b@2 et 7; et 10", "W 4", "W 7", "W 10"];
     check("", &steps, "W4 | Event 5 a@5 | Event 7 b@7 | W7 | Event 10 a@10 | Event 10 b@10 | W10");
-    check("", &["a@1 et 5; et 5", "a@1 et 5; et 6; det 6; det 99", "end"], "Event 5 a@5 | W9223372036854775807 | End");
+    check(
+        "",
+        &["a@1 et 5; et 5", "a@1 et 5; et 6; det 6; det 99", "end"],
+        "Event 5 a@5 | W9223372036854775807 | End",
+    );
 }
 
 #[test]
@@ -281,9 +299,17 @@ fn an_event_timer_behind_the_watermark_waits_for_the_next() {
 #[test]
 fn processing_timers_fire_when_the_clock_has_passed_them() {
     let steps = ["a@1 pt 110; pt 105", "b@1 pt 107; pt 107", "clock 105", "clock 108", "a@2 ts", "clock 111"];
-    check("ts", &steps, "Processing 105 a@- | ts=None@- | Processing 107 b@- | ts=None@- | ts=Some(2)@2 | Processing 110 a@- | ts=None@-");
+    check(
+        "ts",
+        &steps,
+        "Processing 105 a@- | ts=None@- | Processing 107 b@- | ts=None@- | ts=Some(2)@2 | Processing 110 a@- | ts=None@-",
+    );
     check("", &["a@1 pt 110; dpt 110", "clock 200"], "");
-    check("now; chain 5", &["a@1 pt 110", "clock 111", "clock 117"], "Processing 110 a@- | now=111@- | Processing 115 a@- | now=117@-");
+    check(
+        "now; chain 5",
+        &["a@1 pt 110", "clock 111", "clock 117"],
+        "Processing 110 a@- | now=111@- | Processing 115 a@- | now=117@-",
+    );
     check("", &["a@1 pt 110; et 9", "end"], "Event 9 a@9 | W9223372036854775807 | End"); // Pending ones are dropped.
 }
 
@@ -330,17 +356,25 @@ fn two_inputs_share_state_and_timers() {
 fn co_map_and_co_flat_map_keep_timestamps() {
     let (left, right) = (|a: &ArchivedString| format!("l{a}"), |b: &ArchivedString| format!("r{b}"));
     let steps = ["k@1 x", ">k@- y", "W 3"];
-    let (log, _cx) = run(|_, next| CoMap::new(left, right, next), &steps, |o, second, record| match second {
-        true => TwoInput::<_, String, String>::process_right(o, record),
-        false => TwoInput::<_, String, String>::process_left(o, record),
-    });
+    let (log, _cx) = run(
+        |_, next| CoMap::new(left, right, next),
+        &steps,
+        |o, second, record| match second {
+            true => TwoInput::<_, String, String>::process_right(o, record),
+            false => TwoInput::<_, String, String>::process_left(o, record),
+        },
+    );
     assert_eq!(log, "lx@1 | ry@- | W3");
     let left = |a: &ArchivedString, out: &mut Collector<String>| out.extend([a.to_string(), a.to_string()]);
     let right = |_: &ArchivedString, _: &mut Collector<String>| {};
-    let (log, _) = run(|_, next| CoFlatMap::new(left, right, next), &steps, |o, second, record| match second {
-        true => TwoInput::<_, String, String>::process_right(o, record),
-        false => TwoInput::<_, String, String>::process_left(o, record),
-    });
+    let (log, _) = run(
+        |_, next| CoFlatMap::new(left, right, next),
+        &steps,
+        |o, second, record| match second {
+            true => TwoInput::<_, String, String>::process_right(o, record),
+            false => TwoInput::<_, String, String>::process_left(o, record),
+        },
+    );
     assert_eq!(log, "x@1 | x@1 | W3");
 }
 
@@ -483,7 +517,8 @@ proptest! {
 
 fn record(operator: &mut impl OneInput<u64, (bool, i64)>, key: u64, register: bool, at: Timestamp) {
     let bytes = rkyv::to_bytes::<rancor::Error>(&(register, at)).expect("numbers can be archived");
-    let value = rkyv::access::<<(bool, i64) as rkyv::Archive>::Archived, rancor::Error>(&bytes).expect("an archive");
+    let value =
+        rkyv::access::<<(bool, i64) as rkyv::Archive>::Archived, rancor::Error>(&bytes).expect("an archive");
     let archived = rkyv::rend::u64_le::from_native(key);
     operator.process(Received { key: &archived, key_hash: key.key_hash(), value, timestamp: 0 });
 }
