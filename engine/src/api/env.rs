@@ -223,11 +223,11 @@ impl<S: Source> Chain for FromSource<S> {
             subtask: cx.subtask,
             parallelism: cx.parallelism,
             bell: cx.bell.clone(),
-            is_simulated: cx.is_simulated,
+            is_simulated: cx.config.is_simulated,
             took_bell: Arc::default(),
         };
         let reader = self.source.reader(&place)?;
-        if cx.is_simulated && place.took_bell.load(Ordering::Relaxed) {
+        if cx.config.is_simulated && place.took_bell.load(Ordering::Relaxed) {
             return Err(Error::Plan(format!(
                 "{} reads from a thread of its own, which a simulation cannot repeat: give it a source that is read in place",
                 cx.name

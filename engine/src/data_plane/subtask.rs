@@ -68,8 +68,6 @@ pub struct SubtaskContext {
     /// Outputs of this subtask without credit.
     pub(crate) blocked: Rc<Cell<u32>>,
     pub(crate) bell: Bell,
-    /// The core is simulated: there are no other threads.
-    pub(crate) is_simulated: bool,
 }
 
 impl SubtaskContext {

@@ -95,7 +95,6 @@ fn build(start: &Start, links: Vec<Option<Rings>>, now: Timestamp) -> Result<Cor
         links: links.collect(),
         bell: bells[start.core].clone(),
         now,
-        is_simulated: false,
     })
 }
 

@@ -42,14 +42,12 @@ pub(crate) struct CoreParts {
     pub(crate) links: Vec<Option<Box<dyn Link>>>,
     pub(crate) bell: Bell,
     pub(crate) now: Timestamp,
-    /// There are no other threads: a source that needs one is refused.
-    pub(crate) is_simulated: bool,
 }
 
 /// Builds the subtasks of a core, on the thread where they will run. The user's factories are called here; a panic of theirs
 /// is an error.
 pub(crate) fn build_core(parts: CoreParts) -> Result<Core> {
-    let CoreParts { core, graph, config, links, bell, now, is_simulated } = parts;
+    let CoreParts { core, graph, config, links, bell, now } = parts;
     let pool = BufferPool::new(config.buffer_bytes)
         .map_err(|e| Error::Config { name: "buffer_bytes", reason: e.to_string() })?;
     let limits = SwitchLimits {
@@ -71,7 +69,6 @@ pub(crate) fn build_core(parts: CoreParts) -> Result<Core> {
             switch: switch.clone(),
             blocked: Rc::new(Cell::new(0)),
             bell: bell.clone(),
-            is_simulated,
         };
         let made = catch_unwind(AssertUnwindSafe(|| (plan.factory)(&mut cx)));
         let made = made.unwrap_or_else(|panic| {

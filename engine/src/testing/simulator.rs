@@ -130,6 +130,7 @@ impl Simulator {
         if self.varies_settings {
             vary(&mut config, &mut random);
         }
+        config.is_simulated = true;
         let (graph, config) = (Arc::new(graph), Arc::new(config));
         let network = Network::new(graph.cores(), weather, Random::new(random.next()));
         let clock = Rc::new(ManualClock(Cell::new(self.clock)));
@@ -143,7 +144,6 @@ impl Simulator {
                 links: network.links(core),
                 bell: bell.clone(),
                 now: clock.now(),
-                is_simulated: true,
             })?;
             cores.push(SimulatedCore {
                 core: built,
