@@ -9,6 +9,7 @@ pub(crate) mod partition;
 pub(crate) mod rolling;
 pub(crate) mod stateless;
 pub(crate) mod watermarks;
+pub(crate) mod window;
 
 use crate::api::record::{Key, Record};
 use crate::data_plane::subtask::Guard;
