@@ -22,6 +22,7 @@ pub use api::source::{Source, SourceContext, SourceOutput, SourceReader, SourceS
 pub use api::stream::{SharedStream, Stream};
 pub use api::tag::Tag;
 pub use api::triggered::TriggeredStream;
+pub use api::windowed::WindowedStream;
 pub use data_plane::writer::Partitioner;
 pub use error::{Error, Result};
 pub use graph::plan::{Plan, PlanChain, PlanInput, PlanNode};
@@ -38,8 +39,8 @@ pub use time::assigner::{
 };
 pub use time::strategy::{Generator, WatermarkStrategy, bounded, monotonous, no_watermarks, punctuated};
 pub use time::trigger::{
-    ContinuousEventTime, Count as CountTrigger, Delta, EndOfStream, EventTime, Never, ProcessingTime, Purging,
-    Trigger, TriggerContext, TriggerResult,
+    ContinuousEventTime, Count as CountTrigger, Delta, EndOfStream, EventTime, Never, ProcessingTime,
+    Purging, Trigger, TriggerContext, TriggerResult,
 };
 pub use time::window::TimeWindow;
 pub use time::{MAX_WATERMARK, NO_TIMESTAMP, Timestamp};

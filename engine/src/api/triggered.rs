@@ -11,19 +11,18 @@ use super::keyed::KeyedStream;
 use super::record::{Key, Record};
 use super::stream::Stream;
 use super::tag::{SideWriter, Tag};
+use super::windowed::WindowedStream;
 use crate::data_plane::SubtaskContext;
 use crate::data_plane::writer::{Extract, KeyedWriter};
 use crate::error::Result;
 use crate::graph::{Partitioning, PortId};
 use crate::operator::OneInput;
 use crate::operator::output::Output;
-use crate::operator::rolling::{
-    Better, Extreme, First, Last, MaxField, MinField, Number, Reduce, SumField,
-};
+use crate::operator::rolling::{Better, Extreme, First, Last, MaxField, MinField, Number, Reduce, SumField};
 use crate::operator::stateless::Collector;
 use crate::operator::window::function::{
-    Aggregating, AggregatingProcessing, ProcessClosure, ProcessWindowFunction, Processing, Reducing,
-    ReducingProcessing, Sides, WindowFunction,
+    AggregateProcessWindow, AggregateWindow, ProcessClosure, ProcessWindow, ProcessWindowFunction,
+    ReduceProcessWindow, ReduceWindow, Sides, WindowFunction,
 };
 use crate::operator::window::general::WindowOperator;
 use crate::time::assigner::{WindowAssigner, millis};
@@ -55,7 +54,7 @@ impl<C, X, A> TriggeredStream<C, X, A, A::Trigger>
 where
     C: Chain,
     X: Extract<C::Out, Value: Record>,
-    A: WindowAssigner<rkyv::Archived<X::Value>>,
+    A: WindowAssigner<X::Value>,
 {
     fn new(keyed: KeyedStream<C, X>, assigner: A, partitioning: Partitioning) -> Self {
         let (trigger, lateness) = (assigner.default_trigger(), Duration::ZERO);
@@ -68,7 +67,7 @@ impl<C: Chain, X: Extract<C::Out>> KeyedStream<C, X> {
     pub fn window_general<A>(self, assigner: A) -> TriggeredStream<C, X, A, A::Trigger>
     where
         X::Value: Record,
-        A: WindowAssigner<rkyv::Archived<X::Value>>,
+        A: WindowAssigner<X::Value>,
     {
         TriggeredStream::new(self, assigner, Partitioning::Hash)
     }
@@ -78,16 +77,88 @@ impl<C: Chain> Stream<C> {
     /// Windows over all records, on one subtask, in which everything can be chosen: see [`TriggeredStream`].
     ///
     /// The key is `()`. Errors: `Error::Plan` at `execute` when the chain is given a parallelism above one.
-    pub fn window_all_general<A>(
-        self,
-        assigner: A,
-    ) -> TriggeredStream<C, Unkeyed<C::Out>, A, A::Trigger>
+    pub fn window_all_general<A>(self, assigner: A) -> TriggeredStream<C, Unkeyed<C::Out>, A, A::Trigger>
     where
         C::Out: Record,
-        A: WindowAssigner<rkyv::Archived<C::Out>>,
+        A: WindowAssigner<C::Out>,
     {
         let keyed = KeyedStream::new(self, Unkeyed::new());
         TriggeredStream::new(keyed, assigner, Partitioning::Global)
+    }
+}
+
+/// A window stream that is given what only the general operator has becomes a [`TriggeredStream`].
+impl<C, X, A> WindowedStream<C, X, A>
+where
+    C: Chain,
+    X: Extract<C::Out, Value: Record>,
+    A: WindowAssigner<X::Value>,
+{
+    fn general(self) -> TriggeredStream<C, X, A, A::Trigger> {
+        let Self { keyed, assigner, allowed_lateness, all } = self;
+        let partitioning = if all { Partitioning::Global } else { Partitioning::Hash };
+        TriggeredStream::new(keyed, assigner, partitioning).allowed_lateness(allowed_lateness)
+    }
+
+    /// See [`TriggeredStream::trigger`].
+    pub fn trigger<Own: Trigger<X::Value>>(self, trigger: Own) -> TriggeredStream<C, X, A, Own> {
+        self.general().trigger(trigger)
+    }
+
+    /// See [`TriggeredStream::late_output`].
+    pub fn late_output(self, tag: &Tag<X::Value>) -> TriggeredStream<C, X, A, A::Trigger> {
+        self.general().late_output(tag)
+    }
+
+    /// See [`TriggeredStream::with_side_output`].
+    pub fn with_side_output<S: Record>(self, tag: &Tag<S>) -> TriggeredStream<C, X, A, A::Trigger> {
+        self.general().with_side_output(tag)
+    }
+
+    /// See [`TriggeredStream::process`].
+    pub fn process<F>(self, function: F) -> Stream<WindowChain<C, X, A, A::Trigger, ProcessWindow<F>>>
+    where
+        F: ProcessWindowFunction<X::Key, X::Value>,
+    {
+        self.general().process(function)
+    }
+
+    /// See [`TriggeredStream::process_with`].
+    pub fn process_with<U, F>(
+        self,
+        function: F,
+    ) -> Stream<WindowChain<C, X, A, A::Trigger, ProcessWindow<ProcessClosure<F, U>>>>
+    where
+        U: 'static,
+        F: FnMut(&X::Key, TimeWindow, &[X::Value], &mut Collector<U>) + Clone + Send + Sync + 'static,
+    {
+        self.general().process_with(function)
+    }
+
+    /// See [`TriggeredStream::aggregate_process`].
+    pub fn aggregate_process<G, F>(
+        self,
+        aggregate: G,
+        function: F,
+    ) -> Stream<WindowChain<C, X, A, A::Trigger, AggregateProcessWindow<G, F>>>
+    where
+        G: Aggregate<X::Value>,
+        F: ProcessWindowFunction<X::Key, G::Out>,
+    {
+        self.general().aggregate_process(aggregate, function)
+    }
+
+    /// See [`TriggeredStream::reduce_process`].
+    pub fn reduce_process<R, F>(
+        self,
+        reduce: R,
+        function: F,
+    ) -> Stream<WindowChain<C, X, A, A::Trigger, ReduceProcessWindow<Reduce<R>, F>>>
+    where
+        R: Fn(&X::Value, &X::Value) -> X::Value + Clone + Send + Sync + 'static,
+        F: ProcessWindowFunction<X::Key, X::Value>,
+    {
+        self.general().reduce_process(reduce, function)
     }
 }
 
@@ -95,8 +166,8 @@ impl<C, X, A, Tr> TriggeredStream<C, X, A, Tr>
 where
     C: Chain,
     X: Extract<C::Out, Value: Record>,
-    A: WindowAssigner<rkyv::Archived<X::Value>>,
-    Tr: Trigger<rkyv::Archived<X::Value>>,
+    A: WindowAssigner<X::Value>,
+    Tr: Trigger<X::Value>,
 {
     /// Fires the windows by this trigger. Default: the assigner's. A window ends as before, also when the trigger ignores it.
     ///
@@ -111,7 +182,7 @@ where
     ///     .generate(5, |n| n as i64)
     ///     .watermarks(bounded(Duration::ZERO).by(|n: &i64| *n))
     ///     .key_by(|_| ())
-    ///     .window_general(Tumbling::of(Duration::from_millis(100)))
+    ///     .window(Tumbling::of(Duration::from_millis(100)))
     ///     .trigger(Purging::of(CountTrigger::of(2)))
     ///     .reduce(|a, b| a * 10 + b)
     ///     .collect();
@@ -121,7 +192,7 @@ where
     /// ```
     pub fn trigger<Own>(self, trigger: Own) -> TriggeredStream<C, X, A, Own>
     where
-        Own: Trigger<rkyv::Archived<X::Value>>,
+        Own: Trigger<X::Value>,
     {
         let Self { keyed, assigner, lateness, late, sides, partitioning, .. } = self;
         TriggeredStream { keyed, assigner, trigger, lateness, late, sides, partitioning }
@@ -147,7 +218,7 @@ where
     ///     .from_elements([5_i64, 12, 3])
     ///     .watermarks(punctuated(|_: &i64, timestamp| Some(timestamp)).by(|n: &i64| *n))
     ///     .key_by(|_| ())
-    ///     .window_general(Tumbling::of(Duration::from_millis(10)))
+    ///     .window(Tumbling::of(Duration::from_millis(10)))
     ///     .late_output(&late)
     ///     .sum(|n| n);
     /// let late = sums.side_output(&late).owned().collect();
@@ -186,8 +257,8 @@ where
         let late = late.map(|tag| env.side_port(&tag));
         let written: Vec<PortId> = sides.iter().map(|side| side.port).chain(late).collect();
         let KeyedStream { stream, extract } = keyed;
-        let (env, edge) = stream
-            .exchange(partitioning, move |cx, port| Ok(KeyedWriter::new(cx, port, extract.clone())));
+        let (env, edge) =
+            stream.exchange(partitioning, move |cx, port| Ok(KeyedWriter::new(cx, port, extract.clone())));
         let factory =
             WindowFactory { assigner, trigger, lateness_ms: millis(lateness), late, sides, function };
         let all = partitioning == Partitioning::Global;
@@ -204,27 +275,27 @@ where
     /// The reduction of each window: `function` gets the result so far and the new record.
     ///
     /// Source: Flink's `WindowedStream.reduce`.
-    pub fn reduce<F>(self, function: F) -> Stream<WindowChain<C, X, A, Tr, Reducing<Reduce<F>>>>
+    pub fn reduce<F>(self, function: F) -> Stream<WindowChain<C, X, A, Tr, ReduceWindow<Reduce<F>>>>
     where
-        F: FnMut(&X::Value, &X::Value) -> X::Value + Clone + Send + Sync + 'static,
+        F: Fn(&X::Value, &X::Value) -> X::Value + Clone + Send + Sync + 'static,
     {
-        self.apply("Window: Reduce", Reducing(Reduce(function)))
+        self.apply("Window: Reduce", ReduceWindow(Reduce(function)))
     }
 
     /// The aggregate of each window, as a [`crate::WindowResult`]. Source: Flink's `WindowedStream.aggregate`.
-    pub fn aggregate<G>(self, aggregate: G) -> Stream<WindowChain<C, X, A, Tr, Aggregating<G>>>
+    pub fn aggregate<G>(self, aggregate: G) -> Stream<WindowChain<C, X, A, Tr, AggregateWindow<G>>>
     where
-        G: Aggregate<rkyv::Archived<X::Value>>,
+        G: Aggregate<X::Value>,
     {
-        self.apply("Window: Aggregate", Aggregating(aggregate))
+        self.apply("Window: Aggregate", AggregateWindow(aggregate))
     }
 
     /// A function over all records of each window, which are kept until then. Source: Flink's `WindowedStream.process`.
-    pub fn process<F>(self, function: F) -> Stream<WindowChain<C, X, A, Tr, Processing<F>>>
+    pub fn process<F>(self, function: F) -> Stream<WindowChain<C, X, A, Tr, ProcessWindow<F>>>
     where
         F: ProcessWindowFunction<X::Key, X::Value>,
     {
-        self.apply("Window: Process", Processing(function))
+        self.apply("Window: Process", ProcessWindow(function))
     }
 
     /// [`TriggeredStream::process`] with a closure: it gets the key, the window, the records and where results go.
@@ -237,7 +308,7 @@ where
     /// let visits = env
     ///     .from_elements([1_i64, 3, 20])
     ///     .watermarks(bounded(Duration::ZERO).by(|n: &i64| *n))
-    ///     .window_all_general(Session::gap(Duration::from_millis(5)))
+    ///     .window_all(Session::gap(Duration::from_millis(5)))
     ///     .process_with(|_: &(), window, elements, out| out.collect((window.start, window.end, elements.len())))
     ///     .collect();
     /// env.execute()?;
@@ -247,7 +318,7 @@ where
     pub fn process_with<U, F>(
         self,
         function: F,
-    ) -> Stream<WindowChain<C, X, A, Tr, Processing<ProcessClosure<F, U>>>>
+    ) -> Stream<WindowChain<C, X, A, Tr, ProcessWindow<ProcessClosure<F, U>>>>
     where
         U: 'static,
         F: FnMut(&X::Key, TimeWindow, &[X::Value], &mut Collector<U>) + Clone + Send + Sync + 'static,
@@ -262,12 +333,12 @@ where
         self,
         aggregate: G,
         function: F,
-    ) -> Stream<WindowChain<C, X, A, Tr, AggregatingProcessing<G, F>>>
+    ) -> Stream<WindowChain<C, X, A, Tr, AggregateProcessWindow<G, F>>>
     where
-        G: Aggregate<rkyv::Archived<X::Value>>,
+        G: Aggregate<X::Value>,
         F: ProcessWindowFunction<X::Key, G::Out>,
     {
-        self.apply("Window: Aggregate, Process", AggregatingProcessing { aggregate, function })
+        self.apply("Window: Aggregate, Process", AggregateProcessWindow { aggregate, function })
     }
 
     /// Reduces while records come, and gives the result to `function` when the window fires: it sees a single element.
@@ -277,39 +348,39 @@ where
         self,
         reduce: R,
         function: F,
-    ) -> Stream<WindowChain<C, X, A, Tr, ReducingProcessing<Reduce<R>, F>>>
+    ) -> Stream<WindowChain<C, X, A, Tr, ReduceProcessWindow<Reduce<R>, F>>>
     where
-        R: FnMut(&X::Value, &X::Value) -> X::Value + Clone + Send + Sync + 'static,
+        R: Fn(&X::Value, &X::Value) -> X::Value + Clone + Send + Sync + 'static,
         F: ProcessWindowFunction<X::Key, X::Value>,
     {
-        self.apply("Window: Reduce, Process", ReducingProcessing { reducer: Reduce(reduce), function })
+        self.apply("Window: Reduce, Process", ReduceProcessWindow { reducer: Reduce(reduce), function })
     }
 
     /// The sum of a field over each window; the other fields are the first record's. Integers wrap. See [`KeyedStream::sum`].
-    pub fn sum<V, F>(self, field: F) -> Stream<WindowChain<C, X, A, Tr, Reducing<SumField<F, V>>>>
+    pub fn sum<V, F>(self, field: F) -> Stream<WindowChain<C, X, A, Tr, ReduceWindow<SumField<F, V>>>>
     where
         V: Number,
         F: Fn(&mut X::Value) -> &mut V + Clone + Send + Sync + 'static,
     {
-        self.apply("Window: Sum", Reducing(SumField::new(field)))
+        self.apply("Window: Sum", ReduceWindow(SumField::new(field)))
     }
 
     /// The least value of a field in each window; the other fields are the first record's. See [`KeyedStream::min`].
-    pub fn min<V, F>(self, field: F) -> Stream<WindowChain<C, X, A, Tr, Reducing<MinField<F, V>>>>
+    pub fn min<V, F>(self, field: F) -> Stream<WindowChain<C, X, A, Tr, ReduceWindow<MinField<F, V>>>>
     where
         V: PartialOrd + Clone + 'static,
         F: Fn(&mut X::Value) -> &mut V + Clone + Send + Sync + 'static,
     {
-        self.apply("Window: Min", Reducing(MinField::new(field)))
+        self.apply("Window: Min", ReduceWindow(MinField::new(field)))
     }
 
     /// The greatest value of a field in each window; the other fields are the first record's. See [`KeyedStream::max`].
-    pub fn max<V, F>(self, field: F) -> Stream<WindowChain<C, X, A, Tr, Reducing<MaxField<F, V>>>>
+    pub fn max<V, F>(self, field: F) -> Stream<WindowChain<C, X, A, Tr, ReduceWindow<MaxField<F, V>>>>
     where
         V: PartialOrd + Clone + 'static,
         F: Fn(&mut X::Value) -> &mut V + Clone + Send + Sync + 'static,
     {
-        self.apply("Window: Max", Reducing(MaxField::new(field)))
+        self.apply("Window: Max", ReduceWindow(MaxField::new(field)))
     }
 }
 
@@ -320,19 +391,19 @@ macro_rules! extreme {
         where
             C: Chain,
             X: Extract<C::Out, Value: Record>,
-            A: WindowAssigner<rkyv::Archived<X::Value>>,
-            Tr: Trigger<rkyv::Archived<X::Value>>,
+            A: WindowAssigner<X::Value>,
+            Tr: Trigger<X::Value>,
         {$(
             $(#[$doc])*
             pub fn $method<V, F>(
                 self,
                 by: F,
-            ) -> Stream<WindowChain<C, X, A, Tr, Reducing<Extreme<F, V, (Better<$greater>, $which)>>>>
+            ) -> Stream<WindowChain<C, X, A, Tr, ReduceWindow<Extreme<F, V, (Better<$greater>, $which)>>>>
             where
                 V: PartialOrd + 'static,
                 F: Fn(&X::Value) -> V + Clone + Send + Sync + 'static,
             {
-                self.apply($name, Reducing(Extreme::new(by)))
+                self.apply($name, ReduceWindow(Extreme::new(by)))
             }
         )*}
     };
@@ -385,8 +456,8 @@ impl<K, V, A, Tr, F> OneInputFactory<K, V> for WindowFactory<A, Tr, F>
 where
     K: Key,
     V: Record,
-    A: WindowAssigner<V::Archived>,
-    Tr: Trigger<V::Archived>,
+    A: WindowAssigner<V>,
+    Tr: Trigger<V>,
     F: WindowFunction<K, V>,
 {
     type Out = F::Out;

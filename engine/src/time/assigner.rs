@@ -130,7 +130,7 @@ impl Tumbling {
         TimeWindow { start, end: start.wrapping_add(self.size_ms) }
     }
 
-    fn valid(&self) -> Result<(), String> {
+    pub(crate) fn valid(&self) -> Result<(), String> {
         match self {
             Self { size_ms, .. } if *size_ms <= 0 => {
                 Err("tumbling windows need a size of at least 1 ms".into())
@@ -226,7 +226,7 @@ impl Sliding {
         }
     }
 
-    fn valid(&self) -> Result<(), String> {
+    pub(crate) fn valid(&self) -> Result<(), String> {
         let Self { size_ms, slide_ms, offset_ms } = *self;
         if size_ms <= 0 || slide_ms <= 0 {
             return Err("sliding windows need a size and a slide of at least 1 ms".into());
@@ -309,7 +309,7 @@ impl Session {
         OnProcessingTime(self)
     }
 
-    fn valid(&self) -> Result<(), String> {
+    pub(crate) fn valid(&self) -> Result<(), String> {
         if self.gap_ms > 0 { Ok(()) } else { Err("sessions need a gap of at least 1 ms".into()) }
     }
 }

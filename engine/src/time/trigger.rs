@@ -444,12 +444,7 @@ impl<T, I: Trigger<T>> Trigger<T> for Purging<I> {
         self.inner.can_merge()
     }
 
-    fn on_merge(
-        &mut self,
-        merged: &[I::State],
-        window: TimeWindow,
-        cx: &mut TriggerContext<'_, I::State>,
-    ) {
+    fn on_merge(&mut self, merged: &[I::State], window: TimeWindow, cx: &mut TriggerContext<'_, I::State>) {
         self.inner.on_merge(merged, window, cx);
     }
 

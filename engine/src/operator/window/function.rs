@@ -37,11 +37,13 @@ pub trait WindowFunction<K: Key, V: Record>: Clone + Send + Sync + 'static {
     /// The function's own state for each key.
     type KeyState: Default + 'static;
 
-    /// What is kept of the first record.
-    fn first(&mut self, record: &V::Archived) -> Self::Contents;
+    /// Takes in a record that is needed elsewhere too; `archived` is what it was made from. Default: makes another.
+    fn see(&mut self, contents: &mut Option<Self::Contents>, _record: &V, archived: &V::Archived) {
+        self.take(contents, V::unarchive(archived));
+    }
 
-    /// Takes in another record.
-    fn add(&mut self, contents: &mut Self::Contents, record: &V::Archived);
+    /// Takes in a record.
+    fn take(&mut self, contents: &mut Option<Self::Contents>, record: V);
 
     /// Takes in what another window kept.
     fn merge(&mut self, contents: &mut Self::Contents, other: Self::Contents);
@@ -91,7 +93,7 @@ pub trait WindowFunction<K: Key, V: Record>: Clone + Send + Sync + 'static {
 ///     .from_elements([('a', 1), ('b', 2), ('a', 3)])
 ///     .watermarks(bounded(Duration::ZERO).by(|r: &(char, i64)| r.1))
 ///     .key_by(|r| r.0)
-///     .window_general(Tumbling::of(Duration::from_millis(10)))
+///     .window(Tumbling::of(Duration::from_millis(10)))
 ///     .process(Numbered)
 ///     .collect();
 /// env.execute()?;
@@ -221,22 +223,20 @@ impl Sides {
 
 /// Keeps the reduction of the records, and emits it.
 #[derive(Debug, Clone)]
-pub struct Reducing<R>(pub(crate) R);
+pub struct ReduceWindow<R>(pub(crate) R);
 
-impl<K: Key, V: Record, R: Reducer<V>> WindowFunction<K, V> for Reducing<R> {
+impl<K: Key, V: Record, R: Reducer<V>> WindowFunction<K, V> for ReduceWindow<R> {
     type Out = V;
     type Contents = V;
     type WindowState = ();
     type KeyState = ();
 
     #[inline]
-    fn first(&mut self, record: &V::Archived) -> V {
-        V::unarchive(record)
-    }
-
-    #[inline]
-    fn add(&mut self, contents: &mut V, record: &V::Archived) {
-        self.0.reduce(contents, V::unarchive(record));
+    fn take(&mut self, contents: &mut Option<V>, record: V) {
+        match contents {
+            Some(contents) => self.0.reduce(contents, record),
+            None => *contents = Some(record),
+        }
     }
 
     fn merge(&mut self, contents: &mut V, other: V) {
@@ -256,24 +256,24 @@ impl<K: Key, V: Record, R: Reducer<V>> WindowFunction<K, V> for Reducing<R> {
 
 /// Keeps an accumulator, and emits its result with key and window.
 #[derive(Debug, Clone)]
-pub struct Aggregating<A>(pub(crate) A);
+pub struct AggregateWindow<A>(pub(crate) A);
 
-impl<K: Key, V: Record, A: Aggregate<V::Archived>> WindowFunction<K, V> for Aggregating<A> {
+impl<K: Key, V: Record, A: Aggregate<V>> WindowFunction<K, V> for AggregateWindow<A> {
     type Out = WindowResult<K, A::Out>;
     type Contents = A::Acc;
     type WindowState = ();
     type KeyState = ();
 
     #[inline]
-    fn first(&mut self, record: &V::Archived) -> A::Acc {
-        let mut accumulator = self.0.create();
-        self.0.add(&mut accumulator, record);
-        accumulator
+    fn see(&mut self, contents: &mut Option<A::Acc>, record: &V, _archived: &V::Archived) {
+        let accumulator = contents.get_or_insert_with(|| self.0.create());
+        self.0.add(accumulator, record);
     }
 
     #[inline]
-    fn add(&mut self, contents: &mut A::Acc, record: &V::Archived) {
-        self.0.add(contents, record);
+    fn take(&mut self, contents: &mut Option<A::Acc>, record: V) {
+        let accumulator = contents.get_or_insert_with(|| self.0.create());
+        self.0.add(accumulator, &record);
     }
 
     fn merge(&mut self, contents: &mut A::Acc, other: A::Acc) {
@@ -287,8 +287,7 @@ impl<K: Key, V: Record, A: Aggregate<V::Archived>> WindowFunction<K, V> for Aggr
         _collector: &mut Collector<Self::Out>,
         next: &mut impl Output<Self::Out>,
     ) {
-        let result =
-            WindowResult { key: cx.key.clone(), window: cx.window, value: self.0.result(contents) };
+        let result = WindowResult { key: cx.key.clone(), window: cx.window, value: self.0.result(contents) };
         next.collect(&result, cx.window.max_timestamp());
     }
 }
@@ -309,22 +308,17 @@ fn run<K: Key, V, F: ProcessWindowFunction<K, V>>(
 
 /// Keeps all records, and gives them to the function.
 #[derive(Debug, Clone)]
-pub struct Processing<F>(pub(crate) F);
+pub struct ProcessWindow<F>(pub(crate) F);
 
-impl<K: Key, V: Record, F: ProcessWindowFunction<K, V>> WindowFunction<K, V> for Processing<F> {
+impl<K: Key, V: Record, F: ProcessWindowFunction<K, V>> WindowFunction<K, V> for ProcessWindow<F> {
     type Out = F::Out;
     type Contents = Vec<V>;
     type WindowState = F::WindowState;
     type KeyState = F::KeyState;
 
     #[inline]
-    fn first(&mut self, record: &V::Archived) -> Vec<V> {
-        vec![V::unarchive(record)]
-    }
-
-    #[inline]
-    fn add(&mut self, contents: &mut Vec<V>, record: &V::Archived) {
-        contents.push(V::unarchive(record));
+    fn take(&mut self, contents: &mut Option<Vec<V>>, record: V) {
+        contents.get_or_insert_default().push(record);
     }
 
     fn merge(&mut self, contents: &mut Vec<V>, mut other: Vec<V>) {
@@ -348,12 +342,12 @@ impl<K: Key, V: Record, F: ProcessWindowFunction<K, V>> WindowFunction<K, V> for
 
 /// Keeps what the inner function keeps, and gives the single result to a process function.
 #[derive(Debug, Clone)]
-pub struct ReducingProcessing<R, F> {
+pub struct ReduceProcessWindow<R, F> {
     pub(crate) reducer: R,
     pub(crate) function: F,
 }
 
-impl<K, V, R, F> WindowFunction<K, V> for ReducingProcessing<R, F>
+impl<K, V, R, F> WindowFunction<K, V> for ReduceProcessWindow<R, F>
 where
     K: Key,
     V: Record,
@@ -366,13 +360,11 @@ where
     type KeyState = F::KeyState;
 
     #[inline]
-    fn first(&mut self, record: &V::Archived) -> V {
-        V::unarchive(record)
-    }
-
-    #[inline]
-    fn add(&mut self, contents: &mut V, record: &V::Archived) {
-        self.reducer.reduce(contents, V::unarchive(record));
+    fn take(&mut self, contents: &mut Option<V>, record: V) {
+        match contents {
+            Some(contents) => self.reducer.reduce(contents, record),
+            None => *contents = Some(record),
+        }
     }
 
     fn merge(&mut self, contents: &mut V, other: V) {
@@ -396,16 +388,16 @@ where
 
 /// Keeps an accumulator, and gives its result to a process function.
 #[derive(Debug, Clone)]
-pub struct AggregatingProcessing<A, F> {
+pub struct AggregateProcessWindow<A, F> {
     pub(crate) aggregate: A,
     pub(crate) function: F,
 }
 
-impl<K, V, A, F> WindowFunction<K, V> for AggregatingProcessing<A, F>
+impl<K, V, A, F> WindowFunction<K, V> for AggregateProcessWindow<A, F>
 where
     K: Key,
     V: Record,
-    A: Aggregate<V::Archived>,
+    A: Aggregate<V>,
     F: ProcessWindowFunction<K, A::Out>,
 {
     type Out = F::Out;
@@ -414,15 +406,15 @@ where
     type KeyState = F::KeyState;
 
     #[inline]
-    fn first(&mut self, record: &V::Archived) -> A::Acc {
-        let mut accumulator = self.aggregate.create();
-        self.aggregate.add(&mut accumulator, record);
-        accumulator
+    fn see(&mut self, contents: &mut Option<A::Acc>, record: &V, _archived: &V::Archived) {
+        let accumulator = contents.get_or_insert_with(|| self.aggregate.create());
+        self.aggregate.add(accumulator, record);
     }
 
     #[inline]
-    fn add(&mut self, contents: &mut A::Acc, record: &V::Archived) {
-        self.aggregate.add(contents, record);
+    fn take(&mut self, contents: &mut Option<A::Acc>, record: V) {
+        let accumulator = contents.get_or_insert_with(|| self.aggregate.create());
+        self.aggregate.add(accumulator, &record);
     }
 
     fn merge(&mut self, contents: &mut A::Acc, other: A::Acc) {
@@ -473,12 +465,7 @@ where
     type WindowState = ();
     type KeyState = ();
 
-    fn process(
-        &mut self,
-        cx: &mut WindowContext<'_, K, (), ()>,
-        elements: &[V],
-        out: &mut Collector<U>,
-    ) {
+    fn process(&mut self, cx: &mut WindowContext<'_, K, (), ()>, elements: &[V], out: &mut Collector<U>) {
         (self.function)(cx.key, cx.window, elements, out);
     }
 }

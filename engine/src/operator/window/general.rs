@@ -62,13 +62,13 @@ struct Windows<C, S, W, P> {
 
 type SlotOf<K, V, Tr, F> = Slot<
     <F as WindowFunction<K, V>>::Contents,
-    <Tr as Trigger<<V as rkyv::Archive>::Archived>>::State,
+    <Tr as Trigger<V>>::State,
     <F as WindowFunction<K, V>>::WindowState,
 >;
 
 type WindowsOf<K, V, Tr, F> = Windows<
     <F as WindowFunction<K, V>>::Contents,
-    <Tr as Trigger<<V as rkyv::Archive>::Archived>>::State,
+    <Tr as Trigger<V>>::State,
     <F as WindowFunction<K, V>>::WindowState,
     <F as WindowFunction<K, V>>::KeyState,
 >;
@@ -274,7 +274,7 @@ pub(crate) struct WindowOperator<K, V, A, Tr, F, N>
 where
     K: Key,
     V: Record,
-    Tr: Trigger<V::Archived>,
+    Tr: Trigger<V>,
     F: WindowFunction<K, V>,
 {
     assigner: A,
@@ -296,8 +296,8 @@ impl<K, V, A, Tr, F, N> WindowOperator<K, V, A, Tr, F, N>
 where
     K: Key,
     V: Record,
-    A: WindowAssigner<V::Archived>,
-    Tr: Trigger<V::Archived>,
+    A: WindowAssigner<V>,
+    Tr: Trigger<V>,
     F: WindowFunction<K, V>,
     N: Output<F::Out>,
 {
@@ -341,8 +341,8 @@ where
     fn skip(&mut self, record: &Received<'_, K, V>) {
         let clocks = &self.clocks;
         // With a slide greater than the size a record may be in no window without being late. Java's sum wraps.
-        let is_late = clocks.is_event_time
-            && record.timestamp.wrapping_add(clocks.lateness_ms) <= clocks.watermark;
+        let is_late =
+            clocks.is_event_time && record.timestamp.wrapping_add(clocks.lateness_ms) <= clocks.watermark;
         match &mut self.late {
             Some(late) if is_late => late.write(&V::unarchive(record.value), record.timestamp),
             None if is_late => self.late_dropped += 1,
@@ -454,8 +454,8 @@ impl<K, V, A, Tr, F, N> Stage for WindowOperator<K, V, A, Tr, F, N>
 where
     K: Key,
     V: Record,
-    A: WindowAssigner<V::Archived>,
-    Tr: Trigger<V::Archived>,
+    A: WindowAssigner<V>,
+    Tr: Trigger<V>,
     F: WindowFunction<K, V>,
     N: Output<F::Out>,
 {
@@ -480,8 +480,8 @@ impl<K, V, A, Tr, F, N> Operator for WindowOperator<K, V, A, Tr, F, N>
 where
     K: Key,
     V: Record,
-    A: WindowAssigner<V::Archived>,
-    Tr: Trigger<V::Archived>,
+    A: WindowAssigner<V>,
+    Tr: Trigger<V>,
     F: WindowFunction<K, V>,
     N: Output<F::Out>,
 {
@@ -501,8 +501,8 @@ impl<K, V, A, Tr, F, N> OneInput<K, V> for WindowOperator<K, V, A, Tr, F, N>
 where
     K: Key,
     V: Record,
-    A: WindowAssigner<V::Archived>,
-    Tr: Trigger<V::Archived>,
+    A: WindowAssigner<V>,
+    Tr: Trigger<V>,
     F: WindowFunction<K, V>,
     N: Output<F::Out>,
 {
@@ -512,46 +512,51 @@ where
     }
 
     fn process(&mut self, record: Received<'_, K, V>) {
-        let Received { key: archived, key_hash, value, timestamp } = record;
-        self.assigned.clear();
-        if let Err(error) = self.assigner.assign(value, timestamp, self.clocks.now, &mut self.assigned) {
-            return self.firing.guard.fail(error.to_string());
+        let Received { key: archived_key, key_hash, value: archived, timestamp } = record;
+        let value = V::unarchive(archived);
+        let Self { assigner, trigger, keys, clocks, firing, assigned, merged, spare, .. } = self;
+        assigned.clear();
+        if let Err(error) = assigner.assign(&value, timestamp, clocks.now, assigned) {
+            return firing.guard.fail(error.to_string());
         }
-        // A window that is late by itself may still merge with one that is not.
-        if self.assigned.iter().all(|&window| self.clocks.is_late(window))
-            && !(A::MERGING && self.keys.get(key_hash, |key| key.eq_archived(archived)).is_some())
-        {
+        let is_key = |key: &K| key.eq_archived(archived_key);
+        if !A::MERGING {
+            assigned.retain(|&window| !clocks.is_late(window));
+        } else if keys.get(key_hash, is_key).is_none() {
+            assigned.retain(|&window| !clocks.is_late(window)); // With nothing to merge with, it stays late.
+        }
+        if assigned.is_empty() {
             return self.skip(&record);
         }
-        let Self { trigger, keys, clocks, firing, assigned, merged, spare, .. } = self;
         let make = || {
             let windows = Windows { slots: spare.pop().unwrap_or_default(), key_state: None };
-            (K::from_archived(archived), windows)
+            (K::from_archived(archived_key), windows)
         };
-        let (key, windows, _) = keys.entry(key_hash, |key| key.eq_archived(archived), make);
+        let (key, windows, _) = keys.entry(key_hash, is_key, make);
         let mut skipped = true;
-        for &window in assigned.iter() {
+        let mut value = Some(value);
+        for (i, &window) in assigned.iter().enumerate() {
             let at = if A::MERGING {
-                let function = &mut firing.function;
-                let slots = &mut windows.slots;
+                let (function, slots) = (&mut firing.function, &mut windows.slots);
                 match Self::merge(trigger, function, clocks, merged, (key, key_hash), slots, window) {
                     Some(at) => at,
                     None => continue,
                 }
-            } else if clocks.is_late(window) {
-                continue;
             } else {
                 windows.find_or_insert(window)
             };
             skipped = false;
             let slot = &mut windows.slots[at];
-            match &mut slot.contents {
-                Some(contents) => firing.function.add(contents, value),
-                contents @ None => *contents = Some(firing.function.first(value)),
-            }
             let window = slot.window;
+            let Some(record) = &value else { break };
+            // The trigger sees the record before the function takes it; neither knows of the other.
             let result =
-                clocks.ask(key, key_hash, slot, |cx| trigger.on_element(value, timestamp, window, cx));
+                clocks.ask(key, key_hash, slot, |cx| trigger.on_element(record, timestamp, window, cx));
+            if i + 1 < assigned.len() {
+                firing.function.see(&mut slot.contents, record, archived);
+            } else if let Some(record) = value.take() {
+                firing.function.take(&mut slot.contents, record);
+            }
             firing.act(result, key, slot, &mut windows.key_state, clocks);
             clocks.register_cleanup(key, key_hash, slot);
         }

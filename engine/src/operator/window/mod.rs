@@ -1,9 +1,18 @@
-//! Windows: records of a key gathered over a span of time.
+//! Windows.
 //!
-//! - [`function`]: what is kept of a window's records, and what is made of it;
-//! - [`general`]: the operator for windows with any assigner, trigger, lateness and function;
-//! - [`join`]: what makes it a join.
+//! ```text
+//!   sender:    record ─▶ combiner: (key, slice) → accumulator ═══ exchange ═══▶ receiver: slices or sessions ─▶ results
+//! ```
+//!
+//! - [`combiner`]: aggregates in part before the exchange;
+//! - [`slices`]: tumbling and sliding windows over accumulators;
+//! - [`sessions`]: session windows over accumulators;
+//! - [`general`]: windows with any assigner, trigger, lateness and function, over the records themselves;
+//! - [`function`]: what those keep of their records, and what they make of it; [`join`]: how that becomes a join.
 
+pub(crate) mod combiner;
 pub(crate) mod function;
 pub(crate) mod general;
 pub(crate) mod join;
+pub(crate) mod sessions;
+pub(crate) mod slices;
