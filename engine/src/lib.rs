@@ -25,6 +25,7 @@ pub use api::sink::{Blackhole, Collected, Print, Sink, SinkContext, SinkWriter};
 pub use api::source::{Source, SourceContext, SourceOutput, SourceReader, SourceStatus};
 pub use api::stream::{SharedStream, Stream, Streams};
 pub use api::tag::{Side, Sides, Tag};
+pub use api::triggered::TriggeredStream;
 pub use api::windowed::WindowedStream;
 pub use data_plane::writer::Partitioner;
 pub use error::{Error, Result};
@@ -32,6 +33,7 @@ pub use graph::plan::{Plan, PlanChain, PlanInput, PlanNode};
 pub use operator::output::Output;
 pub use operator::rolling::Number;
 pub use operator::stateless::Collector;
+pub use operator::window::function::{ProcessWindowFunction, WindowContext};
 pub use runtime::JobResult;
 pub use runtime::bell::Bell;
 pub use thalweg_net::prefetch;
@@ -39,7 +41,14 @@ pub use thalweg_state::{
     AggregatingState, HeapBackend, KeyContext, ListState, MapState, ReducingState, StateDescriptor, StateSet,
     ValueState,
 };
-pub use time::assigner::{Session, Sliding, Tumbling};
+pub use time::assigner::{
+    DynamicSession, Global, GlobalEndOfStream, OnProcessingTime, Session, Sliding, Tumbling, WindowAssigner,
+    WindowError,
+};
 pub use time::strategy::{Generator, WatermarkStrategy, bounded, monotonous, no_watermarks, punctuated};
+pub use time::trigger::{
+    ContinuousEventTime, Count as CountTrigger, Delta, EndOfStream, EventTime, Never, ProcessingTime,
+    Purging, Trigger, TriggerContext, TriggerResult,
+};
 pub use time::window::TimeWindow;
 pub use time::{MAX_WATERMARK, NO_TIMESTAMP, Timestamp};

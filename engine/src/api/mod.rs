@@ -2,7 +2,7 @@
 //!
 //! - [`env`]: the environment: settings, sources, `execute`;
 //! - [`stream`]: streams without keys and what can be done to them;
-//! - [`keyed`]: streams with keys; [`windowed`]: windows over them; [`join`]: windows over two of them;
+//! - [`keyed`]: streams with keys; [`windowed`], [`triggered`]: windows over them; [`join`]: windows over two of them;
 //! - [`process`]: functions with state and timers; [`connect`]: the same over two streams;
 //! - [`source`], [`sink`]: where records come from and go to;
 //! - [`record`]: what can cross an exchange; [`tag`]: side outputs; [`config`]: settings.
@@ -20,4 +20,5 @@ pub(crate) mod sink;
 pub(crate) mod source;
 pub(crate) mod stream;
 pub(crate) mod tag;
+pub(crate) mod triggered;
 pub(crate) mod windowed;

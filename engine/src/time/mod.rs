@@ -2,7 +2,7 @@
 //!
 //! - [`watermark`]: how the watermarks of several inputs become one;
 //! - [`strategy`]: how a stream's records make watermarks;
-//! - [`window`]: which windows a timestamp belongs to, and the slices they share;
+//! - [`window`]: spans of time; [`assigner`]: which of them a record is in;
 //! - [`trigger`]: when a window fires.
 
 pub(crate) mod assigner;

@@ -1,0 +1,572 @@
+//! The general window operator: any assigner, trigger, allowed lateness and function. Source: Flink's `WindowOperator` and
+//! `MergingWindowSet`.
+//!
+//! ```text
+//!   key ──▶ Windows { slots: [ window │ contents │ trigger's state │ function's state ], key state }     one look-up for a record
+//!   timers (key, window) by time ──▶ trigger ──▶ fire, purge;  at the end + lateness: forget
+//! ```
+//!
+//! Invariants:
+//! - the slots of a key are sorted by window; those of merging windows neither overlap nor touch;
+//! - an event-time window with a slot has a timer for its end plus lateness, unless that is the end of time; so no slot stays;
+//! - a purged window keeps its slot: a session's span survives, and its trigger's state;
+//! - a key without slots and without state of its function has no entry.
+//!
+//! Differs from Flink where it cannot be seen: a timer whose window has no slot is dropped without asking the trigger, as
+//! there is nothing that could be fired.
+
+use std::mem;
+
+use thalweg_state::Timers;
+use thalweg_state::heap::KeyedTable;
+
+use super::function::{Sides, WindowContext, WindowFunction};
+use crate::api::record::{Key, Record};
+use crate::api::tag::SideWriter;
+use crate::data_plane::SubtaskContext;
+use crate::data_plane::subtask::Guard;
+use crate::operator::output::{Control, Output, Stage};
+use crate::operator::stateless::Collector;
+use crate::operator::{Budget, OneInput, Operator, Received};
+use crate::time::Timestamp;
+use crate::time::assigner::WindowAssigner;
+use crate::time::trigger::{TimerRequest, Trigger, TriggerContext, TriggerResult};
+use crate::time::window::TimeWindow;
+
+/// How many empty lists of slots are kept for keys to come.
+const SPARE_LISTS_MAX: usize = 1024;
+
+/// A window of a key.
+struct Slot<C, S, W> {
+    window: TimeWindow,
+    /// `None` after a purge.
+    contents: Option<C>,
+    trigger: S,
+    state: W,
+    timers: SlotTimers,
+}
+
+/// Which of the timers that every record of a window asks for are registered. Spares asking the queue.
+#[derive(Default)]
+struct SlotTimers {
+    event_end: bool,
+    processing_end: bool,
+    cleanup: bool,
+}
+
+/// All windows of a key.
+struct Windows<C, S, W, P> {
+    slots: Vec<Slot<C, S, W>>,
+    key_state: Option<P>,
+}
+
+type SlotOf<K, V, Tr, F> = Slot<
+    <F as WindowFunction<K, V>>::Contents,
+    <Tr as Trigger<V>>::State,
+    <F as WindowFunction<K, V>>::WindowState,
+>;
+
+type WindowsOf<K, V, Tr, F> = Windows<
+    <F as WindowFunction<K, V>>::Contents,
+    <Tr as Trigger<V>>::State,
+    <F as WindowFunction<K, V>>::WindowState,
+    <F as WindowFunction<K, V>>::KeyState,
+>;
+
+impl<C, S: Default, W: Default> Slot<C, S, W> {
+    fn new(window: TimeWindow) -> Self {
+        let (trigger, state, timers) = (S::default(), W::default(), SlotTimers::default());
+        Self { window, contents: None, trigger, state, timers }
+    }
+}
+
+impl<C, S: Default, W: Default, P> Windows<C, S, W, P> {
+    #[inline]
+    fn find(&self, window: TimeWindow) -> Result<usize, usize> {
+        // Records come roughly in order: theirs is mostly the last window.
+        match self.slots.last() {
+            Some(last) if last.window == window => Ok(self.slots.len() - 1),
+            _ => self.slots.binary_search_by(|slot| slot.window.cmp(&window)),
+        }
+    }
+
+    /// The place of the window's slot, which is made if there is none.
+    #[inline]
+    fn find_or_insert(&mut self, window: TimeWindow) -> usize {
+        self.find(window).unwrap_or_else(|at| {
+            self.slots.insert(at, Slot::new(window));
+            at
+        })
+    }
+
+    fn is_empty(&self) -> bool {
+        self.slots.is_empty() && self.key_state.is_none()
+    }
+}
+
+/// What the operator knows of time.
+struct Clocks<K> {
+    is_event_time: bool,
+    lateness_ms: i64,
+    watermark: Timestamp,
+    now: Timestamp,
+    event: Timers<(K, TimeWindow)>,
+    processing: Timers<(K, TimeWindow)>,
+    /// Of the trigger call at hand.
+    requests: Vec<TimerRequest>,
+}
+
+impl<K: Key> Clocks<K> {
+    /// When a window is forgotten, `i64::MAX` for never.
+    #[inline]
+    fn cleanup_time(&self, window: TimeWindow) -> Timestamp {
+        let end = window.max_timestamp();
+        if self.is_event_time { end.saturating_add(self.lateness_ms) } else { end }
+    }
+
+    #[inline]
+    fn is_late(&self, window: TimeWindow) -> bool {
+        self.is_event_time && self.cleanup_time(window) <= self.watermark
+    }
+
+    /// Calls the trigger of a slot, and does what it asked for.
+    #[inline]
+    fn ask<C, S, W>(
+        &mut self,
+        key: &K,
+        key_hash: u64,
+        slot: &mut Slot<C, S, W>,
+        ask: impl FnOnce(&mut TriggerContext<'_, S>) -> TriggerResult,
+    ) -> TriggerResult {
+        let Self { watermark, now, requests, .. } = self;
+        let result =
+            ask(&mut TriggerContext { state: &mut slot.trigger, watermark: *watermark, now: *now, requests });
+        if !self.requests.is_empty() {
+            self.serve(key, key_hash, slot.window, &mut slot.timers);
+        }
+        result
+    }
+
+    #[inline]
+    fn serve(&mut self, key: &K, key_hash: u64, window: TimeWindow, timers: &mut SlotTimers) {
+        let end = window.max_timestamp();
+        let cleanup = self.cleanup_time(window);
+        let payload = || (key.clone(), window);
+        for request in self.requests.drain(..) {
+            match request {
+                TimerRequest::RegisterEvent(time) => {
+                    if time != end || !mem::replace(&mut timers.event_end, true) {
+                        self.event.register(time, key_hash, &payload());
+                    }
+                }
+                TimerRequest::RegisterProcessing(time) => {
+                    if time != end || !mem::replace(&mut timers.processing_end, true) {
+                        self.processing.register(time, key_hash, &payload());
+                    }
+                }
+                TimerRequest::DeleteEvent(time) => {
+                    timers.event_end &= time != end;
+                    timers.cleanup &= !self.is_event_time || time != cleanup;
+                    self.event.delete(time, key_hash, &payload());
+                }
+                TimerRequest::DeleteProcessing(time) => {
+                    timers.processing_end &= time != end;
+                    timers.cleanup &= self.is_event_time || time != cleanup;
+                    self.processing.delete(time, key_hash, &payload());
+                }
+            }
+        }
+    }
+
+    /// Sees that the window will be forgotten.
+    #[inline]
+    fn register_cleanup<C, S, W>(&mut self, key: &K, key_hash: u64, slot: &mut Slot<C, S, W>) {
+        let time = self.cleanup_time(slot.window);
+        if time == i64::MAX || mem::replace(&mut slot.timers.cleanup, true) {
+            return;
+        }
+        let payload = (key.clone(), slot.window);
+        let timers = if self.is_event_time { &mut self.event } else { &mut self.processing };
+        timers.register(time, key_hash, &payload);
+    }
+
+    fn delete_cleanup(&mut self, key: &K, key_hash: u64, window: TimeWindow) {
+        let time = self.cleanup_time(window);
+        let timers = if self.is_event_time { &mut self.event } else { &mut self.processing };
+        timers.delete(time, key_hash, &(key.clone(), window));
+    }
+}
+
+/// The function and what stands behind it.
+struct Firing<F, U, N> {
+    function: F,
+    collector: Collector<U>,
+    sides: Sides,
+    guard: Guard,
+    merging: bool,
+    next: N,
+}
+
+impl<F, U, N> Firing<F, U, N> {
+    /// What shall be done with a window after its trigger was asked.
+    #[inline]
+    fn act<K, V, S>(
+        &mut self,
+        result: TriggerResult,
+        key: &K,
+        slot: &mut Slot<F::Contents, S, F::WindowState>,
+        key_state: &mut Option<F::KeyState>,
+        clocks: &Clocks<K>,
+    ) where
+        K: Key,
+        V: Record,
+        F: WindowFunction<K, V, Out = U>,
+        N: Output<U>,
+    {
+        if result.is_fire()
+            && let Some(contents) = &slot.contents
+        {
+            let mut cx = WindowContext {
+                key,
+                window: slot.window,
+                watermark: clocks.watermark,
+                now: clocks.now,
+                window_state: &mut slot.state,
+                key_state,
+                sides: &mut self.sides,
+                guard: &self.guard,
+                merging: self.merging,
+            };
+            self.function.fire(contents, &mut cx, &mut self.collector, &mut self.next);
+        }
+        if result.is_purge() {
+            slot.contents = None;
+        }
+    }
+
+    fn clear<K, V, S>(
+        &mut self,
+        key: &K,
+        slot: &mut Slot<F::Contents, S, F::WindowState>,
+        key_state: &mut Option<F::KeyState>,
+        clocks: &Clocks<K>,
+    ) where
+        K: Key,
+        V: Record,
+        F: WindowFunction<K, V, Out = U>,
+    {
+        self.function.clear(&mut WindowContext {
+            key,
+            window: slot.window,
+            watermark: clocks.watermark,
+            now: clocks.now,
+            window_state: &mut slot.state,
+            key_state,
+            sides: &mut self.sides,
+            guard: &self.guard,
+            merging: self.merging,
+        });
+    }
+}
+
+/// See the [module](self).
+pub(crate) struct WindowOperator<K, V, A, Tr, F, N>
+where
+    K: Key,
+    V: Record,
+    Tr: Trigger<V>,
+    F: WindowFunction<K, V>,
+{
+    assigner: A,
+    trigger: Tr,
+    keys: KeyedTable<K, WindowsOf<K, V, Tr, F>>,
+    clocks: Clocks<K>,
+    firing: Firing<F, F::Out, N>,
+    late: Option<SideWriter<V>>,
+    /// Late records that went nowhere.
+    late_dropped: u64,
+    /// The windows of the record at hand.
+    assigned: Vec<TimeWindow>,
+    /// The states of the windows being merged.
+    merged: Vec<Tr::State>,
+    spare: Vec<Vec<SlotOf<K, V, Tr, F>>>,
+}
+
+impl<K, V, A, Tr, F, N> WindowOperator<K, V, A, Tr, F, N>
+where
+    K: Key,
+    V: Record,
+    A: WindowAssigner<V>,
+    Tr: Trigger<V>,
+    F: WindowFunction<K, V>,
+    N: Output<F::Out>,
+{
+    #[expect(clippy::too_many_arguments, reason = "all that a program chooses of its windows")]
+    pub(crate) fn new(
+        cx: &SubtaskContext,
+        assigner: A,
+        trigger: Tr,
+        lateness_ms: i64,
+        function: F,
+        late: Option<SideWriter<V>>,
+        sides: Sides,
+        next: N,
+    ) -> Self {
+        let clocks = Clocks {
+            is_event_time: assigner.is_event_time(),
+            lateness_ms,
+            watermark: i64::MIN,
+            now: cx.switch.now(),
+            event: Timers::new(),
+            processing: Timers::new(),
+            requests: Vec::new(),
+        };
+        let (collector, guard, merging) = (Collector::new(), cx.guard(), A::MERGING);
+        Self {
+            assigner,
+            trigger,
+            keys: KeyedTable::new(cx.key_groups(), cx.max_parallelism),
+            clocks,
+            firing: Firing { function, collector, sides, guard, merging, next },
+            late,
+            late_dropped: 0,
+            assigned: Vec::new(),
+            merged: Vec::new(),
+            spare: Vec::new(),
+        }
+    }
+
+    /// The record is in no window that is still open.
+    #[cold]
+    fn skip(&mut self, record: &Received<'_, K, V>) {
+        let clocks = &self.clocks;
+        // With a slide greater than the size a record may be in no window without being late. Java's sum wraps.
+        let is_late =
+            clocks.is_event_time && record.timestamp.wrapping_add(clocks.lateness_ms) <= clocks.watermark;
+        match &mut self.late {
+            Some(late) if is_late => late.write(&V::unarchive(record.value), record.timestamp),
+            None if is_late => self.late_dropped += 1,
+            _ => {}
+        }
+    }
+
+    /// Merges a window with those of the key that it overlaps or touches. Returns the place of the slot, `None` if it is late.
+    fn merge(
+        trigger: &mut Tr,
+        function: &mut F,
+        clocks: &mut Clocks<K>,
+        merged: &mut Vec<Tr::State>,
+        (key, key_hash): (&K, u64),
+        slots: &mut Vec<SlotOf<K, V, Tr, F>>,
+        window: TimeWindow,
+    ) -> Option<usize> {
+        // Sorted and apart from each other, so both ends are sorted.
+        let from = slots.partition_point(|slot| slot.window.end < window.start);
+        let to = slots.partition_point(|slot| slot.window.start <= window.end);
+        if from >= to {
+            if clocks.is_late(window) {
+                return None;
+            }
+            slots.insert(from, Slot::new(window));
+            return Some(from);
+        }
+        let span = TimeWindow {
+            start: window.start.min(slots[from].window.start),
+            end: window.end.max(slots[to - 1].window.end),
+        };
+        if to - from == 1 && slots[from].window == span {
+            return Some(from); // The window was there already, and is not late: it would be gone.
+        }
+        let mut slot = Slot::new(span);
+        merged.clear();
+        merged.extend(slots[from..to].iter().map(|slot| slot.trigger.clone()));
+        clocks.ask(key, key_hash, &mut slot, |cx| {
+            trigger.on_merge(merged, span, cx);
+            TriggerResult::Continue
+        });
+        for mut old in slots.drain(from..to) {
+            let window = old.window;
+            clocks.ask(key, key_hash, &mut old, |cx| {
+                trigger.clear(window, cx);
+                TriggerResult::Continue
+            });
+            clocks.delete_cleanup(key, key_hash, window);
+            match (&mut slot.contents, old.contents) {
+                (Some(contents), Some(other)) => function.merge(contents, other),
+                (contents @ None, other) => *contents = other,
+                (Some(_), None) => {}
+            }
+        }
+        slots.insert(from, slot);
+        Some(from)
+    }
+
+    /// A timer is due. `domain_is_event` says on which clock.
+    fn on_timer(
+        &mut self,
+        time: Timestamp,
+        key_hash: u64,
+        (owned_key, window): (K, TimeWindow),
+        domain_is_event: bool,
+    ) {
+        let Self { trigger, keys, clocks, firing, spare, .. } = self;
+        let Some((key, windows)) = keys.get_mut(key_hash, |key| *key == owned_key) else { return };
+        let Ok(at) = windows.find(window) else { return };
+        let Windows { slots, key_state } = windows;
+        let slot = &mut slots[at];
+        let is_end = time == window.max_timestamp();
+        let result = if domain_is_event {
+            slot.timers.event_end &= !is_end;
+            clocks.ask(key, key_hash, slot, |cx| trigger.on_event_time(time, window, cx))
+        } else {
+            slot.timers.processing_end &= !is_end;
+            clocks.ask(key, key_hash, slot, |cx| trigger.on_processing_time(time, window, cx))
+        };
+        firing.act(result, key, slot, key_state, clocks);
+        if domain_is_event != clocks.is_event_time || time != clocks.cleanup_time(window) {
+            return;
+        }
+        clocks.ask(key, key_hash, slot, |cx| {
+            trigger.clear(window, cx);
+            TriggerResult::Continue
+        });
+        firing.clear(key, slot, key_state, clocks);
+        slots.remove(at);
+        if windows.is_empty()
+            && let Some((_, windows)) = keys.remove(key_hash, |key| *key == owned_key)
+            && spare.len() < SPARE_LISTS_MAX
+        {
+            spare.push(windows.slots);
+        }
+    }
+
+    /// Fires the processing-time timers for times before `now`, each at the moment after its own.
+    fn on_clock(&mut self, now: Timestamp) {
+        while let Some((time, key_hash, payload)) = self.clocks.processing.pop_due(now.saturating_sub(1)) {
+            self.clocks.now = self.clocks.now.max(time.saturating_add(1));
+            self.on_timer(time, key_hash, payload, false);
+        }
+        self.clocks.now = now;
+    }
+}
+
+impl<K, V, A, Tr, F, N> Stage for WindowOperator<K, V, A, Tr, F, N>
+where
+    K: Key,
+    V: Record,
+    A: WindowAssigner<V>,
+    Tr: Trigger<V>,
+    F: WindowFunction<K, V>,
+    N: Output<F::Out>,
+{
+    fn control(&mut self, control: Control) {
+        if let Control::Tick(now) = control {
+            self.on_clock(now);
+        }
+        if let Some(late) = &mut self.late {
+            late.control(control);
+        }
+        self.firing.sides.control(control);
+        self.firing.next.control(control);
+    }
+
+    fn wakes_at(&self) -> Option<Timestamp> {
+        let timer = self.clocks.processing.next_at().map(|at| at.saturating_add(1));
+        timer.into_iter().chain(self.firing.next.wakes_at()).min()
+    }
+}
+
+impl<K, V, A, Tr, F, N> Operator for WindowOperator<K, V, A, Tr, F, N>
+where
+    K: Key,
+    V: Record,
+    A: WindowAssigner<V>,
+    Tr: Trigger<V>,
+    F: WindowFunction<K, V>,
+    N: Output<F::Out>,
+{
+    fn advance(&mut self, watermark: Timestamp, budget: &mut Budget) -> bool {
+        self.clocks.watermark = watermark; // Functions see the new one, also those of windows that ended long before.
+        while let Some((time, key_hash, payload)) = self.clocks.event.pop_due(watermark) {
+            self.on_timer(time, key_hash, payload, true);
+            if !budget.spend(&self.firing.guard) {
+                return self.clocks.event.next_at().is_none_or(|next| next > watermark);
+            }
+        }
+        true
+    }
+}
+
+impl<K, V, A, Tr, F, N> OneInput<K, V> for WindowOperator<K, V, A, Tr, F, N>
+where
+    K: Key,
+    V: Record,
+    A: WindowAssigner<V>,
+    Tr: Trigger<V>,
+    F: WindowFunction<K, V>,
+    N: Output<F::Out>,
+{
+    #[inline]
+    fn prefetch(&self, key_hash: u64, _timestamp: Timestamp) {
+        self.keys.prefetch(key_hash);
+    }
+
+    fn process(&mut self, record: Received<'_, K, V>) {
+        let Received { key: archived_key, key_hash, value: archived, timestamp } = record;
+        let value = V::unarchive(archived);
+        let Self { assigner, trigger, keys, clocks, firing, assigned, merged, spare, .. } = self;
+        assigned.clear();
+        if let Err(error) = assigner.assign(&value, timestamp, clocks.now, assigned) {
+            return firing.guard.fail(error.to_string());
+        }
+        let is_key = |key: &K| key.eq_archived(archived_key);
+        if !A::MERGING {
+            assigned.retain(|&window| !clocks.is_late(window));
+        } else if keys.get(key_hash, is_key).is_none() {
+            assigned.retain(|&window| !clocks.is_late(window)); // With nothing to merge with, it stays late.
+        }
+        if assigned.is_empty() {
+            return self.skip(&record);
+        }
+        let make = || {
+            let windows = Windows { slots: spare.pop().unwrap_or_default(), key_state: None };
+            (K::from_archived(archived_key), windows)
+        };
+        let (key, windows, _) = keys.entry(key_hash, is_key, make);
+        let mut skipped = true;
+        let mut value = Some(value);
+        for (i, &window) in assigned.iter().enumerate() {
+            let at = if A::MERGING {
+                let (function, slots) = (&mut firing.function, &mut windows.slots);
+                match Self::merge(trigger, function, clocks, merged, (key, key_hash), slots, window) {
+                    Some(at) => at,
+                    None => continue,
+                }
+            } else {
+                windows.find_or_insert(window)
+            };
+            skipped = false;
+            let slot = &mut windows.slots[at];
+            let window = slot.window;
+            let Some(record) = &value else { break };
+            // The trigger sees the record before the function takes it; neither knows of the other.
+            let result =
+                clocks.ask(key, key_hash, slot, |cx| trigger.on_element(record, timestamp, window, cx));
+            if i + 1 < assigned.len() {
+                firing.function.see(&mut slot.contents, record, archived);
+            } else if let Some(record) = value.take() {
+                firing.function.take(&mut slot.contents, record);
+            }
+            firing.act(result, key, slot, &mut windows.key_state, clocks);
+            clocks.register_cleanup(key, key_hash, slot);
+        }
+        if skipped {
+            self.skip(&record);
+        } else if self.clocks.processing.next_at().is_some_and(|at| at < self.clocks.now) {
+            self.on_clock(self.clocks.now); // A trigger asked for a time that has passed.
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
