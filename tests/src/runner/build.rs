@@ -4,15 +4,18 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use thalweg::testing::{Interleaving, Recorder, Script};
-use thalweg::{Chain, Env, Generator, SharedStream, Stream, WatermarkStrategy};
+use thalweg::{Chain, Env, Generator, Record, SharedStream, Stream, Tag, WatermarkStrategy};
 
+use super::assigner::CaseTrigger;
 use super::fields::{double_mut, field_of, key_of, long_mut};
 use super::needs_clock;
+use super::script::{Gate, Scripted};
+use super::window::Windows;
 use crate::conformance::case::Case;
 use crate::conformance::functions::{Field, FieldAggregate, FieldOp, MapFn, ValueType};
 use crate::conformance::job::{self, Node, Op, StreamRef};
-use crate::conformance::value::Rec;
-use crate::conformance::window::WindowFunction;
+use crate::conformance::value::{ArchivedRec, Rec};
+use crate::conformance::window::{Assigner, WindowFunction, Windowing};
 
 /// Between two ticks of periodic watermark generators, unless a case says otherwise. Flink's default.
 const AUTO_WATERMARK_INTERVAL_MS: i64 = 200;
@@ -26,40 +29,71 @@ pub(super) struct Job {
 
 /// The operator of the case that cannot be expressed yet. `None` if [`Job::build`] knows all of them.
 pub fn unmapped(case: &Case) -> Option<&'static str> {
-    case.job.nodes.iter().find_map(|node| match node.op {
+    case.job.nodes.iter().find_map(|node| match &node.op {
         Op::Source { .. }
         | Op::Map { .. }
         | Op::Filter { .. }
         | Op::FlatMap { .. }
         | Op::Union { .. }
         | Op::Rolling { .. }
+        | Op::Split { .. }
+        | Op::CoMap { .. }
+        | Op::CoFlatMap { .. }
+        | Op::Script { ttl: None, .. }
+        | Op::ScriptCo { .. }
         | Op::AssignWatermarks { .. } => None,
-        Op::Split { .. } => Some("split"),
-        Op::Window { .. } => Some("window"),
+        Op::Window { window, .. } => missing(window),
         Op::WindowJoin { .. } => Some("window join"),
         Op::Cogroup { .. } => Some("cogroup"),
         Op::IntervalJoin(_) => Some("interval join"),
-        Op::CoMap { .. } => Some("co_map"),
-        Op::CoFlatMap { .. } => Some("co_flat_map"),
-        Op::ScriptCo { .. } => Some("script_co"),
         Op::ScriptBroadcast { .. } => Some("broadcast state"),
-        Op::Script { .. } => Some("script"),
+        Op::Script { ttl: Some(_), .. } => Some("state TTL"),
         Op::Cep(_) => Some("pattern matching"),
     })
 }
 
+fn missing(window: &Windowing) -> Option<&'static str> {
+    match window {
+        Windowing { assigner: Assigner::CountTumbling { .. } | Assigner::CountSliding { .. }, .. } => {
+            Some("count window")
+        }
+        Windowing { evictor: Some(_), .. } => Some("evictor"),
+        Windowing { trigger: Some(trigger), .. } if !CaseTrigger::is_mapped(trigger) => {
+            Some("processing-time trigger")
+        }
+        _ => None,
+    }
+}
+
+/// The streams that a node makes.
+pub(super) struct Outputs {
+    pub(super) main: SharedStream<Rec>,
+    pub(super) sides: Vec<(&'static str, SharedStream<Rec>)>,
+}
+
+impl From<SharedStream<Rec>> for Outputs {
+    fn from(main: SharedStream<Rec>) -> Self {
+        Self { main, sides: Vec::new() }
+    }
+}
+
 impl Job {
-    /// Panics on an operator that is [`unmapped`].
-    pub(super) fn build(case: &Case, order: &Interleaving) -> Self {
+    /// `general`: windows with the general operator even where a faster one would do. Panics on what is [`unmapped`].
+    pub(super) fn build(case: &Case, order: &Interleaving, general: bool) -> Self {
         let interval = match needs_clock(case) {
             true => millis(case.job.auto_watermark_interval.unwrap_or(AUTO_WATERMARK_INTERVAL_MS)),
             false => Duration::MAX, // The clock of the case stands still, that of the runtime does not.
         };
         let env = Env::new().name(&case.name).parallelism(1).auto_watermark_interval(interval);
-        let mut builder = Builder { env, case, order, streams: HashMap::new(), inputs: BTreeMap::new() };
+        let mut builder =
+            Builder { env, case, order, general, streams: HashMap::new(), inputs: BTreeMap::new() };
         for node in &case.job.nodes {
-            let stream = builder.add(node);
-            builder.streams.insert(StreamRef { node: node.id.clone(), side: None }, stream);
+            let Outputs { main, sides } = builder.add(node);
+            builder.streams.insert(StreamRef { node: node.id.clone(), side: None }, main);
+            for (side, stream) in sides {
+                let name = StreamRef { node: node.id.clone(), side: Some(side.to_owned()) };
+                builder.streams.insert(name, stream);
+            }
         }
         let mut outputs = BTreeMap::new();
         for (name, stream) in &case.job.outputs {
@@ -75,6 +109,7 @@ struct Builder<'a> {
     env: Env,
     case: &'a Case,
     order: &'a Interleaving,
+    general: bool,
     streams: HashMap<StreamRef, SharedStream<Rec>>,
     inputs: BTreeMap<String, Script<Rec>>,
 }
@@ -85,8 +120,8 @@ impl Builder<'_> {
         self.streams[stream].stream().owned()
     }
 
-    fn add(&mut self, node: &Node) -> SharedStream<Rec> {
-        match &node.op {
+    fn add(&mut self, node: &Node) -> Outputs {
+        let main = match &node.op {
             Op::Source { input, .. } => {
                 let (script, source) = self.order.script();
                 let other = self.inputs.insert(input.clone(), script);
@@ -139,8 +174,48 @@ impl Builder<'_> {
                     }
                 }
             }
+            Op::Split { from, predicate } => {
+                let (predicate, other) = (predicate.clone(), Tag::new("other"));
+                let split =
+                    self.from(from).split(other, move |rec, out, mut other| match predicate.test(rec) {
+                        true => out.collect(rec.clone()),
+                        false => other.collect(rec),
+                    });
+                let other = split.side_output(&other).owned().share();
+                return Outputs { main: split.share(), sides: vec![("other", other)] };
+            }
+            Op::Window { from, window, function, late_output, all } => {
+                let (late_output, all, is_double) = (*late_output, *all, self.is_double(from));
+                let windows = Windows { windowing: window, function: *function, late_output, all, is_double };
+                return super::window::window(self.from(from), windows, self.general);
+            }
+            Op::CoMap { left, right } => {
+                let tagged = |side: &'static str| {
+                    move |rec: &ArchivedRec| {
+                        let rec = Rec::unarchive(rec);
+                        Rec::new(rec.key, (side, rec.value))
+                    }
+                };
+                self.from(left).connect(self.from(right)).co_map(tagged("L"), tagged("R")).share()
+            }
+            Op::CoFlatMap { left, right } => {
+                let (left, right) = (self.from(left).key_by(key_of), self.from(right).key_by(key_of));
+                left.connect(right).process(Gate).share()
+            }
+            Op::Script { from, on_timer, ttl: None } => {
+                let scripted = Scripted { on_timer: on_timer.clone(), side: Tag::new("side") };
+                let side = scripted.side;
+                return with_side(self.from(from).key_by(key_of).process(scripted).with_sides(side), side);
+            }
+            Op::ScriptCo { left, right, on_timer } => {
+                let scripted = Scripted { on_timer: on_timer.clone(), side: Tag::new("side") };
+                let side = scripted.side;
+                let (left, right) = (self.from(left).key_by(key_of), self.from(right).key_by(key_of));
+                return with_side(left.connect(right).process(scripted).with_sides(side), side);
+            }
             _ => panic!("{} is unmapped", node.id),
-        }
+        };
+        main.into()
     }
 
     /// Whether the values of a stream are doubles: the API's sums are typed, those of the cases are not.
@@ -161,7 +236,12 @@ impl Builder<'_> {
     }
 }
 
-fn millis(ms: i64) -> Duration {
+fn with_side<C: Chain<Out = Rec>>(stream: Stream<C>, side: Tag<Rec>) -> Outputs {
+    let sides = vec![("side", stream.side_output(&side).owned().share())];
+    Outputs { main: stream.share(), sides }
+}
+
+pub(super) fn millis(ms: i64) -> Duration {
     Duration::from_millis(u64::try_from(ms).expect("a time span of a case is not negative"))
 }
 

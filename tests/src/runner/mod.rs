@@ -9,10 +9,14 @@
 //! Every stream of a job is cut by `share()` and turned back by `owned()`: a job that is data has streams of one type.
 //!
 //! - [`build`]: from the case's nodes to operators;
+//! - [`window`], [`assigner`], [`script`]: windows, their assigners and triggers, scripted process functions;
 //! - [`fields`]: keys and fields of the record of all cases.
 
+mod assigner;
 mod build;
 mod fields;
+mod script;
+mod window;
 
 use std::collections::BTreeMap;
 
@@ -26,7 +30,8 @@ use build::Job;
 
 pub use build::unmapped;
 
-/// Runs the case in the simulator. The error is what the job failed with.
+/// Runs the case in the simulator. The error is what the job failed with. An odd seed has all windows run by the general
+/// operator, an even one those that can by a faster one.
 ///
 /// ```
 /// use thalweg_tests::conformance::{case, compare::compare};
@@ -38,7 +43,7 @@ pub use build::unmapped;
 /// compare(case, Ok(&outputs)).unwrap();
 /// ```
 pub fn simulate(case: &Case, seed: u64) -> Result<Outputs, String> {
-    let job = Job::build(case, &Interleaving::new());
+    let job = Job::build(case, &Interleaving::new(), !seed.is_multiple_of(2));
     let run = || {
         let mut running = Simulator::new(seed).start(&job.env)?;
         running.run_until_quiet()?;
@@ -67,7 +72,7 @@ pub fn needs_clock(case: &Case) -> bool {
 /// Panics if the case [needs a clock](needs_clock).
 pub fn execute(case: &Case) -> Result<Outputs, String> {
     let order = Interleaving::new();
-    let job = Job::build(case, &order);
+    let job = Job::build(case, &order, false);
     for (input, element) in case.steps() {
         push(&job.inputs[input], element);
     }
