@@ -14,11 +14,10 @@ mod time;
 pub use api::chain::Chain;
 pub use api::config::IdleStrategy;
 pub use api::connect::{ConnectedStreams, KeyedCoProcessFunction, KeyedConnectedStreams};
+pub use api::context::{Aggregating, Context, KeyedContext, OpenContext, TimeDomain};
 pub use api::env::Env;
 pub use api::keyed::KeyedStream;
-pub use api::process::{
-    Aggregating, Context, KeyedContext, KeyedProcessFunction, OpenContext, ProcessFunction, TimeDomain,
-};
+pub use api::process::{KeyedProcessFunction, ProcessFunction};
 pub use api::record::{Key, Record};
 pub use api::sink::{Blackhole, Collected, Print, Sink, SinkContext, SinkWriter};
 pub use api::source::{Source, SourceContext, SourceOutput, SourceReader, SourceStatus};

@@ -13,8 +13,8 @@ use thalweg_state::{Key as _, ListState, MaxParallelism, ValueState};
 
 use super::*;
 use crate::api::connect::KeyedCoProcessFunction;
+use crate::api::context::OpenContext;
 use crate::api::env::Env;
-use crate::api::process::OpenContext;
 use crate::data_plane::switch::{Switch, SwitchLimits};
 use crate::error::Result;
 use crate::operator::TwoInput;
