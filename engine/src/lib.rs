@@ -11,6 +11,7 @@ mod runtime;
 pub mod testing;
 mod time;
 
+pub use api::aggregate::{Aggregate, Count, WindowResult};
 pub use api::chain::Chain;
 pub use api::config::IdleStrategy;
 pub use api::connect::{ConnectedStreams, KeyedCoProcessFunction, KeyedConnectedStreams};
@@ -23,6 +24,7 @@ pub use api::sink::{Blackhole, Collected, Print, Sink, SinkContext, SinkWriter};
 pub use api::source::{Source, SourceContext, SourceOutput, SourceReader, SourceStatus};
 pub use api::stream::{SharedStream, Stream};
 pub use api::tag::{Side, Sides, Tag};
+pub use api::windowed::WindowedStream;
 pub use data_plane::writer::Partitioner;
 pub use error::{Error, Result};
 pub use graph::plan::{Plan, PlanChain, PlanInput, PlanNode};
@@ -36,5 +38,7 @@ pub use thalweg_state::{
     AggregatingState, HeapBackend, KeyContext, ListState, MapState, ReducingState, StateDescriptor, StateSet,
     ValueState,
 };
+pub use time::assigner::{Session, Sliding, Tumbling};
 pub use time::strategy::{Generator, WatermarkStrategy, bounded, monotonous, no_watermarks, punctuated};
+pub use time::window::TimeWindow;
 pub use time::{MAX_WATERMARK, NO_TIMESTAMP, Timestamp};
