@@ -401,7 +401,8 @@ fn a_key_is_made_once_for_records_in_a_row() {
     let mut address = |key: &str, hash: u64| {
         let bytes = archive(key);
         let archived = rkyv::access::<ArchivedString, rancor::Error>(&bytes).expect("an archive");
-        let owned = keys.get(archived, hash);
+        let mut made = None;
+        let owned = keys.get(archived, hash, &mut made);
         assert_eq!(owned, key);
         owned.as_ptr()
     };
