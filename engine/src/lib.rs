@@ -14,13 +14,16 @@ mod time;
 pub use api::aggregate::{Aggregate, Count, WindowResult};
 pub use api::chain::Chain;
 pub use api::config::IdleStrategy;
+pub use api::connect::{ConnectedStreams, KeyedCoProcessFunction, KeyedConnectedStreams};
+pub use api::context::{Aggregating, Context, KeyedContext, OpenContext, TimeDomain};
 pub use api::env::Env;
 pub use api::keyed::KeyedStream;
+pub use api::process::{KeyedProcessFunction, ProcessFunction};
 pub use api::record::{Key, Record};
 pub use api::sink::{Blackhole, Collected, Print, Sink, SinkContext, SinkWriter};
 pub use api::source::{Source, SourceContext, SourceOutput, SourceReader, SourceStatus};
 pub use api::stream::{SharedStream, Stream};
-pub use api::tag::Tag;
+pub use api::tag::{Side, Sides, Tag};
 pub use api::windowed::WindowedStream;
 pub use data_plane::writer::Partitioner;
 pub use error::{Error, Result};
@@ -31,6 +34,10 @@ pub use operator::stateless::Collector;
 pub use runtime::JobResult;
 pub use runtime::bell::Bell;
 pub use thalweg_net::prefetch;
+pub use thalweg_state::{
+    AggregatingState, HeapBackend, KeyContext, ListState, MapState, ReducingState, StateDescriptor, StateSet,
+    ValueState,
+};
 pub use time::assigner::{Session, Sliding, Tumbling};
 pub use time::strategy::{Generator, WatermarkStrategy, bounded, monotonous, no_watermarks, punctuated};
 pub use time::window::TimeWindow;

@@ -305,23 +305,24 @@ impl<I: Inbox<O>, O: Operator> Subtask for Head<I, O> {
             return Progress::Finished;
         }
         let now = self.guard.now();
+        let mut ticked = false;
         if let Some(now) = self.pace.tick(now) {
+            // A tick that was asked for may make records, as input does.
+            ticked = self.operator.wakes_at().is_some_and(|at| at <= now);
             self.operator.control(Control::Tick(now));
             if self.pace.is_overdue(now) {
                 self.flush();
             }
         }
-        if self.pace.is_blocked() {
-            return Progress::Idle;
-        }
         let worked = match self.advancing {
+            _ if self.pace.is_blocked() => false,
             Some(output) => {
                 self.advance(output);
                 true
             }
             None => self.read(),
         };
-        if !worked {
+        if !worked && !ticked {
             return Progress::Idle;
         }
         if !self.ended {
@@ -399,14 +400,19 @@ impl<R: SourceReader, N: Output<R::Item>> Subtask for SourceHead<R, N> {
             return Progress::Finished;
         }
         let now = self.guard.now();
+        let mut ticked = false;
         if let Some(now) = self.pace.tick(now) {
+            ticked = self.next.wakes_at().is_some_and(|at| at <= now);
             self.next.control(Control::Tick(now));
             if self.pace.is_overdue(now) {
                 self.flush();
             }
         }
+        if ticked {
+            self.pace.worked(now);
+        }
         if self.pace.is_blocked() {
-            return Progress::Idle;
+            return if ticked { Progress::Worked } else { Progress::Idle };
         }
         let mut output =
             SourceOutput::new(&mut self.next, &self.guard, self.batch_records, &mut self.is_idle);
@@ -426,7 +432,7 @@ impl<R: SourceReader, N: Output<R::Item>> Subtask for SourceHead<R, N> {
             self.pace.worked(now);
             self.next.control(Control::BatchEnd);
         }
-        if emitted || self.ended || matches!(status, Ok(SourceStatus::More)) {
+        if emitted || ticked || self.ended || matches!(status, Ok(SourceStatus::More)) {
             Progress::Worked
         } else {
             Progress::Idle

@@ -2,10 +2,12 @@
 //!
 //! - [`output`]: what an operator gives its results to;
 //! - [`stateless`]: map, filter, flat_map, and other operators in the middle of a chain;
-//! - [`rolling`], [`process`], [`window`], [`join`]: operators at the head of a chain, behind an exchange.
+//! - [`rolling`], [`process`], [`co_process`], [`window`], [`join`]: operators at the head of a chain, behind an exchange.
 
+pub(crate) mod co_process;
 pub(crate) mod output;
 pub(crate) mod partition;
+pub(crate) mod process;
 pub(crate) mod rolling;
 pub(crate) mod stateless;
 pub(crate) mod watermarks;
