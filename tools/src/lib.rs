@@ -5,5 +5,6 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bench;
 pub mod nexmark;
 pub mod report;

@@ -14,6 +14,8 @@ mod data;
 mod digest;
 mod event;
 mod generate;
+pub mod job;
+pub mod queries;
 
 pub use data::{DataError, DataSet, Meta, RECORD_BYTES_MAX, RecordError, Shard};
 pub use digest::{Digest, RowHash};

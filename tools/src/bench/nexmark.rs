@@ -1,0 +1,217 @@
+//! `thalweg bench nexmark`.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use thalweg::{Env, IdleStrategy};
+
+use crate::nexmark::job::{DigestTotal, Events};
+use crate::nexmark::queries::Query;
+use crate::nexmark::{DataSet, generate_in_memory, write_shards};
+use crate::report::{CpuTime, QueryResult, peak_rss_bytes, plot, reset_peak_rss, table};
+
+/// Runs NEXMark queries and prints their rate, their cost and the digest of their results.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  thalweg bench nexmark --query all --events 1000000
+  thalweg bench nexmark --write data --events 10000000 --shards 2
+  thalweg bench nexmark --query q5,wc --data data --parallelism 2 --passes 5 --json")]
+pub struct NexmarkArgs {
+    /// Queries, separated by commas, or `all`.
+    #[arg(long, default_value = "all")]
+    query: String,
+    /// Generates this many events in memory before the clock starts.
+    #[arg(long, value_name = "N")]
+    events: Option<u64>,
+    /// Reads a data set from a folder instead, shard i by subtask i.
+    #[arg(long, value_name = "DIR", conflicts_with = "write")]
+    data: Option<PathBuf>,
+    /// Goes over the data this many times; ids and times move on, so no pass shares a key with another.
+    #[arg(long, value_name = "L", default_value_t = 1)]
+    passes: u64,
+    /// Subtasks, one for each core [default: all cores].
+    #[arg(long, value_name = "P")]
+    parallelism: Option<usize>,
+    /// Prints one line of JSON for each query, and nothing else, on standard output.
+    #[arg(long)]
+    json: bool,
+    /// Where keyed state is kept.
+    #[arg(long, value_name = "BACKEND", default_value = "heap", value_parser = ["heap"])]
+    backend: String,
+    /// Draws the results as a bar chart.
+    #[arg(long, value_name = "FILE.svg")]
+    plot: Option<PathBuf>,
+    /// Computes associative aggregates before the exchange in part.
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    pre_aggregation: bool,
+    /// Writes a data set of --events events to a folder, and runs nothing.
+    #[arg(long, value_name = "DIR", requires = "events")]
+    write: Option<PathBuf>,
+    /// Files to write, one for each subtask that will read them.
+    #[arg(long, value_name = "P", default_value_t = 1, requires = "write")]
+    shards: usize,
+    /// With --write: also writes the events as lines of JSON. Else: one line per query.
+    #[arg(long, hide = true)]
+    verbose: bool,
+}
+
+/// Events that are generated when nothing is said.
+const EVENTS_DEFAULT: u64 = 1_000_000;
+
+/// Runs the command.
+pub fn run(args: &NexmarkArgs) -> Result<()> {
+    if let Some(dir) = &args.write {
+        return write(args, dir);
+    }
+    let queries = parse_queries(&args.query)?;
+    let parallelism = match args.parallelism {
+        Some(0) => bail!("--parallelism must be at least 1"),
+        Some(p) => p,
+        None => std::thread::available_parallelism().map_or(1, usize::from),
+    };
+    ensure!(args.passes > 0, "--passes must be at least 1");
+    let data = Arc::new(load(args, parallelism)?);
+    let mut results = Vec::new();
+    for query in queries {
+        let result = run_query(query, &data, args, parallelism).with_context(|| format!("{query} failed"))?;
+        if args.json {
+            println!("{}", result.to_json());
+        }
+        results.push(result);
+    }
+    if !args.json {
+        print!("{}", table(&results));
+    }
+    if let Some(file) = &args.plot {
+        let title = format!("NEXMark on thalweg, parallelism {parallelism}");
+        std::fs::write(file, plot(&title, &results)).with_context(|| file.display().to_string())?;
+    }
+    Ok(())
+}
+
+fn parse_queries(list: &str) -> Result<Vec<Query>> {
+    if list == "all" {
+        return Ok(Query::ALL.to_vec());
+    }
+    list.split(',').map(|name| name.trim().parse().map_err(anyhow::Error::msg)).collect()
+}
+
+fn write(args: &NexmarkArgs, dir: &std::path::Path) -> Result<()> {
+    let events = args.events.unwrap_or(EVENTS_DEFAULT);
+    ensure!(args.shards > 0, "--shards must be at least 1");
+    let bar = progress_bar(events, "writing");
+    let summary = write_shards(dir, events, args.shards, args.json, &mut |done| bar.set_position(done))?;
+    bar.finish_and_clear();
+    eprintln!(
+        "{} events in {} shards, {} bytes, at {:.1} M events/s on {} threads (the generator's rate, not the engine's)",
+        summary.meta.events,
+        summary.meta.shards,
+        summary.meta.bytes,
+        summary.events_per_s() / 1e6,
+        summary.threads
+    );
+    Ok(())
+}
+
+/// Brings the data into memory, before any clock starts.
+fn load(args: &NexmarkArgs, parallelism: usize) -> Result<DataSet> {
+    match &args.data {
+        Some(dir) => {
+            ensure!(args.events.is_none(), "--events generates and --data reads: give one of them");
+            Ok(DataSet::load(dir, parallelism)?)
+        }
+        None => {
+            let events = args.events.unwrap_or(EVENTS_DEFAULT);
+            ensure!(events > 0, "--events must be at least 1");
+            let data = generate_in_memory(events, parallelism);
+            let rate = data.prepared_per_s() / 1e6;
+            eprintln!("generated {events} events at {rate:.1} M events/s (the generator's maximum, not the engine's rate)");
+            Ok(data)
+        }
+    }
+}
+
+fn run_query(query: Query, data: &Arc<DataSet>, args: &NexmarkArgs, parallelism: usize) -> Result<QueryResult> {
+    let total = DigestTotal::default();
+    let events = Events::new(data.clone(), args.passes);
+    let env = Env::new()
+        .name(query.name())
+        .parallelism(parallelism)
+        .pre_aggregation(args.pre_aggregation)
+        .idle_strategy(IdleStrategy::Balanced);
+    query.build(&env, events.clone(), &total);
+    reset_peak_rss();
+    let cpu = CpuTime::now();
+    let watch = Watch::start(query, &events);
+    let job = env.execute();
+    let ended = Instant::now();
+    let cpu_seconds = cpu.elapsed().as_secs_f64();
+    watch.stop();
+    let job = job?;
+    let seconds = job.elapsed.as_secs_f64();
+    let count = events.count();
+    let events_per_s = count as f64 / seconds;
+    let steady = events.half_read_at().map(|half| (ended - half).as_secs_f64()).filter(|&s| s > 0.0);
+    let digest = total.get();
+    Ok(QueryResult {
+        engine: "thalweg".into(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        query: query.name().into(),
+        parallelism,
+        events: count,
+        seconds,
+        events_per_s,
+        steady_events_per_s: steady.map_or(events_per_s, |s| (count - count / 2) as f64 / s),
+        out_count: digest.out_count,
+        net_count: digest.net_count,
+        digest: digest.to_string(),
+        cpu_seconds,
+        peak_rss_bytes: peak_rss_bytes().unwrap_or(0),
+    })
+}
+
+fn progress_bar(length: u64, message: &str) -> ProgressBar {
+    let bar = ProgressBar::new(length);
+    let style = ProgressStyle::with_template("{msg:>8} {wide_bar} {percent:>3} % {per_sec}").expect("a valid template");
+    bar.set_style(style);
+    bar.set_message(message.to_owned());
+    bar
+}
+
+/// Shows how far a query is, while someone looks.
+struct Watch {
+    thread: Option<(Arc<AtomicBool>, std::thread::JoinHandle<()>)>,
+}
+
+impl Watch {
+    fn start(query: Query, events: &Events) -> Self {
+        if !std::io::stderr().is_terminal() {
+            return Self { thread: None };
+        }
+        let stop = Arc::new(AtomicBool::new(false));
+        let (stopped, events) = (stop.clone(), events.clone());
+        let thread = std::thread::spawn(move || {
+            let bar = progress_bar(events.count(), query.name());
+            while !stopped.load(Ordering::Relaxed) {
+                bar.set_position(events.read());
+                std::thread::park_timeout(Duration::from_millis(100));
+            }
+            bar.finish_and_clear();
+        });
+        Self { thread: Some((stop, thread)) }
+    }
+
+    fn stop(self) {
+        if let Some((stop, thread)) = self.thread {
+            stop.store(true, Ordering::Relaxed);
+            thread.thread().unpark();
+            let _ = thread.join();
+        }
+    }
+}
