@@ -31,3 +31,8 @@ pub use runtime::bell::Bell;
 pub use thalweg_net::prefetch;
 pub use time::strategy::{Generator, WatermarkStrategy, bounded, monotonous, no_watermarks, punctuated};
 pub use time::{MAX_WATERMARK, NO_TIMESTAMP, Timestamp};
+
+/// The job in the README runs.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -273,7 +273,7 @@ impl<T: Debug + 'static> SinkWriter<T> for LineWriter<io::Stdout> {
 
 /// Writes records as lines of text into a folder, one file for each subtask. See [`crate::Stream::write_text_files`].
 #[derive(Debug, Clone)]
-pub struct TextFiles {
+pub(crate) struct TextFiles {
     folder: PathBuf,
     /// What the writers of a run share. A run begins when nobody holds it: no writer gets a record before all are made.
     run: Arc<Mutex<Weak<TextFilesRun>>>,
@@ -350,7 +350,7 @@ impl Drop for TextFilesRun {
 
 /// Writes the file of one subtask.
 #[derive(Debug)]
-pub struct TextFileWriter {
+pub(crate) struct TextFileWriter {
     lines: LineWriter<File>,
     run: Arc<TextFilesRun>,
 }
