@@ -11,6 +11,7 @@ mod runtime;
 pub mod testing;
 mod time;
 
+pub use api::aggregate::{Aggregate, Count, WindowResult};
 pub use api::chain::Chain;
 pub use api::config::IdleStrategy;
 pub use api::env::Env;
@@ -20,6 +21,7 @@ pub use api::sink::{Blackhole, Collected, Print, Sink, SinkContext, SinkWriter};
 pub use api::source::{Source, SourceContext, SourceOutput, SourceReader, SourceStatus};
 pub use api::stream::{SharedStream, Stream};
 pub use api::tag::Tag;
+pub use api::windowed::WindowedStream;
 pub use data_plane::writer::Partitioner;
 pub use error::{Error, Result};
 pub use graph::plan::{Plan, PlanChain, PlanInput, PlanNode};
@@ -29,7 +31,9 @@ pub use operator::stateless::Collector;
 pub use runtime::JobResult;
 pub use runtime::bell::Bell;
 pub use thalweg_net::prefetch;
+pub use time::assigner::{Session, Sliding, Tumbling};
 pub use time::strategy::{Generator, WatermarkStrategy, bounded, monotonous, no_watermarks, punctuated};
+pub use time::window::TimeWindow;
 pub use time::{MAX_WATERMARK, NO_TIMESTAMP, Timestamp};
 
 /// The job in the README runs.

@@ -189,6 +189,11 @@ impl Env {
         self.inner.config.borrow().clone()
     }
 
+    /// Notes what is wrong with a window's sizes, for `execute`.
+    pub(crate) fn check_windows(&self, valid: Result<(), String>) {
+        self.logical().errors.extend(valid.err());
+    }
+
     fn default_parallelism(&self) -> usize {
         self.inner.config.borrow().parallelism.unwrap_or_else(runtime::available_cores)
     }

@@ -63,7 +63,7 @@ impl<C: Chain, X: Extract<C::Out>> KeyedStream<C, X> {
     pub fn reduce<F>(self, function: F) -> Stream<Exchanged<X::Key, X::Value, RollingFactory<Reduce<F>>>>
     where
         X::Value: Record + Clone,
-        F: FnMut(&X::Value, &X::Value) -> X::Value + Clone + Send + Sync + 'static,
+        F: Fn(&X::Value, &X::Value) -> X::Value + Clone + Send + Sync + 'static,
     {
         self.operator("Reduce", RollingFactory(Reduce(function)))
     }

@@ -9,6 +9,7 @@ pub(crate) mod partition;
 pub(crate) mod rolling;
 pub(crate) mod stateless;
 pub(crate) mod watermarks;
+pub(crate) mod window;
 
 use crate::api::record::{Key, Record};
 use crate::data_plane::subtask::Guard;
@@ -70,11 +71,13 @@ impl Budget {
     /// Takes one from the budget. Returns whether another firing may follow.
     #[inline]
     pub(crate) fn spend(&mut self, guard: &Guard) -> bool {
-        self.left = self.left.saturating_sub(1);
-        self.left > 0 && !guard.should_stop()
+        self.spend_many(guard, 1)
     }
 
-    pub(crate) fn left(&self) -> u32 {
-        self.left
+    /// Takes `firings` from the budget. Returns whether another one may follow.
+    #[inline]
+    pub(crate) fn spend_many(&mut self, guard: &Guard, firings: u32) -> bool {
+        self.left = self.left.saturating_sub(firings);
+        self.left > 0 && !guard.should_stop()
     }
 }

@@ -15,7 +15,7 @@ use crate::time::Timestamp;
 /// Adds a record to the aggregate of the records before it.
 pub trait Reducer<T>: Clone + Send + Sync + 'static {
     /// `aggregate` becomes the aggregate of itself and `record`.
-    fn reduce(&mut self, aggregate: &mut T, record: T);
+    fn reduce(&self, aggregate: &mut T, record: T);
 }
 
 /// The operator: one aggregate for each key.
@@ -57,9 +57,9 @@ impl<K: Key, T: Record + Clone, R: Reducer<T>, N: Output<T>> OneInput<K, T> for 
 #[derive(Debug, Clone)]
 pub struct Reduce<F>(pub(crate) F);
 
-impl<T, F: FnMut(&T, &T) -> T + Clone + Send + Sync + 'static> Reducer<T> for Reduce<F> {
+impl<T, F: Fn(&T, &T) -> T + Clone + Send + Sync + 'static> Reducer<T> for Reduce<F> {
     #[inline]
-    fn reduce(&mut self, aggregate: &mut T, record: T) {
+    fn reduce(&self, aggregate: &mut T, record: T) {
         *aggregate = (self.0)(aggregate, &record);
     }
 }
@@ -123,7 +123,7 @@ macro_rules! field_reducer {
             F: Fn(&mut T) -> &mut V + Clone + Send + Sync + 'static,
         {
             #[inline]
-            fn reduce(&mut self, aggregate: &mut T, mut record: T) {
+            fn reduce(&self, aggregate: &mut T, mut record: T) {
                 let $value = (self.field)(&mut record).clone();
                 let $aggregate = (self.field)(aggregate);
                 $update
@@ -212,7 +212,7 @@ impl<T, V: PartialOrd + 'static, P: Prefer, F: Fn(&T) -> V + Clone + Send + Sync
     for Extreme<F, V, P>
 {
     #[inline]
-    fn reduce(&mut self, aggregate: &mut T, record: T) {
+    fn reduce(&self, aggregate: &mut T, record: T) {
         if P::replaces(&(self.by)(&record), &(self.by)(aggregate)) {
             *aggregate = record;
         }

@@ -5,6 +5,7 @@
 //! - [`window`]: which windows a timestamp belongs to, and the slices they share;
 //! - [`trigger`]: when a window fires.
 
+pub(crate) mod assigner;
 pub(crate) mod strategy;
 pub(crate) mod trigger;
 pub(crate) mod watermark;

@@ -1,1 +1,681 @@
-//! To come.
+//! When a window fires.
+//!
+//! ```text
+//!   element, or a timer that the trigger registered ──▶ Trigger ──▶ continue │ fire │ purge │ fire and purge
+//!                                                         │
+//!                                       state for each key and window
+//! ```
+//!
+//! Invariants:
+//! - a trigger keeps what it knows of a window in its state, which lives and goes with the window;
+//! - a timer that it registers comes back to it while the window lives, once, in order of time;
+//! - whether it fires or not, the window is forgotten when its time and the allowed lateness have passed.
+//!
+//! Source: Flink's `Trigger` and the classes of the same names.
+
+use std::time::Duration;
+
+use super::Timestamp;
+use super::assigner::millis;
+use super::window::TimeWindow;
+
+/// What shall be done with a window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TriggerResult {
+    /// Nothing.
+    Continue,
+    /// The function sees the contents, which stay.
+    Fire,
+    /// The contents go. The window itself, and the trigger's state, stay.
+    Purge,
+    /// Both: the function sees the contents, then they go.
+    FireAndPurge,
+}
+
+impl TriggerResult {
+    /// Whether the function is called.
+    #[inline]
+    pub fn is_fire(self) -> bool {
+        matches!(self, Self::Fire | Self::FireAndPurge)
+    }
+
+    /// Whether the contents go.
+    #[inline]
+    pub fn is_purge(self) -> bool {
+        matches!(self, Self::Purge | Self::FireAndPurge)
+    }
+}
+
+/// Decides when windows fire. `T` is the record as the operator sees it, behind the exchange.
+///
+/// A trigger that fires each time a record is worth more than a limit, and at the window's end:
+///
+/// ```
+/// use thalweg::{Timestamp, TimeWindow, Trigger, TriggerContext, TriggerResult};
+///
+/// #[derive(Clone)]
+/// struct Above(i64);
+///
+/// impl Trigger<i64> for Above {
+///     type State = ();
+///
+///     fn on_element(&mut self, &value: &i64, _: Timestamp, window: TimeWindow, cx: &mut TriggerContext<'_, ()>) -> TriggerResult {
+///         cx.register_event_timer(window.max_timestamp());
+///         if value > self.0 { TriggerResult::Fire } else { TriggerResult::Continue }
+///     }
+///
+///     fn on_event_time(&mut self, _: Timestamp, _: TimeWindow, _: &mut TriggerContext<'_, ()>) -> TriggerResult {
+///         TriggerResult::Fire
+///     }
+/// }
+/// ```
+pub trait Trigger<T>: Clone + Send + Sync + 'static {
+    /// What it knows of one window of one key.
+    type State: Default + Clone + Send + 'static;
+
+    /// A record has been added to the window.
+    fn on_element(
+        &mut self,
+        record: &T,
+        timestamp: Timestamp,
+        window: TimeWindow,
+        cx: &mut TriggerContext<'_, Self::State>,
+    ) -> TriggerResult;
+
+    /// An event-time timer of the window is due: the watermark is at `time` or past it. Default: continue.
+    ///
+    /// Also called for the timer with which the operator forgets the window.
+    fn on_event_time(
+        &mut self,
+        _time: Timestamp,
+        _window: TimeWindow,
+        _cx: &mut TriggerContext<'_, Self::State>,
+    ) -> TriggerResult {
+        TriggerResult::Continue
+    }
+
+    /// A processing-time timer of the window is due. Default: continue.
+    fn on_processing_time(
+        &mut self,
+        _time: Timestamp,
+        _window: TimeWindow,
+        _cx: &mut TriggerContext<'_, Self::State>,
+    ) -> TriggerResult {
+        TriggerResult::Continue
+    }
+
+    /// Whether it can be used with windows that merge. Default: no, and `execute` says so for such a plan.
+    fn can_merge(&self) -> bool {
+        false
+    }
+
+    /// Windows with the states `merged` have become `window`, whose state in `cx` is new. [`Trigger::clear`] is called for
+    /// each of them afterwards. Default: nothing.
+    fn on_merge(
+        &mut self,
+        _merged: &[Self::State],
+        _window: TimeWindow,
+        _cx: &mut TriggerContext<'_, Self::State>,
+    ) {
+    }
+
+    /// The window is forgotten: deletes the timers that are left. Its state goes by itself. Default: nothing.
+    fn clear(&mut self, _window: TimeWindow, _cx: &mut TriggerContext<'_, Self::State>) {}
+}
+
+/// What a trigger asked for. Done by the operator when the trigger has returned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TimerRequest {
+    RegisterEvent(Timestamp),
+    DeleteEvent(Timestamp),
+    RegisterProcessing(Timestamp),
+    DeleteProcessing(Timestamp),
+}
+
+/// What a trigger may know and do: its state for this window, the time, timers.
+///
+/// A timer is for this window and key, and there is at most one for each timestamp. One at or below the current watermark comes
+/// with the next watermark that is larger.
+#[derive(Debug)]
+pub struct TriggerContext<'a, S> {
+    pub(crate) state: &'a mut S,
+    pub(crate) watermark: Timestamp,
+    pub(crate) now: Timestamp,
+    pub(crate) requests: &'a mut Vec<TimerRequest>,
+}
+
+impl<S> TriggerContext<'_, S> {
+    /// The state of this window, as it was left; a default one at first.
+    #[inline]
+    pub fn state(&mut self) -> &mut S {
+        self.state
+    }
+
+    /// How far event time has come, in ms; `i64::MIN` before the first watermark.
+    #[inline]
+    pub fn watermark(&self) -> Timestamp {
+        self.watermark
+    }
+
+    /// The processing-time clock, in ms since the epoch.
+    #[inline]
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// Calls [`Trigger::on_event_time`] when the watermark comes to `time`.
+    #[inline]
+    pub fn register_event_timer(&mut self, time: Timestamp) {
+        self.requests.push(TimerRequest::RegisterEvent(time));
+    }
+
+    /// Takes back [`TriggerContext::register_event_timer`].
+    #[inline]
+    pub fn delete_event_timer(&mut self, time: Timestamp) {
+        self.requests.push(TimerRequest::DeleteEvent(time));
+    }
+
+    /// Calls [`Trigger::on_processing_time`] when the clock has passed `time`.
+    #[inline]
+    pub fn register_processing_timer(&mut self, time: Timestamp) {
+        self.requests.push(TimerRequest::RegisterProcessing(time));
+    }
+
+    /// Takes back [`TriggerContext::register_processing_timer`].
+    #[inline]
+    pub fn delete_processing_timer(&mut self, time: Timestamp) {
+        self.requests.push(TimerRequest::DeleteProcessing(time));
+    }
+
+    /// The same for a trigger inside another, whose state is a part of the outer one's.
+    ///
+    /// ```
+    /// use thalweg::TriggerContext;
+    /// fn inner<'a>(cx: &'a mut TriggerContext<'_, (u64, String)>) -> TriggerContext<'a, u64> {
+    ///     cx.narrow(|state| &mut state.0)
+    /// }
+    /// ```
+    pub fn narrow<R>(&mut self, part: impl FnOnce(&mut S) -> &mut R) -> TriggerContext<'_, R> {
+        TriggerContext {
+            state: part(self.state),
+            watermark: self.watermark,
+            now: self.now,
+            requests: self.requests,
+        }
+    }
+}
+
+/// Fires when the watermark has come to the window's end, and for each record that comes later.
+///
+/// The default of event-time windows.
+#[derive(Debug, Clone, Copy)]
+pub struct EventTime;
+
+impl<T> Trigger<T> for EventTime {
+    type State = ();
+
+    #[inline]
+    fn on_element(
+        &mut self,
+        _record: &T,
+        _timestamp: Timestamp,
+        window: TimeWindow,
+        cx: &mut TriggerContext<'_, ()>,
+    ) -> TriggerResult {
+        if window.max_timestamp() <= cx.watermark {
+            return TriggerResult::Fire;
+        }
+        cx.register_event_timer(window.max_timestamp());
+        TriggerResult::Continue
+    }
+
+    #[inline]
+    fn on_event_time(
+        &mut self,
+        time: Timestamp,
+        window: TimeWindow,
+        _cx: &mut TriggerContext<'_, ()>,
+    ) -> TriggerResult {
+        if time == window.max_timestamp() { TriggerResult::Fire } else { TriggerResult::Continue }
+    }
+
+    fn can_merge(&self) -> bool {
+        true
+    }
+
+    fn on_merge(&mut self, _merged: &[()], window: TimeWindow, cx: &mut TriggerContext<'_, ()>) {
+        // A window that has ended already fires when the record that merged it is added.
+        if window.max_timestamp() > cx.watermark {
+            cx.register_event_timer(window.max_timestamp());
+        }
+    }
+
+    fn clear(&mut self, window: TimeWindow, cx: &mut TriggerContext<'_, ()>) {
+        cx.delete_event_timer(window.max_timestamp());
+    }
+}
+
+/// Fires when the processing-time clock has passed the window's end. The default of processing-time windows.
+#[derive(Debug, Clone, Copy)]
+pub struct ProcessingTime;
+
+impl<T> Trigger<T> for ProcessingTime {
+    type State = ();
+
+    #[inline]
+    fn on_element(
+        &mut self,
+        _record: &T,
+        _timestamp: Timestamp,
+        window: TimeWindow,
+        cx: &mut TriggerContext<'_, ()>,
+    ) -> TriggerResult {
+        cx.register_processing_timer(window.max_timestamp());
+        TriggerResult::Continue
+    }
+
+    fn on_processing_time(
+        &mut self,
+        _time: Timestamp,
+        _window: TimeWindow,
+        _cx: &mut TriggerContext<'_, ()>,
+    ) -> TriggerResult {
+        TriggerResult::Fire
+    }
+
+    fn can_merge(&self) -> bool {
+        true
+    }
+
+    fn on_merge(&mut self, _merged: &[()], window: TimeWindow, cx: &mut TriggerContext<'_, ()>) {
+        if window.max_timestamp() > cx.now {
+            cx.register_processing_timer(window.max_timestamp());
+        }
+    }
+
+    fn clear(&mut self, window: TimeWindow, cx: &mut TriggerContext<'_, ()>) {
+        cx.delete_processing_timer(window.max_timestamp());
+    }
+}
+
+/// Never fires. The default of [`super::assigner::Global`].
+#[derive(Debug, Clone, Copy)]
+pub struct Never;
+
+impl<T> Trigger<T> for Never {
+    type State = ();
+
+    fn on_element(
+        &mut self,
+        _record: &T,
+        _timestamp: Timestamp,
+        _window: TimeWindow,
+        _cx: &mut TriggerContext<'_, ()>,
+    ) -> TriggerResult {
+        TriggerResult::Continue
+    }
+
+    fn can_merge(&self) -> bool {
+        true
+    }
+}
+
+/// Fires when the input has ended.
+#[derive(Debug, Clone, Copy)]
+pub struct EndOfStream;
+
+impl<T> Trigger<T> for EndOfStream {
+    type State = ();
+
+    fn on_element(
+        &mut self,
+        _record: &T,
+        _timestamp: Timestamp,
+        window: TimeWindow,
+        cx: &mut TriggerContext<'_, ()>,
+    ) -> TriggerResult {
+        cx.register_event_timer(window.max_timestamp());
+        TriggerResult::Continue
+    }
+
+    fn on_event_time(
+        &mut self,
+        time: Timestamp,
+        window: TimeWindow,
+        _cx: &mut TriggerContext<'_, ()>,
+    ) -> TriggerResult {
+        if time == window.max_timestamp() { TriggerResult::Fire } else { TriggerResult::Continue }
+    }
+}
+
+/// Fires at every n-th record of a window. Time does not fire it: what is left when the window ends is dropped.
+#[derive(Debug, Clone, Copy)]
+pub struct Count {
+    n: u64,
+}
+
+impl Count {
+    /// Fires at every `n`-th record; at every one if `n` is 0.
+    pub fn of(n: u64) -> Self {
+        Self { n }
+    }
+}
+
+impl<T> Trigger<T> for Count {
+    /// Records since the last firing.
+    type State = u64;
+
+    #[inline]
+    fn on_element(
+        &mut self,
+        _record: &T,
+        _timestamp: Timestamp,
+        _window: TimeWindow,
+        cx: &mut TriggerContext<'_, u64>,
+    ) -> TriggerResult {
+        *cx.state += 1;
+        if *cx.state < self.n {
+            return TriggerResult::Continue;
+        }
+        *cx.state = 0;
+        TriggerResult::Fire
+    }
+
+    fn can_merge(&self) -> bool {
+        true
+    }
+
+    fn on_merge(&mut self, merged: &[u64], _window: TimeWindow, cx: &mut TriggerContext<'_, u64>) {
+        *cx.state += merged.iter().sum::<u64>();
+    }
+}
+
+/// Fires when `inner` does, and drops the contents each time.
+#[derive(Debug, Clone, Copy)]
+pub struct Purging<I> {
+    inner: I,
+}
+
+impl<I> Purging<I> {
+    /// Purges whenever `inner` fires.
+    pub fn of(inner: I) -> Self {
+        Self { inner }
+    }
+}
+
+/// What [`Purging`] makes of the inner trigger's answer.
+fn purging(result: TriggerResult) -> TriggerResult {
+    if result.is_fire() { TriggerResult::FireAndPurge } else { result }
+}
+
+impl<T, I: Trigger<T>> Trigger<T> for Purging<I> {
+    type State = I::State;
+
+    #[inline]
+    fn on_element(
+        &mut self,
+        record: &T,
+        timestamp: Timestamp,
+        window: TimeWindow,
+        cx: &mut TriggerContext<'_, I::State>,
+    ) -> TriggerResult {
+        purging(self.inner.on_element(record, timestamp, window, cx))
+    }
+
+    fn on_event_time(
+        &mut self,
+        time: Timestamp,
+        window: TimeWindow,
+        cx: &mut TriggerContext<'_, I::State>,
+    ) -> TriggerResult {
+        purging(self.inner.on_event_time(time, window, cx))
+    }
+
+    fn on_processing_time(
+        &mut self,
+        time: Timestamp,
+        window: TimeWindow,
+        cx: &mut TriggerContext<'_, I::State>,
+    ) -> TriggerResult {
+        purging(self.inner.on_processing_time(time, window, cx))
+    }
+
+    fn can_merge(&self) -> bool {
+        self.inner.can_merge()
+    }
+
+    fn on_merge(&mut self, merged: &[I::State], window: TimeWindow, cx: &mut TriggerContext<'_, I::State>) {
+        self.inner.on_merge(merged, window, cx);
+    }
+
+    fn clear(&mut self, window: TimeWindow, cx: &mut TriggerContext<'_, I::State>) {
+        self.inner.clear(window, cx);
+    }
+}
+
+/// Fires each time the watermark comes to a multiple of an interval, and at the window's end.
+///
+/// It fires whether or not something has come since; several boundaries in one jump of the watermark are several firings.
+#[derive(Debug, Clone, Copy)]
+pub struct ContinuousEventTime {
+    interval_ms: i64,
+}
+
+impl ContinuousEventTime {
+    /// Fires every `interval`, whole milliseconds of event time, at least one.
+    pub fn every(interval: Duration) -> Self {
+        Self { interval_ms: millis(interval).max(1) }
+    }
+
+    fn register_next(
+        &self,
+        time: Timestamp,
+        window: TimeWindow,
+        cx: &mut TriggerContext<'_, Option<Timestamp>>,
+    ) {
+        let next = time.wrapping_add(self.interval_ms).min(window.max_timestamp());
+        *cx.state = Some(cx.state.map_or(next, |at| at.min(next)));
+        cx.register_event_timer(next);
+    }
+}
+
+impl<T> Trigger<T> for ContinuousEventTime {
+    /// When it fires next.
+    type State = Option<Timestamp>;
+
+    #[inline]
+    fn on_element(
+        &mut self,
+        _record: &T,
+        timestamp: Timestamp,
+        window: TimeWindow,
+        cx: &mut TriggerContext<'_, Option<Timestamp>>,
+    ) -> TriggerResult {
+        if window.max_timestamp() <= cx.watermark {
+            return TriggerResult::Fire;
+        }
+        cx.register_event_timer(window.max_timestamp());
+        if cx.state.is_none() {
+            // Java's remainder, so before the epoch the boundary is the one after.
+            self.register_next(timestamp.wrapping_sub(timestamp % self.interval_ms), window, cx);
+        }
+        TriggerResult::Continue
+    }
+
+    fn on_event_time(
+        &mut self,
+        time: Timestamp,
+        window: TimeWindow,
+        cx: &mut TriggerContext<'_, Option<Timestamp>>,
+    ) -> TriggerResult {
+        if time == window.max_timestamp() {
+            return TriggerResult::Fire;
+        }
+        if *cx.state != Some(time) {
+            return TriggerResult::Continue;
+        }
+        *cx.state = None;
+        self.register_next(time, window, cx);
+        TriggerResult::Fire
+    }
+
+    fn can_merge(&self) -> bool {
+        true
+    }
+
+    fn on_merge(
+        &mut self,
+        merged: &[Option<Timestamp>],
+        _window: TimeWindow,
+        cx: &mut TriggerContext<'_, Option<Timestamp>>,
+    ) {
+        *cx.state = merged.iter().copied().flatten().min();
+        if let Some(next) = *cx.state {
+            cx.register_event_timer(next);
+        }
+    }
+
+    fn clear(&mut self, _window: TimeWindow, cx: &mut TriggerContext<'_, Option<Timestamp>>) {
+        if let Some(next) = cx.state.take() {
+            cx.delete_event_timer(next);
+        }
+    }
+}
+
+/// Fires when a record differs by more than a threshold from the one at the last firing. Cannot be used with windows that merge.
+///
+/// `M` is what is kept of a record, `measure` takes it, `delta` compares two: the older one first.
+#[derive(Debug, Clone)]
+pub struct Delta<F, D> {
+    threshold: f64,
+    measure: F,
+    delta: D,
+}
+
+impl<F, D> Delta<F, D> {
+    /// Fires when `delta(measure(last), measure(record)) > threshold`. The first record of a window only sets the reference.
+    ///
+    /// ```
+    /// use thalweg::Delta;
+    /// let trigger = Delta::of(5.0, |speed: &f64| *speed, |old: &f64, new: &f64| (new - old).abs());
+    /// ```
+    pub fn of<T, M>(threshold: f64, measure: F, delta: D) -> Self
+    where
+        F: Fn(&T) -> M,
+        D: Fn(&M, &M) -> f64,
+    {
+        Self { threshold, measure, delta }
+    }
+}
+
+impl<T, M, F, D> Trigger<T> for Delta<F, D>
+where
+    M: Clone + Send + 'static,
+    F: Fn(&T) -> M + Clone + Send + Sync + 'static,
+    D: Fn(&M, &M) -> f64 + Clone + Send + Sync + 'static,
+{
+    /// The record at the last firing.
+    type State = Option<M>;
+
+    fn on_element(
+        &mut self,
+        record: &T,
+        _timestamp: Timestamp,
+        _window: TimeWindow,
+        cx: &mut TriggerContext<'_, Option<M>>,
+    ) -> TriggerResult {
+        let new = (self.measure)(record);
+        match cx.state {
+            Some(last) if (self.delta)(last, &new) > self.threshold => {
+                *last = new;
+                TriggerResult::Fire
+            }
+            Some(_) => TriggerResult::Continue,
+            None => {
+                *cx.state = Some(new);
+                TriggerResult::Continue
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Calls a trigger without an operator: `events` are `element@timestamp`, `wm` (sets the watermark) or `timer@time`.
+    struct Bench<Tr: Trigger<i64>> {
+        trigger: Tr,
+        state: Tr::State,
+        watermark: Timestamp,
+        requests: Vec<TimerRequest>,
+    }
+
+    const WINDOW: TimeWindow = TimeWindow { start: 0, end: 100 };
+
+    impl<Tr: Trigger<i64>> Bench<Tr> {
+        fn new(trigger: Tr) -> Self {
+            Self { trigger, state: Tr::State::default(), watermark: i64::MIN, requests: Vec::new() }
+        }
+
+        fn call(
+            &mut self,
+            f: impl FnOnce(&mut Tr, &mut TriggerContext<'_, Tr::State>) -> TriggerResult,
+        ) -> TriggerResult {
+            let Self { trigger, state, watermark, requests } = self;
+            requests.clear();
+            f(trigger, &mut TriggerContext { state, watermark: *watermark, now: 0, requests })
+        }
+
+        fn element(&mut self, value: i64, timestamp: Timestamp) -> TriggerResult {
+            self.call(|trigger, cx| trigger.on_element(&value, timestamp, WINDOW, cx))
+        }
+
+        fn timer(&mut self, time: Timestamp) -> TriggerResult {
+            self.call(|trigger, cx| trigger.on_event_time(time, WINDOW, cx))
+        }
+    }
+
+    #[test]
+    fn event_time_fires_at_the_end_and_for_what_comes_later() {
+        let mut bench = Bench::new(EventTime);
+        assert_eq!(bench.element(1, 5), TriggerResult::Continue);
+        assert_eq!(bench.requests, [TimerRequest::RegisterEvent(99)]);
+        assert_eq!(bench.timer(98), TriggerResult::Continue);
+        assert_eq!(bench.timer(99), TriggerResult::Fire);
+        bench.watermark = 99;
+        assert_eq!(bench.element(1, 5), TriggerResult::Fire);
+        assert_eq!(bench.requests, []);
+    }
+
+    #[test]
+    fn counts_start_again_after_each_firing_and_add_up_when_windows_merge() {
+        let mut bench = Bench::new(Purging::of(Count::of(2)));
+        let results: Vec<_> = (0..4).map(|i| bench.element(i, i)).collect();
+        let (on, fire) = (TriggerResult::Continue, TriggerResult::FireAndPurge);
+        assert_eq!(results, [on, fire, on, fire]);
+        bench.call(|trigger, cx| {
+            Trigger::<i64>::on_merge(trigger, &[1, 1], WINDOW, cx);
+            TriggerResult::Continue
+        });
+        assert_eq!(bench.state, 2); // Which does not fire by itself.
+    }
+
+    #[test]
+    fn continuous_fires_at_each_boundary_and_at_the_end() {
+        let mut bench = Bench::new(ContinuousEventTime::every(Duration::from_millis(40)));
+        assert_eq!(bench.element(1, 45), TriggerResult::Continue);
+        assert_eq!(bench.requests, [TimerRequest::RegisterEvent(99), TimerRequest::RegisterEvent(80)]);
+        assert_eq!(bench.timer(40), TriggerResult::Continue); // A boundary before the first record.
+        assert_eq!(bench.timer(80), TriggerResult::Fire);
+        assert_eq!(bench.requests, [TimerRequest::RegisterEvent(99)]); // No later than the end.
+        assert_eq!(bench.timer(99), TriggerResult::Fire);
+    }
+
+    #[test]
+    fn delta_compares_with_the_record_at_the_last_firing() {
+        let mut bench = Bench::new(Delta::of(5.0, |v: &i64| *v, |a: &i64, b: &i64| (b - a).abs() as f64));
+        let fired: Vec<_> = [10, 15, 16, 20, 22].map(|v| bench.element(v, 0).is_fire()).into();
+        assert_eq!(fired, [false, false, true, false, true]);
+    }
+}

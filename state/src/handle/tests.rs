@@ -11,6 +11,16 @@ fn backend() -> HeapBackend {
     HeapBackend::new(KeyGroupRange::all(max), max)
 }
 
+/// Which operation, the key, the items.
+fn any_list_ops() -> impl Strategy<Value = Vec<(u8, u32, Vec<u8>)>> {
+    prop::collection::vec((0..6_u8, 0..8_u32, prop::collection::vec(any::<u8>(), 0..5)), 0..200)
+}
+
+/// Which operation, the key, the user's key, the value.
+fn any_map_ops() -> impl Strategy<Value = Vec<(u8, u32, u64, u16)>> {
+    prop::collection::vec((0..8_u8, 0..3_u32, 0..20_u64, any::<u16>()), 0..500)
+}
+
 proptest! {
     #![proptest_config(cases(64))]
 
@@ -51,7 +61,7 @@ proptest! {
     }
 
     #[test]
-    fn a_list_state_is_a_map_of_lists(ops in prop::collection::vec((0..6_u8, 0..8_u32, prop::collection::vec(any::<u8>(), 0..5)), 0..200)) {
+    fn a_list_state_is_a_map_of_lists(ops in any_list_ops()) {
         let mut state = ListState::<u32, u8>::new("list", &backend()).unwrap();
         let mut model = BTreeMap::<u32, Vec<u8>>::new();
         for (op, key, items) in ops {
@@ -81,7 +91,7 @@ proptest! {
     }
 
     #[test]
-    fn a_map_state_is_a_map_of_maps(ops in prop::collection::vec((0..8_u8, 0..3_u32, 0..20_u64, any::<u16>()), 0..500)) {
+    fn a_map_state_is_a_map_of_maps(ops in any_map_ops()) {
         let mut state = MapState::<u32, u64, u16>::new("map", &backend()).unwrap();
         let mut model = BTreeMap::<u32, BTreeMap<u64, u16>>::new();
         for (op, key, user_key, value) in ops {

@@ -131,13 +131,20 @@ fn load(args: &NexmarkArgs, parallelism: usize) -> Result<DataSet> {
             ensure!(events > 0, "--events must be at least 1");
             let data = generate_in_memory(events, parallelism);
             let rate = data.prepared_per_s() / 1e6;
-            eprintln!("generated {events} events at {rate:.1} M events/s (the generator's maximum, not the engine's rate)");
+            eprintln!(
+                "generated {events} events at {rate:.1} M events/s (the generator's maximum, not the engine's rate)"
+            );
             Ok(data)
         }
     }
 }
 
-fn run_query(query: Query, data: &Arc<DataSet>, args: &NexmarkArgs, parallelism: usize) -> Result<QueryResult> {
+fn run_query(
+    query: Query,
+    data: &Arc<DataSet>,
+    args: &NexmarkArgs,
+    parallelism: usize,
+) -> Result<QueryResult> {
     let total = DigestTotal::default();
     let events = Events::new(data.clone(), args.passes);
     let env = Env::new()
@@ -178,7 +185,8 @@ fn run_query(query: Query, data: &Arc<DataSet>, args: &NexmarkArgs, parallelism:
 
 fn progress_bar(length: u64, message: &str) -> ProgressBar {
     let bar = ProgressBar::new(length);
-    let style = ProgressStyle::with_template("{msg:>8} {wide_bar} {percent:>3} % {per_sec}").expect("a valid template");
+    let style = ProgressStyle::with_template("{msg:>8} {wide_bar} {percent:>3} % {per_sec}")
+        .expect("a valid template");
     bar.set_style(style);
     bar.set_message(message.to_owned());
     bar

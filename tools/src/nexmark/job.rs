@@ -4,7 +4,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use thalweg::{Error, Output, Result, Sink, SinkContext, SinkWriter, Source, SourceContext, SourceOutput, SourceReader, SourceStatus, Timestamp};
+use thalweg::{
+    Error, Output, Result, Sink, SinkContext, SinkWriter, Source, SourceContext, SourceOutput, SourceReader,
+    SourceStatus, Timestamp,
+};
 
 use super::{Cursor, DataSet, Digest, Event};
 
@@ -53,10 +56,16 @@ impl Source for Events {
 
     fn reader(&self, cx: &SourceContext) -> Result<EventReader> {
         let (subtask, parallelism) = (cx.subtask(), cx.parallelism());
-        let shard = self.data.shards.get(subtask).filter(|_| self.data.shards.len() == parallelism).ok_or_else(|| {
-            let shards = self.data.shards.len();
-            Error::Config { name: "parallelism", reason: format!("{parallelism} readers cannot share {shards} shards") }
-        })?;
+        let shard =
+            self.data.shards.get(subtask).filter(|_| self.data.shards.len() == parallelism).ok_or_else(
+                || {
+                    let shards = self.data.shards.len();
+                    Error::Config {
+                        name: "parallelism",
+                        reason: format!("{parallelism} readers cannot share {shards} shards"),
+                    }
+                },
+            )?;
         let half = shard.events() * self.passes / 2;
         let cursor = Cursor::new(shard, self.passes);
         Ok(EventReader { cursor, read: 0, half, subtask, progress: self.progress.clone() })

@@ -1,16 +1,21 @@
 //! The queries, written with the public API as a user would write them.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use thalweg::{Chain, Env, Stream, bounded};
+use thalweg::{Aggregate, Chain, Count, Env, Record, Session, Sliding, Stream, Tumbling, bounded};
 
 use super::job::{DigestSink, DigestTotal, Events};
 use super::{Bid, Digest, Event, Kind, RowHash};
 
 /// How far events may be out of order; within a shard they never are, so nothing is ever late.
 const DISORDER: Duration = Duration::from_secs(1);
+
+/// The length of windows and sessions, and the distance between sliding windows.
+const WINDOW: Duration = Duration::from_secs(10);
+const SLIDE: Duration = Duration::from_secs(2);
 
 /// A query by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,12 +24,17 @@ pub enum Query {
     Q0,
     Q1,
     Q2,
+    Q5,
+    Q7,
+    Q11,
+    Q12,
     Wc,
 }
 
 impl Query {
     /// All queries, in the order in which they are listed.
-    pub const ALL: &[Query] = &[Query::Q0, Query::Q1, Query::Q2, Query::Wc];
+    pub const ALL: &[Query] =
+        &[Query::Q0, Query::Q1, Query::Q2, Query::Q5, Query::Q7, Query::Q11, Query::Q12, Query::Wc];
 
     /// The name, as on the command line.
     pub fn name(self) -> &'static str {
@@ -32,6 +42,10 @@ impl Query {
             Query::Q0 => "q0",
             Query::Q1 => "q1",
             Query::Q2 => "q2",
+            Query::Q5 => "q5",
+            Query::Q7 => "q7",
+            Query::Q11 => "q11",
+            Query::Q12 => "q12",
             Query::Wc => "wc",
         }
     }
@@ -43,6 +57,10 @@ impl Query {
             Query::Q0 => q0(events, total),
             Query::Q1 => q1(events, total),
             Query::Q2 => q2(events, total),
+            Query::Q5 => q5(events, total),
+            Query::Q7 => q7(events, total),
+            Query::Q11 => q11(events, total),
+            Query::Q12 => q12(events, total),
             Query::Wc => wc(events, total),
         }
     }
@@ -110,10 +128,116 @@ fn q2(events: Stream<impl Chain<Out = Event>>, total: &DigestTotal) {
     });
 }
 
+/// Hot items: of each 10 s, every 2 s, the auctions with the most bids.
+fn q5(events: Stream<impl Chain<Out = Event>>, total: &DigestTotal) {
+    let counts = bids(events)
+        .key_by(|event| bid(event).auction())
+        .window(Sliding::of(WINDOW).every(SLIDE))
+        .aggregate(Count);
+    let hottest = counts
+        .map(|count| (count.value, (count.key,)))
+        .window_all(Tumbling::of(SLIDE)) // The timestamp of a count is its window's last millisecond.
+        .aggregate(Greatest);
+    digest(hottest, total, |hottest, digest| {
+        for (auction,) in &hottest.value.rows {
+            let end = hottest.window.end.cast_unsigned();
+            digest.add(RowHash::new().int(end).int(hottest.value.greatest).int(*auction).finish());
+        }
+    });
+}
+
+/// The highest bids of each 10 s.
+fn q7(events: Stream<impl Chain<Out = Event>>, total: &DigestTotal) {
+    let highest = bids(events)
+        .map(|event| {
+            let b = bid(event);
+            (b.price(), (b.auction(), b.bidder(), b.date_time()))
+        })
+        .window_all(Tumbling::of(WINDOW))
+        .aggregate(Greatest);
+    digest(highest, total, |highest, digest| {
+        let end = highest.window.end.cast_unsigned();
+        for (auction, bidder, date_time) in &highest.value.rows {
+            let row = RowHash::new().int(end).int(highest.value.greatest).int(*auction);
+            digest.add(row.int(*bidder).int(*date_time).finish());
+        }
+    });
+}
+
+/// Sessions of bids by bidder, split where there is a pause of 10 s.
+fn q11(events: Stream<impl Chain<Out = Event>>, total: &DigestTotal) {
+    // Flink's sessions hold records at a distance of the gap together; here exactly 10 000 ms split.
+    let sessions = bids(events)
+        .key_by(|event| bid(event).bidder())
+        .window(Session::gap(WINDOW - Duration::from_millis(1)))
+        .aggregate(Count);
+    digest(sessions, total, |session, digest| {
+        let (start, end) = (session.window.start.cast_unsigned(), session.window.end.cast_unsigned() + 1);
+        digest.add(RowHash::new().int(session.key).int(session.value).int(start).int(end).finish());
+    });
+}
+
+/// How many bids each bidder made in each 10 s.
+fn q12(events: Stream<impl Chain<Out = Event>>, total: &DigestTotal) {
+    let counts =
+        bids(events).key_by(|event| bid(event).bidder()).window(Tumbling::of(WINDOW)).aggregate(Count);
+    digest(counts, total, |count, digest| {
+        let end = count.window.end.cast_unsigned();
+        digest.add(RowHash::new().int(count.key).int(count.value).int(end).finish());
+    });
+}
+
 /// How many bids each bidder has made so far.
 fn wc(events: Stream<impl Chain<Out = Event>>, total: &DigestTotal) {
     let counts = bids(events).key_by(|event| bid(event).bidder()).count();
     digest(counts, total, |&(bidder, count), digest| {
         digest.add(RowHash::new().int(bidder).int(count).finish());
     });
+}
+
+/// The rows with the greatest value.
+#[derive(Clone, Debug, Default, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+struct Rows<R> {
+    greatest: u64,
+    rows: Vec<R>,
+}
+
+/// Keeps all rows with the greatest value.
+#[derive(Clone, Copy, Debug)]
+struct Greatest;
+
+impl<R: Clone + 'static> Aggregate<(u64, R)> for Greatest
+where
+    Rows<R>: Record,
+{
+    type Acc = Rows<R>;
+    type Out = Rows<R>;
+
+    fn create(&self) -> Rows<R> {
+        Rows { greatest: 0, rows: Vec::new() }
+    }
+
+    #[inline]
+    fn add(&self, acc: &mut Rows<R>, (value, row): &(u64, R)) {
+        if *value < acc.greatest {
+            return;
+        }
+        if *value > acc.greatest {
+            acc.greatest = *value;
+            acc.rows.clear();
+        }
+        acc.rows.push(row.clone());
+    }
+
+    fn merge(&self, acc: &mut Rows<R>, other: Rows<R>) {
+        match acc.greatest.cmp(&other.greatest) {
+            Ordering::Greater => {}
+            Ordering::Equal => acc.rows.extend(other.rows),
+            Ordering::Less => *acc = other,
+        }
+    }
+
+    fn result(&self, acc: &Rows<R>) -> Rows<R> {
+        acc.clone()
+    }
 }

@@ -1,0 +1,279 @@
+//! Session windows with a static gap over accumulators, in event time, with the default trigger.
+//!
+//! Each key has its open sessions, nearly always one. A message is a session so far, of one record or several; it merges with all
+//! that it overlaps or touches.
+//!
+//! Invariants:
+//! - the sessions of a key neither overlap nor touch;
+//! - a session has a timer at or before the time when it must be looked at next, so extending it costs nothing: the timer that
+//!   comes too early sets the next one. A timer whose session has been merged away finds nothing, or too early, and does no harm;
+//! - a session fires when the watermark passes its last millisecond, and for each late record that it still accepts.
+
+use thalweg_state::Timers;
+use thalweg_state::heap::KeyedTable;
+
+use super::combiner::MISSING_TIMESTAMP;
+use super::slices::Merge;
+use crate::api::aggregate::Emit;
+use crate::api::record::{Key, Record};
+use crate::data_plane::SubtaskContext;
+use crate::data_plane::subtask::Guard;
+use crate::operator::output::{Control, Output, Stage};
+use crate::operator::stateless::pass_through;
+use crate::operator::{Budget, OneInput, Operator, Received};
+use crate::time::window::TimeWindow;
+use crate::time::{NO_TIMESTAMP, Timestamp};
+
+/// A session: how far it reaches, and what is in it.
+struct Session<Acc> {
+    window: TimeWindow,
+    acc: Acc,
+    /// No later than when it must be looked at next.
+    timer: Timestamp,
+    fired: bool,
+}
+
+/// The sessions of a key.
+struct Sessions<Acc> {
+    one: Session<Acc>,
+    more: Vec<Session<Acc>>,
+}
+
+/// See the [module](self).
+pub(crate) struct SessionWindows<K, A, E, N, Acc> {
+    lateness: i64,
+    aggregate: A,
+    emit: E,
+    sessions: KeyedTable<K, Sessions<Acc>>,
+    timers: Timers<K>,
+    watermark: Timestamp,
+    late_dropped: u64,
+    guard: Guard,
+    next: N,
+}
+
+pass_through!(SessionWindows<K, A, E, N, Acc>);
+
+impl<K: Key, A, E, N, Acc> SessionWindows<K, A, E, N, Acc> {
+    pub(crate) fn new(cx: &SubtaskContext, lateness: i64, aggregate: A, emit: E, next: N) -> Self {
+        Self {
+            lateness,
+            aggregate,
+            emit,
+            sessions: KeyedTable::new(cx.key_groups(), cx.max_parallelism),
+            timers: Timers::new(),
+            watermark: i64::MIN,
+            late_dropped: 0,
+            guard: cx.guard(),
+            next,
+        }
+    }
+}
+
+impl<Acc> Session<Acc> {
+    /// When it must be looked at next, if nothing more comes.
+    fn due(&self, lateness: i64) -> Timestamp {
+        if self.fired {
+            self.window.max_timestamp().saturating_add(lateness)
+        } else {
+            self.window.max_timestamp()
+        }
+    }
+}
+
+impl<K: Key, A, E, N, Acc: Record + Clone> OneInput<K, (Timestamp, Timestamp, Acc)>
+    for SessionWindows<K, A, E, N, Acc>
+where
+    (Timestamp, Timestamp, Acc): Record,
+    A: Merge<Acc>,
+    E: Emit<K, Acc>,
+    N: Output<E::Out>,
+{
+    #[inline]
+    fn prefetch(&self, key_hash: u64, _timestamp: Timestamp) {
+        self.sessions.prefetch(key_hash);
+    }
+
+    fn process(&mut self, record: Received<'_, K, (Timestamp, Timestamp, Acc)>) {
+        if record.timestamp == NO_TIMESTAMP {
+            return self.guard.fail(MISSING_TIMESTAMP);
+        }
+        let (start, end, acc) = <(Timestamp, Timestamp, Acc)>::unarchive(record.value);
+        let window = TimeWindow { start, end };
+        let Self { lateness, aggregate, emit, sessions, timers, watermark, late_dropped, next, .. } = self;
+        let is_late = |window: TimeWindow| window.max_timestamp().saturating_add(*lateness) <= *watermark;
+        let session = Session { window, acc, timer: window.max_timestamp(), fired: false };
+        let eq = |k: &K| k.eq_archived(record.key);
+        if let Some((key, open)) = sessions.get_mut(record.key_hash, eq) {
+            let one = &mut open.one;
+            if open.more.is_empty()
+                && !one.fired
+                && one.window.intersects(window)
+                && !is_late(one.window.cover(window))
+            {
+                // By far the most: the key's only session grows. Its timer is early enough unless the start moved it.
+                one.window = one.window.cover(window);
+                aggregate.merge(&mut one.acc, session.acc);
+                if one.window.max_timestamp() <= *watermark {
+                    fire(one, key, *lateness, emit, timers, record.key_hash, next);
+                }
+                return;
+            }
+            merge(open, session, aggregate, late_dropped, is_late, |s| {
+                if s.window.max_timestamp() <= *watermark {
+                    fire(s, key, *lateness, emit, timers, record.key_hash, next);
+                } else {
+                    register(s, key, *lateness, timers, record.key_hash);
+                }
+            });
+            return;
+        }
+        if is_late(window) {
+            *late_dropped += 1;
+            return;
+        }
+        let open = || (<K as Record>::unarchive(record.key), Sessions { one: session, more: Vec::new() });
+        let (key, open, _) = sessions.entry(record.key_hash, eq, open);
+        if window.max_timestamp() <= *watermark {
+            fire(&mut open.one, key, *lateness, emit, timers, record.key_hash, next);
+        } else {
+            timers.register(open.one.timer, record.key_hash, key);
+        }
+    }
+}
+
+/// Merges a session with all of its key that it overlaps or touches, and gives the result to `then`.
+fn merge<Acc, A: Merge<Acc>>(
+    open: &mut Sessions<Acc>,
+    session: Session<Acc>,
+    aggregate: &A,
+    late_dropped: &mut u64,
+    is_late: impl Fn(TimeWindow) -> bool,
+    then: impl FnOnce(&mut Session<Acc>),
+) {
+    // What is merged keeps the order of time, so that first and last stay so.
+    let mut window = session.window;
+    let touches = |s: &Session<Acc>| s.window.intersects(session.window);
+    for s in std::iter::once(&open.one).chain(&open.more).filter(|s| touches(s)) {
+        window = window.cover(s.window);
+    }
+    if is_late(window) {
+        *late_dropped += 1;
+        return;
+    }
+    let mut merged: Option<Session<Acc>> = None;
+    let mut add = |s: Session<Acc>| match &mut merged {
+        None => merged = Some(s),
+        Some(m) => {
+            aggregate.merge(&mut m.acc, s.acc);
+            m.timer = m.timer.min(s.timer);
+        }
+    };
+    let mut i = 0;
+    while i < open.more.len() {
+        if touches(&open.more[i]) { add(open.more.swap_remove(i)) } else { i += 1 }
+    }
+    if touches(&open.one) {
+        // Its place is taken by the result below.
+        let place_holder = open.more.pop();
+        match place_holder {
+            Some(other) => add(std::mem::replace(&mut open.one, other)),
+            None => {
+                let one = &mut open.one;
+                aggregate.merge(&mut one.acc, session.acc);
+                if let Some(m) = merged {
+                    aggregate.merge(&mut one.acc, m.acc);
+                }
+                one.window = window;
+                one.fired = false;
+                return then(one);
+            }
+        }
+    }
+    add(session);
+    let mut merged = merged.expect("the session itself was added");
+    merged.window = window;
+    merged.fired = false;
+    open.more.push(merged);
+    then(open.more.last_mut().expect("it was just pushed"));
+}
+
+/// Emits a session, and sets the timer for its end of life.
+fn fire<K: Key, Acc, E: Emit<K, Acc>, N: Output<E::Out>>(
+    session: &mut Session<Acc>,
+    key: &K,
+    lateness: i64,
+    emit: &E,
+    timers: &mut Timers<K>,
+    key_hash: u64,
+    next: &mut N,
+) {
+    next.collect(&emit.emit(key, session.window, &session.acc), session.window.max_timestamp());
+    session.fired = true;
+    session.timer = i64::MAX;
+    register(session, key, lateness, timers, key_hash);
+}
+
+/// Makes sure that the session has a timer early enough.
+fn register<K: Key, Acc>(
+    session: &mut Session<Acc>,
+    key: &K,
+    lateness: i64,
+    timers: &mut Timers<K>,
+    key_hash: u64,
+) {
+    session.timer = session.due(lateness);
+    timers.register(session.timer, key_hash, key);
+}
+
+impl<K: Key, A, E, N, Acc: Record + Clone> Operator for SessionWindows<K, A, E, N, Acc>
+where
+    A: Merge<Acc>,
+    E: Emit<K, Acc>,
+    N: Output<E::Out>,
+{
+    fn advance(&mut self, watermark: Timestamp, budget: &mut Budget) -> bool {
+        self.watermark = watermark;
+        while let Some((_, key_hash, key)) = self.timers.pop_due(watermark) {
+            self.on_timer(key_hash, &key);
+            if !budget.spend(&self.guard) {
+                return false;
+            }
+        }
+        true
+    }
+}
+
+impl<K: Key, A, E, N, Acc: Record + Clone> SessionWindows<K, A, E, N, Acc>
+where
+    E: Emit<K, Acc>,
+    N: Output<E::Out>,
+{
+    /// Looks at the sessions of a key: fires those that are complete, drops those that take no more records.
+    fn on_timer(&mut self, key_hash: u64, key: &K) {
+        let Self { lateness, emit, sessions, timers, watermark, next, .. } = self;
+        let Some((_, open)) = sessions.get_mut(key_hash, |k| k == key) else { return };
+        let mut look = |s: &mut Session<Acc>| {
+            let last = s.window.max_timestamp();
+            if last <= *watermark && !s.fired {
+                next.collect(&emit.emit(key, s.window, &s.acc), last);
+                s.fired = true;
+                s.timer = i64::MIN;
+            }
+            let is_gone = last.saturating_add(*lateness) <= *watermark;
+            if !is_gone && s.timer <= *watermark {
+                register(s, key, *lateness, timers, key_hash);
+            }
+            !is_gone
+        };
+        open.more.retain_mut(&mut look);
+        if !look(&mut open.one) {
+            match open.more.pop() {
+                Some(other) => open.one = other,
+                None => {
+                    sessions.remove(key_hash, |k| k == key);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,566 @@
+//! Which windows a record is in.
+//!
+//! ```text
+//!   Tumbling   [0    )[10   )[20   )      aligned to the epoch and an offset, each record in one
+//!   Sliding    [0         )               the same, each record in size / slide of them
+//!                   [10        )
+//!   Session    [3  · ·  )   [21 )         from a record to a gap after it; those that meet become one
+//!   Global     ( everything )             fires when a trigger says so
+//! ```
+//!
+//! Invariants:
+//! - a record without timestamp is in no event-time window: the job fails;
+//! - windows of one key that merge are never left overlapping or touching.
+//!
+//! Source: Flink's `TumblingEventTimeWindows`, `SlidingEventTimeWindows`, `EventTimeSessionWindows`, `GlobalWindows` and
+//! their processing-time variants. Their arithmetic is Java's, so it wraps.
+
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use super::trigger::{EndOfStream, EventTime, Never, ProcessingTime, Trigger};
+use super::window::TimeWindow;
+use super::{NO_TIMESTAMP, Timestamp};
+
+/// Why a record is in no window. The job fails with it.
+///
+/// ```
+/// use thalweg::{Timestamp, TimeWindow, Tumbling, WindowAssigner, NO_TIMESTAMP};
+/// let minutes = Tumbling::of(std::time::Duration::from_secs(60));
+/// let mut windows = Vec::new();
+/// assert!(minutes.assign(&'a', NO_TIMESTAMP, 0, &mut windows).is_err());
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum WindowError {
+    /// Event time needs timestamps: a source that sets them, or a watermark strategy with `by`.
+    #[error(
+        "a record without timestamp came to an event-time window: give the stream a watermark strategy with timestamps"
+    )]
+    NoTimestamp,
+    /// A session must last for a while.
+    #[error("the gap of a session must be positive, not {0} ms")]
+    Gap(i64),
+}
+
+/// Says which windows a record is in, and when they fire unless told otherwise.
+///
+/// `T` is the record as the operator sees it, behind the exchange. [`Tumbling`], [`Sliding`], [`Session`] and [`Global`] are
+/// assigners; another must be deterministic. Source: Flink's `WindowAssigner`.
+pub trait WindowAssigner<T>: Clone + Send + Sync + 'static {
+    /// What fires its windows by default.
+    type Trigger: Trigger<T>;
+    /// Whether windows of a key that overlap or touch become one.
+    const MERGING: bool;
+
+    /// Puts the windows of `record` into `into`, which is empty. `now` is the processing-time clock.
+    fn assign(
+        &self,
+        record: &T,
+        timestamp: Timestamp,
+        now: Timestamp,
+        into: &mut Vec<TimeWindow>,
+    ) -> Result<(), WindowError>;
+
+    /// What fires its windows by default.
+    fn default_trigger(&self) -> Self::Trigger;
+
+    /// Whether its windows pass with the watermark. If not, nothing is late, and time is the processing-time clock.
+    fn is_event_time(&self) -> bool;
+
+    /// What is wrong with its sizes, reported when the job executes.
+    fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// Whole milliseconds.
+pub(crate) fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// The start of the window of `size_ms` that `timestamp` is in. Source: Flink's `TimeWindow.getWindowStartWithOffset`.
+#[inline]
+pub(crate) fn window_start(timestamp: Timestamp, offset_ms: i64, size_ms: i64) -> Timestamp {
+    timestamp.wrapping_sub(timestamp.wrapping_sub(offset_ms).rem_euclid(size_ms))
+}
+
+/// The timestamp of a record that must have one.
+#[inline]
+fn event_time(timestamp: Timestamp) -> Result<Timestamp, WindowError> {
+    if timestamp == NO_TIMESTAMP { Err(WindowError::NoTimestamp) } else { Ok(timestamp) }
+}
+
+/// Windows of one size, one after the other. In ms; aligned to the epoch unless an offset is set.
+///
+/// ```
+/// use std::time::Duration;
+/// use thalweg::{TimeWindow, Tumbling, WindowAssigner};
+///
+/// let mut windows = Vec::new();
+/// Tumbling::of(Duration::from_millis(10)).assign(&'a', 25, 0, &mut windows)?;
+/// assert_eq!(windows, [TimeWindow { start: 20, end: 30 }]);
+/// # Ok::<(), thalweg::WindowError>(())
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct Tumbling {
+    pub(crate) size_ms: i64,
+    pub(crate) offset_ms: i64,
+}
+
+impl Tumbling {
+    /// Windows of `size`, whole milliseconds. Errors: `Error::Plan` at `execute` when it is less than one.
+    pub fn of(size: Duration) -> Self {
+        Self { size_ms: millis(size), offset_ms: 0 }
+    }
+
+    /// Starts the windows this much later than the epoch. Default: zero. Errors: `Error::Plan` when it is not less than the size.
+    pub fn offset(self, offset: Duration) -> Self {
+        Self { offset_ms: millis(offset), ..self }
+    }
+
+    /// The same windows on the processing-time clock.
+    pub fn processing_time(self) -> OnProcessingTime<Self> {
+        OnProcessingTime(self)
+    }
+
+    #[inline]
+    fn window(&self, time: Timestamp) -> TimeWindow {
+        let start = window_start(time, self.offset_ms, self.size_ms);
+        TimeWindow { start, end: start.wrapping_add(self.size_ms) }
+    }
+
+    pub(crate) fn valid(&self) -> Result<(), String> {
+        match self {
+            Self { size_ms, .. } if *size_ms <= 0 => {
+                Err("tumbling windows need a size of at least 1 ms".into())
+            }
+            Self { size_ms, offset_ms } if offset_ms.saturating_abs() >= *size_ms => Err(format!(
+                "the offset of tumbling windows, {offset_ms} ms, must be less than their size, {size_ms} ms"
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl<T> WindowAssigner<T> for Tumbling {
+    type Trigger = EventTime;
+    const MERGING: bool = false;
+
+    #[inline]
+    fn assign(
+        &self,
+        _record: &T,
+        timestamp: Timestamp,
+        _now: Timestamp,
+        into: &mut Vec<TimeWindow>,
+    ) -> Result<(), WindowError> {
+        into.push(self.window(event_time(timestamp)?));
+        Ok(())
+    }
+
+    fn default_trigger(&self) -> EventTime {
+        EventTime
+    }
+
+    fn is_event_time(&self) -> bool {
+        true
+    }
+
+    fn check(&self) -> Result<(), String> {
+        self.valid()
+    }
+}
+
+/// Windows of one size that begin one slide after the other. In ms; aligned to the epoch unless an offset is set.
+///
+/// A slide greater than the size leaves gaps: records there are in no window.
+///
+/// ```
+/// use std::time::Duration;
+/// use thalweg::{Sliding, TimeWindow, WindowAssigner};
+///
+/// let mut windows = Vec::new();
+/// let (ten, five) = (Duration::from_millis(10), Duration::from_millis(5));
+/// Sliding::of(ten).every(five).assign(&'a', 12, 0, &mut windows)?;
+/// assert_eq!(windows, [TimeWindow { start: 10, end: 20 }, TimeWindow { start: 5, end: 15 }]);
+/// # Ok::<(), thalweg::WindowError>(())
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct Sliding {
+    pub(crate) size_ms: i64,
+    pub(crate) slide_ms: i64,
+    pub(crate) offset_ms: i64,
+}
+
+impl Sliding {
+    /// Windows of `size`, whole milliseconds, which follow each other by their size until [`Sliding::every`] says otherwise.
+    ///
+    /// Errors: `Error::Plan` at `execute` when it is less than one millisecond.
+    pub fn of(size: Duration) -> Self {
+        Self { size_ms: millis(size), slide_ms: millis(size), offset_ms: 0 }
+    }
+
+    /// A window begins every `slide`. Errors: `Error::Plan` at `execute` when it is less than one millisecond.
+    pub fn every(self, slide: Duration) -> Self {
+        Self { slide_ms: millis(slide), ..self }
+    }
+
+    /// Starts the windows this much later than the epoch. Default: zero. Errors: `Error::Plan` when it is not less than the slide.
+    pub fn offset(self, offset: Duration) -> Self {
+        Self { offset_ms: millis(offset), ..self }
+    }
+
+    /// The same windows on the processing-time clock.
+    pub fn processing_time(self) -> OnProcessingTime<Self> {
+        OnProcessingTime(self)
+    }
+
+    /// The last window to begin comes first.
+    #[inline]
+    fn windows(&self, time: Timestamp, into: &mut Vec<TimeWindow>) {
+        let mut start = window_start(time, self.offset_ms, self.slide_ms);
+        while start > time.wrapping_sub(self.size_ms) {
+            into.push(TimeWindow { start, end: start.wrapping_add(self.size_ms) });
+            start = start.wrapping_sub(self.slide_ms);
+        }
+    }
+
+    pub(crate) fn valid(&self) -> Result<(), String> {
+        let Self { size_ms, slide_ms, offset_ms } = *self;
+        if size_ms <= 0 || slide_ms <= 0 {
+            return Err("sliding windows need a size and a slide of at least 1 ms".into());
+        }
+        if offset_ms.saturating_abs() >= slide_ms {
+            return Err(format!(
+                "the offset of sliding windows, {offset_ms} ms, must be less than their slide, {slide_ms} ms"
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl<T> WindowAssigner<T> for Sliding {
+    type Trigger = EventTime;
+    const MERGING: bool = false;
+
+    #[inline]
+    fn assign(
+        &self,
+        _record: &T,
+        timestamp: Timestamp,
+        _now: Timestamp,
+        into: &mut Vec<TimeWindow>,
+    ) -> Result<(), WindowError> {
+        self.windows(event_time(timestamp)?, into);
+        Ok(())
+    }
+
+    fn default_trigger(&self) -> EventTime {
+        EventTime
+    }
+
+    fn is_event_time(&self) -> bool {
+        true
+    }
+
+    fn check(&self) -> Result<(), String> {
+        self.valid()
+    }
+}
+
+/// Windows that last until nothing has come for a gap, each key's for itself. Records at a distance of the gap are together.
+///
+/// ```
+/// use std::time::Duration;
+/// use thalweg::{Session, TimeWindow, WindowAssigner};
+///
+/// let mut windows = Vec::new();
+/// Session::gap(Duration::from_millis(10)).assign(&'a', 12, 0, &mut windows)?;
+/// assert_eq!(windows, [TimeWindow { start: 12, end: 22 }]); // Merged with those of the records around it.
+/// # Ok::<(), thalweg::WindowError>(())
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct Session {
+    pub(crate) gap_ms: i64,
+}
+
+impl Session {
+    /// Sessions with one gap, whole milliseconds. Errors: `Error::Plan` at `execute` when it is less than one.
+    pub fn gap(gap: Duration) -> Self {
+        Self { gap_ms: millis(gap) }
+    }
+
+    /// Sessions in which each record says how long it lasts. Errors: the job fails at a gap of less than a millisecond.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let visits = thalweg::Session::dynamic(|&minutes: &u64| Duration::from_secs(60 * minutes));
+    /// ```
+    pub fn dynamic<T, F>(gap: F) -> DynamicSession<T, F>
+    where
+        F: Fn(&T) -> Duration + Clone + Send + Sync + 'static,
+    {
+        DynamicSession { gap, record: PhantomData }
+    }
+
+    /// The same windows on the processing-time clock.
+    pub fn processing_time(self) -> OnProcessingTime<Self> {
+        OnProcessingTime(self)
+    }
+
+    pub(crate) fn valid(&self) -> Result<(), String> {
+        if self.gap_ms > 0 { Ok(()) } else { Err("sessions need a gap of at least 1 ms".into()) }
+    }
+}
+
+/// The session of a single record.
+#[inline]
+fn session(time: Timestamp, gap_ms: i64) -> TimeWindow {
+    TimeWindow { start: time, end: time.wrapping_add(gap_ms) }
+}
+
+impl<T> WindowAssigner<T> for Session {
+    type Trigger = EventTime;
+    const MERGING: bool = true;
+
+    #[inline]
+    fn assign(
+        &self,
+        _record: &T,
+        timestamp: Timestamp,
+        _now: Timestamp,
+        into: &mut Vec<TimeWindow>,
+    ) -> Result<(), WindowError> {
+        into.push(session(event_time(timestamp)?, self.gap_ms));
+        Ok(())
+    }
+
+    fn default_trigger(&self) -> EventTime {
+        EventTime
+    }
+
+    fn is_event_time(&self) -> bool {
+        true
+    }
+
+    fn check(&self) -> Result<(), String> {
+        self.valid()
+    }
+}
+
+/// Sessions with a gap for each record: see [`Session::dynamic`].
+#[derive(Debug)]
+pub struct DynamicSession<T, F> {
+    gap: F,
+    record: PhantomData<fn(&T)>,
+}
+
+impl<T, F> DynamicSession<T, F> {
+    /// The same windows on the processing-time clock.
+    pub fn processing_time(self) -> OnProcessingTime<Self> {
+        OnProcessingTime(self)
+    }
+}
+
+impl<T, F: Clone> Clone for DynamicSession<T, F> {
+    fn clone(&self) -> Self {
+        Self { gap: self.gap.clone(), record: PhantomData }
+    }
+}
+
+impl<T, F: Fn(&T) -> Duration> DynamicSession<T, F> {
+    #[inline]
+    fn window(&self, record: &T, time: Timestamp) -> Result<TimeWindow, WindowError> {
+        match millis((self.gap)(record)) {
+            gap if gap > 0 => Ok(session(time, gap)),
+            gap => Err(WindowError::Gap(gap)),
+        }
+    }
+}
+
+impl<T: 'static, F> WindowAssigner<T> for DynamicSession<T, F>
+where
+    F: Fn(&T) -> Duration + Clone + Send + Sync + 'static,
+{
+    type Trigger = EventTime;
+    const MERGING: bool = true;
+
+    #[inline]
+    fn assign(
+        &self,
+        record: &T,
+        timestamp: Timestamp,
+        _now: Timestamp,
+        into: &mut Vec<TimeWindow>,
+    ) -> Result<(), WindowError> {
+        into.push(self.window(record, event_time(timestamp)?)?);
+        Ok(())
+    }
+
+    fn default_trigger(&self) -> EventTime {
+        EventTime
+    }
+
+    fn is_event_time(&self) -> bool {
+        true
+    }
+}
+
+/// One window for all records of a key. It fires only when a trigger of one's own says so.
+///
+/// ```
+/// use thalweg::{Global, TimeWindow, WindowAssigner};
+///
+/// let mut windows = Vec::new();
+/// Global.assign(&'a', 12, 0, &mut windows)?;
+/// assert_eq!(windows, [TimeWindow::GLOBAL]);
+/// # Ok::<(), thalweg::WindowError>(())
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct Global;
+
+impl Global {
+    /// The same window, which fires when the input has ended.
+    pub fn end_of_stream() -> GlobalEndOfStream {
+        GlobalEndOfStream
+    }
+}
+
+/// The global window that fires when the input has ended: see [`Global::end_of_stream`].
+#[derive(Debug, Clone, Copy)]
+pub struct GlobalEndOfStream;
+
+macro_rules! global {
+    ($assigner:ident, $trigger:ident) => {
+        impl<T> WindowAssigner<T> for $assigner {
+            type Trigger = $trigger;
+            const MERGING: bool = false;
+
+            #[inline]
+            fn assign(
+                &self,
+                _record: &T,
+                _timestamp: Timestamp,
+                _now: Timestamp,
+                into: &mut Vec<TimeWindow>,
+            ) -> Result<(), WindowError> {
+                into.push(TimeWindow::GLOBAL);
+                Ok(())
+            }
+
+            fn default_trigger(&self) -> $trigger {
+                $trigger
+            }
+
+            fn is_event_time(&self) -> bool {
+                false
+            }
+        }
+    };
+}
+
+global!(Global, Never);
+global!(GlobalEndOfStream, EndOfStream);
+
+/// The windows of `A` on the processing-time clock: a record is in those of the moment when it comes. They end when the clock
+/// has passed them; at the end of input those that are open are dropped. Allowed lateness has no meaning for them.
+///
+/// ```
+/// use std::time::Duration;
+/// use thalweg::{TimeWindow, Tumbling, WindowAssigner};
+///
+/// let mut windows = Vec::new();
+/// Tumbling::of(Duration::from_millis(10)).processing_time().assign(&'a', 0, 33, &mut windows)?;
+/// assert_eq!(windows, [TimeWindow { start: 30, end: 40 }]);
+/// # Ok::<(), thalweg::WindowError>(())
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct OnProcessingTime<A>(A);
+
+macro_rules! on_processing_time {
+    ([$($generics:tt)*] $assigner:ty, $merging:literal, |$this:ident, $record:ident, $now:ident, $into:ident| $assign:expr, $check:expr) => {
+        impl<T: 'static, $($generics)*> WindowAssigner<T> for OnProcessingTime<$assigner> {
+            type Trigger = ProcessingTime;
+            const MERGING: bool = $merging;
+
+            #[inline]
+            fn assign(
+                &self,
+                $record: &T,
+                _timestamp: Timestamp,
+                $now: Timestamp,
+                $into: &mut Vec<TimeWindow>,
+            ) -> Result<(), WindowError> {
+                let $this = &self.0;
+                $assign;
+                Ok(())
+            }
+
+            fn default_trigger(&self) -> ProcessingTime {
+                ProcessingTime
+            }
+
+            fn is_event_time(&self) -> bool {
+                false
+            }
+
+            fn check(&self) -> Result<(), String> {
+                ($check)(&self.0)
+            }
+        }
+    };
+}
+
+on_processing_time!([] Tumbling, false, |this, _record, now, into| into.push(this.window(now)), Tumbling::valid);
+on_processing_time!([] Sliding, false, |this, _record, now, into| this.windows(now, into), Sliding::valid);
+on_processing_time!(
+    [] Session, true, |this, _record, now, into| into.push(session(now, this.gap_ms)), Session::valid
+);
+on_processing_time!(
+    [F: Fn(&T) -> Duration + Clone + Send + Sync + 'static] DynamicSession<T, F>, true,
+    |this, record, now, into| into.push(this.window(record, now)?), |_| Ok(())
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(assigner: impl WindowAssigner<()>, timestamp: Timestamp, expected: &[(i64, i64)]) {
+        let mut windows = Vec::new();
+        assigner.assign(&(), timestamp, 0, &mut windows).unwrap();
+        let got: Vec<_> = windows.iter().map(|w| (w.start, w.end)).collect();
+        assert_eq!(got, expected);
+    }
+
+    const fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn windows_are_aligned_to_the_epoch_and_an_offset() {
+        check(Tumbling::of(ms(10)), 0, &[(0, 10)]);
+        check(Tumbling::of(ms(10)), 9, &[(0, 10)]);
+        check(Tumbling::of(ms(10)), -1, &[(-10, 0)]); // Rounded down, not to zero.
+        check(Tumbling::of(ms(10)).offset(ms(3)), 2, &[(-7, 3)]);
+        check(Sliding::of(ms(10)).every(ms(5)), -3, &[(-5, 5), (-10, 0)]);
+        check(Sliding::of(ms(10)).every(ms(4)).offset(ms(1)), 9, &[(9, 19), (5, 15), (1, 11)]);
+        check(Sliding::of(ms(2)).every(ms(5)), 1, &[(0, 2)]);
+        check(Sliding::of(ms(2)).every(ms(5)), 2, &[]); // In the gap between two windows.
+        check(Session::gap(ms(7)), 5, &[(5, 12)]);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_said_before_the_job_runs() {
+        fn invalid(assigner: impl WindowAssigner<()>) -> bool {
+            assigner.check().is_err()
+        }
+        assert!(invalid(Tumbling::of(Duration::from_micros(1))));
+        assert!(invalid(Tumbling::of(ms(5)).offset(ms(5))));
+        assert!(invalid(Sliding::of(ms(5)).every(ms(0))));
+        assert!(invalid(Sliding::of(ms(0)).every(ms(5)).processing_time()));
+        assert!(invalid(Session::gap(ms(0))));
+        assert!(!invalid(Tumbling::of(ms(5)).offset(ms(4))));
+    }
+}
