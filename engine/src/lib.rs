@@ -42,3 +42,8 @@ pub use time::assigner::{Session, Sliding, Tumbling};
 pub use time::strategy::{Generator, WatermarkStrategy, bounded, monotonous, no_watermarks, punctuated};
 pub use time::window::TimeWindow;
 pub use time::{MAX_WATERMARK, NO_TIMESTAMP, Timestamp};
+
+/// The job in the README runs.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

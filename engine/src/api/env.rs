@@ -218,7 +218,12 @@ impl<S: Source> Chain for FromSource<S> {
     type Out = S::Item;
 
     fn attach<N: Output<S::Item>>(&self, next: N, cx: &mut SubtaskContext) -> Result<Box<dyn Subtask>> {
-        let place = SourceContext { subtask: cx.subtask, parallelism: cx.parallelism, bell: cx.bell.clone() };
+        let place = SourceContext {
+            subtask: cx.subtask,
+            parallelism: cx.parallelism,
+            bell: cx.bell.clone(),
+            is_simulated: false,
+        };
         let reader = self.source.reader(&place)?;
         Ok(SourceHead::subtask(cx, reader, next))
     }

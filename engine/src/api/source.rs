@@ -87,6 +87,7 @@ pub struct SourceContext {
     pub(crate) subtask: usize,
     pub(crate) parallelism: usize,
     pub(crate) bell: Bell,
+    pub(crate) is_simulated: bool,
 }
 
 impl SourceContext {
@@ -98,6 +99,11 @@ impl SourceContext {
     /// How many readers there are.
     pub fn parallelism(&self) -> usize {
         self.parallelism
+    }
+
+    /// Whether the job runs in a simulator, where a reader has no threads of its own.
+    pub fn is_simulated(&self) -> bool {
+        self.is_simulated
     }
 
     /// Wakes the reader's core, from any thread.
