@@ -15,11 +15,10 @@ pub use api::aggregate::{Aggregate, Count, WindowResult};
 pub use api::chain::Chain;
 pub use api::config::IdleStrategy;
 pub use api::connect::{ConnectedStreams, KeyedCoProcessFunction, KeyedConnectedStreams};
+pub use api::context::{Aggregating, Context, KeyedContext, OpenContext, TimeDomain};
 pub use api::env::Env;
 pub use api::keyed::KeyedStream;
-pub use api::process::{
-    Aggregating, Context, KeyedContext, KeyedProcessFunction, OpenContext, ProcessFunction, TimeDomain,
-};
+pub use api::process::{KeyedProcessFunction, ProcessFunction};
 pub use api::record::{Key, Record};
 pub use api::sink::{Blackhole, Collected, Print, Sink, SinkContext, SinkWriter};
 pub use api::source::{Source, SourceContext, SourceOutput, SourceReader, SourceStatus};
@@ -52,3 +51,8 @@ pub use time::trigger::{
 };
 pub use time::window::TimeWindow;
 pub use time::{MAX_WATERMARK, NO_TIMESTAMP, Timestamp};
+
+/// The job in the README runs.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -1,10 +1,13 @@
 //! Jobs with process functions: the results are the same at every parallelism, side outputs and watermarks included.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use rkyv::Archive;
 use thalweg::{
     Chain, Context, Env, Error, KeyedCoProcessFunction, KeyedContext, KeyedProcessFunction, ListState,
-    MapState, OpenContext, ProcessFunction, ReducingState, Result, Stream, Tag, Timestamp, ValueState,
-    bounded, monotonous,
+    MapState, OpenContext, Output, ProcessFunction, ReducingState, Result, Source, SourceContext,
+    SourceOutput, SourceReader, SourceStatus, Stream, Tag, Timestamp, ValueState, bounded, monotonous,
 };
 
 /// Runs a job at several parallelisms; `job` gives its results, which are compared in sorted order.
@@ -207,63 +210,52 @@ impl KeyedProcessFunction<u64, u64> for Delay {
     }
 }
 
-/// A source that ends when told to: by what the job has produced.
-mod held {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+/// Emits 0..count, and ends when `done` has come to `count`.
+#[derive(Clone)]
+struct Held {
+    count: usize,
+    done: Arc<AtomicUsize>,
+}
 
-    use thalweg::{Output, Result, Source, SourceContext, SourceOutput, SourceReader, SourceStatus};
+struct Reader {
+    held: Held,
+    next: usize,
+    step: usize,
+}
 
-    /// Emits 0..count, and ends when `done` has come to `count`.
-    #[derive(Clone)]
-    pub struct Held {
-        pub count: usize,
-        pub done: Arc<AtomicUsize>,
+impl Source for Held {
+    type Item = u64;
+    type Reader = Reader;
+
+    fn reader(&self, cx: &SourceContext) -> Result<Reader> {
+        Ok(Reader { held: self.clone(), next: cx.subtask(), step: cx.parallelism() })
     }
+}
 
-    pub struct Reader {
-        held: Held,
-        next: usize,
-        step: usize,
-    }
+impl SourceReader for Reader {
+    type Item = u64;
 
-    impl Source for Held {
-        type Item = u64;
-        type Reader = Reader;
-
-        fn reader(&self, cx: &SourceContext) -> Result<Reader> {
-            Ok(Reader { held: self.clone(), next: cx.subtask(), step: cx.parallelism() })
-        }
-    }
-
-    impl SourceReader for Reader {
-        type Item = u64;
-
-        fn poll<N: Output<u64>>(&mut self, out: &mut SourceOutput<'_, N>) -> Result<SourceStatus> {
-            while self.next < self.held.count {
-                if out.is_full() {
-                    return Ok(SourceStatus::More);
-                }
-                out.collect(&(self.next as u64));
-                self.next += self.step;
+    fn poll<N: Output<u64>>(&mut self, out: &mut SourceOutput<'_, N>) -> Result<SourceStatus> {
+        while self.next < self.held.count {
+            if out.is_full() {
+                return Ok(SourceStatus::More);
             }
-            if self.held.done.load(Ordering::Relaxed) < self.held.count {
-                return Ok(SourceStatus::Waiting { until: Some(out.now() + 1) });
-            }
-            Ok(SourceStatus::End)
+            out.collect(&(self.next as u64));
+            self.next += self.step;
         }
+        if self.held.done.load(Ordering::Relaxed) < self.held.count {
+            return Ok(SourceStatus::Waiting { until: Some(out.now() + 1) });
+        }
+        Ok(SourceStatus::End)
     }
 }
 
 #[test]
 fn processing_timers_fire_while_nothing_comes_in() {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
     const COUNT: usize = 3_000;
     let delayed = same_at_every_parallelism(|env| {
         let done = Arc::new(AtomicUsize::new(0));
-        let source = env.source("held", held::Held { count: COUNT, done: done.clone() });
+        let source = env.source("held", Held { count: COUNT, done: done.clone() });
         let delayed = source.key_by(|n| n % 10).process(Delay);
         // On another core, so that what timers make has to be sent without a record that follows.
         let delayed = delayed.rebalance().map(move |record| {

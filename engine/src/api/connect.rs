@@ -12,9 +12,10 @@ use std::marker::PhantomData;
 use thalweg_state::StateSet;
 
 use super::chain::{Chain, Connected, TwoInputFactory};
+use super::context::{KeyedContext, OpenContext};
 use super::env::Env;
 use super::keyed::KeyedStream;
-use super::process::{KeyedContext, OpenContext, ProcessFactory, TakesSides};
+use super::process::{ProcessFactory, TakesSides};
 use super::record::{Key, Record};
 use super::stream::Stream;
 use super::tag::{Declared, Sides};

@@ -6,179 +6,26 @@
 //!   KeyedStream ── process(KeyedProcessFunction) ──▶ the same, with state and timers for each key
 //! ```
 //!
-//! A function gets its context as `&mut impl KeyedContext<K, Out>`: what stands behind it is known when the job is compiled, so
-//! that `collect` is a direct call of the next operator.
+//! What a function sees besides its record is in [`super::context`].
 
 use std::marker::PhantomData;
 
-use thalweg_state::{
-    AggregatingState, HeapBackend, KeyContext, ListState, MapState, ReducingState, StateDescriptor, StateSet,
-    ValueState,
-};
+use thalweg_state::StateSet;
 
 use super::chain::{Chain, Exchanged, OneInputFactory};
+use super::context::{Context, KeyedContext, OpenContext};
 use super::keyed::KeyedStream;
 use super::record::{Key, Record};
 use super::stream::Stream;
-use super::tag::{Declared, SideWriters, Sides, Tag};
+use super::tag::{Declared, SideWriters, Sides};
 use crate::data_plane::writer::Extract;
 use crate::data_plane::{Subtask, SubtaskContext};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::operator::OneInput;
 use crate::operator::output::Output;
 use crate::operator::process::{Emitter, KeyedProcess, ProcessOutput, Services, SplitOutput};
 use crate::operator::stateless::Collector;
 use crate::time::Timestamp;
-
-/// What a process function can ask and do besides reading its record. `Out` is what it collects.
-///
-/// See [`ProcessFunction`] for an example.
-pub trait Context<Out> {
-    /// Gives a record to the next operator, before this returns. It has the timestamp of the record or timer being worked on.
-    fn collect(&mut self, record: &Out);
-
-    /// Writes a record to a side output, with the same timestamp.
-    ///
-    /// The tag must be among those that the stream was given by [`Stream::with_sides`]. A record for another tag is dropped, as
-    /// nobody can read it; so is one that nobody reads.
-    fn side<T: Record>(&mut self, tag: &Tag<T>, record: &T);
-
-    /// The timestamp of the record or of the event-time timer, in ms; what is collected has it too. A record may have none, and
-    /// for a processing-time timer there is none.
-    fn timestamp(&self) -> Option<Timestamp>;
-
-    /// The current watermark, in ms; `i64::MIN` before the first. While event-time timers fire it is the one that made them.
-    fn watermark(&self) -> Timestamp;
-
-    /// The processing-time clock, in ms since the epoch.
-    fn now(&self) -> Timestamp;
-
-    /// Fails the job, after this record, with [`Error::Operator`] and this message.
-    fn fail(&mut self, message: impl Into<String>);
-}
-
-/// Which clock a timer goes by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum TimeDomain {
-    /// The watermark.
-    Event,
-    /// The clock of the machine.
-    Processing,
-}
-
-/// A [`Context`] with a current key: state and timers are the key's.
-///
-/// Timers are deduplicated: a key has at most one at a timestamp in each [`TimeDomain`]. An event-time timer fires when the
-/// watermark reaches it; one at or below the current watermark waits for the next. A processing-time timer fires when the clock
-/// has passed it, so one in the past right after the current record; what is pending when the input ends is dropped. Registering
-/// and deleting cost O(log n) in the number of different timestamps.
-///
-/// See [`KeyedProcessFunction`] for an example. Source: Flink's `TimerService`.
-pub trait KeyedContext<K: Key, Out>: Context<Out> {
-    /// The current key.
-    fn key(&self) -> &K {
-        self.at().key
-    }
-
-    /// The current key as the methods of states want it: `state.get(cx.at())`.
-    fn at(&self) -> KeyContext<'_, K>;
-
-    /// Which kind of timer is firing; [`TimeDomain::Event`] for a record.
-    fn time_domain(&self) -> TimeDomain;
-
-    /// Asks for [`KeyedProcessFunction::on_timer`] when the watermark reaches `timestamp`, in ms.
-    fn register_event_timer(&mut self, timestamp: Timestamp);
-
-    /// Takes that back. Nothing happens if there is no such timer.
-    fn delete_event_timer(&mut self, timestamp: Timestamp);
-
-    /// Asks for [`KeyedProcessFunction::on_timer`] when the clock has passed `timestamp`, in ms since the epoch.
-    fn register_processing_timer(&mut self, timestamp: Timestamp);
-
-    /// Takes that back. Nothing happens if there is no such timer.
-    fn delete_processing_timer(&mut self, timestamp: Timestamp);
-}
-
-/// Where a function finds itself before its first record, and where a keyed one registers its states.
-///
-/// A state's name is unique within the operator: another of the same name is [`Error::Plan`] when the job starts.
-pub struct OpenContext<'a> {
-    cx: &'a SubtaskContext,
-    /// For functions with a key.
-    backend: Option<HeapBackend>,
-}
-
-impl<'a> OpenContext<'a> {
-    fn plain(cx: &'a SubtaskContext) -> Self {
-        Self { cx, backend: None }
-    }
-
-    pub(crate) fn keyed(cx: &'a SubtaskContext) -> Self {
-        Self { cx, backend: Some(cx.heap()) }
-    }
-
-    /// Which of the parallel subtasks this is, from 0.
-    pub fn subtask(&self) -> usize {
-        self.cx.subtask
-    }
-
-    /// How many subtasks there are.
-    pub fn parallelism(&self) -> usize {
-        self.cx.parallelism
-    }
-
-    /// What makes the states, for those that the other methods do not cover.
-    ///
-    /// Errors: [`Error::Plan`] in a function without a key.
-    pub fn backend(&self) -> Result<&HeapBackend> {
-        let name = &self.cx.name;
-        self.backend
-            .as_ref()
-            .ok_or_else(|| Error::Plan(format!("{name}: only a keyed stream has keyed state")))
-    }
-
-    /// One value under each key. Errors: [`Error::Plan`] if the name is taken.
-    pub fn value<K: Key, V>(&self, name: impl Into<StateDescriptor>) -> Result<ValueState<K, V>> {
-        ValueState::new(name, self.backend()?).map_err(|error| self.refused(error))
-    }
-
-    /// A list under each key. Errors: [`Error::Plan`] if the name is taken.
-    pub fn list<K: Key, T>(&self, name: impl Into<StateDescriptor>) -> Result<ListState<K, T>> {
-        ListState::new(name, self.backend()?).map_err(|error| self.refused(error))
-    }
-
-    /// A map under each key. Errors: [`Error::Plan`] if the name is taken.
-    pub fn map<K: Key, UK: Key, UV>(&self, name: impl Into<StateDescriptor>) -> Result<MapState<K, UK, UV>> {
-        MapState::new(name, self.backend()?).map_err(|error| self.refused(error))
-    }
-
-    /// A running reduction under each key. Errors: [`Error::Plan`] if the name is taken.
-    pub fn reducing<K: Key, V>(
-        &self,
-        name: impl Into<StateDescriptor>,
-        reduce: fn(&mut V, V),
-    ) -> Result<ReducingState<K, V>> {
-        ReducingState::new(name, self.backend()?, reduce).map_err(|error| self.refused(error))
-    }
-
-    /// A running aggregate under each key. Errors: [`Error::Plan`] if the name is taken.
-    pub fn aggregating<K: Key, A, I, O>(
-        &self,
-        name: impl Into<StateDescriptor>,
-        create: fn() -> A,
-        add: fn(&mut A, I),
-        result: fn(&A) -> O,
-    ) -> Result<Aggregating<K, A, I, O>> {
-        AggregatingState::new(name, self.backend()?, create, add, result).map_err(|error| self.refused(error))
-    }
-
-    fn refused(&self, error: thalweg_state::Error) -> Error {
-        Error::Plan(format!("{}: {error}", self.cx.name))
-    }
-}
-
-/// The state that [`OpenContext::aggregating`] makes: its type can be written down.
-pub type Aggregating<K, A, I, O> = AggregatingState<K, A, fn() -> A, fn(&mut A, I), fn(&A) -> O>;
 
 /// A function over the records of a stream, with side outputs, timestamps and watermarks.
 ///
@@ -317,7 +164,7 @@ impl<C: Chain> Stream<C> {
     }
 
     /// Sends records to the main output and to side outputs. The function gets each record, the collector of the main output and
-    /// the side outputs: one [`crate::Side`] for a tag, a tuple for a tuple of tags. See [`Tag`] for an example.
+    /// the side outputs: one [`crate::Side`] for a tag, a tuple for a tuple of tags. See [`crate::Tag`] for an example.
     pub fn split<U: 'static, S: Sides, F>(self, sides: S, function: F) -> Stream<Split<C, F, U, S>>
     where
         F: FnMut(&C::Out, &mut Collector<U>, <S::Writers as SideWriters>::Handles<'_>)
@@ -333,9 +180,9 @@ impl<C: Chain> Stream<C> {
         stream
     }
 
-    /// Says which side outputs the process function before it writes to: a [`Tag`] or a tuple of tags. None if not called.
+    /// Says which side outputs the process function before it writes to: a [`crate::Tag`] or a tuple of tags. None if not called.
     ///
-    /// Errors: [`Error::Plan`] at `execute` when another operator writes to one of them too.
+    /// Errors: [`crate::Error::Plan`] at `execute` when another operator writes to one of them too.
     pub fn with_sides<S: Sides>(self, sides: S) -> Stream<C::With<S>>
     where
         C: TakesSides,

@@ -363,7 +363,8 @@ impl<C: Chain> Stream<C> {
 
     /// Writes the records as lines of text into files `part-<subtask>` of `folder`, which is made if it is not there.
     ///
-    /// A file appears under its name when the job has ended and it is complete. Errors: [`crate::Error::Io`].
+    /// The files appear under their names together, when all subtasks of the sink have ended; a job that fails before leaves none.
+    /// Errors: [`crate::Error::Io`] with the file, also when a run of more subtasks has left files that would be mixed with these.
     pub fn write_text_files(self, folder: impl AsRef<Path>)
     where
         C::Out: Display,

@@ -112,7 +112,8 @@ where
     fn process_left(&mut self, record: Received<'_, K, A>) {
         self.fire_due();
         let Self { function, state, keys, services, .. } = self;
-        let key = keys.get(record.key, record.key_hash);
+        let mut made = None;
+        let key = keys.get(record.key, record.key_hash, &mut made);
         let mut cx = services.on_record(key, record.key_hash, record.timestamp);
         function.process_left(record.value, state, &mut cx);
     }
@@ -121,7 +122,8 @@ where
     fn process_right(&mut self, record: Received<'_, K, B>) {
         self.fire_due();
         let Self { function, state, keys, services, .. } = self;
-        let key = keys.get(record.key, record.key_hash);
+        let mut made = None;
+        let key = keys.get(record.key, record.key_hash, &mut made);
         let mut cx = services.on_record(key, record.key_hash, record.timestamp);
         function.process_right(record.value, state, &mut cx);
     }

@@ -27,7 +27,8 @@ use thalweg_state::{KeyContext, StateSet, Timers};
 use super::output::{Control, Output, Stage};
 use super::stateless::Collector;
 use super::{Budget, OneInput, Operator, Received};
-use crate::api::process::{Context, KeyedContext, KeyedProcessFunction, ProcessFunction, TimeDomain};
+use crate::api::context::{Context, KeyedContext, TimeDomain};
+use crate::api::process::{KeyedProcessFunction, ProcessFunction};
 use crate::api::record::{Key, Record};
 use crate::api::tag::{SideWriters, Tag};
 use crate::data_plane::SubtaskContext;
@@ -349,14 +350,15 @@ pub(crate) struct OwnedKeys<K> {
 
 impl<K: Key> OwnedKeys<K> {
     pub(crate) fn new() -> Self {
-        let keys = if std::mem::needs_drop::<K>() { CACHED_KEYS } else { 1 };
+        let keys = if std::mem::needs_drop::<K>() { CACHED_KEYS } else { 0 };
         Self { recent: (0..keys).map(|_| None).collect() }
     }
 
+    /// The key, lent from here or from `made`.
     #[inline]
-    pub(crate) fn get(&mut self, key: &K::Archived, hash: u64) -> &K {
+    pub(crate) fn get<'a>(&'a mut self, key: &K::Archived, hash: u64, made: &'a mut Option<K>) -> &'a K {
         if !std::mem::needs_drop::<K>() {
-            return self.recent[0].insert(K::from_archived(key));
+            return made.insert(K::from_archived(key));
         }
         let place = hash as usize & (self.recent.len() - 1);
         let recent = self.recent[place].take().filter(|recent| recent.eq_archived(key));
@@ -436,7 +438,8 @@ impl<K: Key, T: Record, F: KeyedProcessFunction<K, T>, S: SideWriters, N: Output
     fn process(&mut self, record: Received<'_, K, T>) {
         self.fire_due();
         let Self { function, state, keys, services, .. } = self;
-        let key = keys.get(record.key, record.key_hash);
+        let mut made = None;
+        let key = keys.get(record.key, record.key_hash, &mut made);
         let mut cx = services.on_record(key, record.key_hash, record.timestamp);
         function.process(record.value, state, &mut cx);
     }

@@ -13,8 +13,8 @@ use thalweg_state::{Key as _, ListState, MaxParallelism, ValueState};
 
 use super::*;
 use crate::api::connect::KeyedCoProcessFunction;
+use crate::api::context::OpenContext;
 use crate::api::env::Env;
-use crate::api::process::OpenContext;
 use crate::data_plane::switch::{Switch, SwitchLimits};
 use crate::error::Result;
 use crate::operator::TwoInput;
@@ -401,7 +401,8 @@ fn a_key_is_made_once_for_records_in_a_row() {
     let mut address = |key: &str, hash: u64| {
         let bytes = archive(key);
         let archived = rkyv::access::<ArchivedString, rancor::Error>(&bytes).expect("an archive");
-        let owned = keys.get(archived, hash);
+        let mut made = None;
+        let owned = keys.get(archived, hash, &mut made);
         assert_eq!(owned, key);
         owned.as_ptr()
     };
