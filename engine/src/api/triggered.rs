@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::aggregate::Aggregate;
 use super::chain::{Chain, Exchanged, OneInputFactory};
+use super::env::Env;
 use super::keyed::KeyedStream;
 use super::record::{Key, Record};
 use super::stream::Stream;
@@ -247,20 +248,13 @@ where
     {
         let Self { keyed, assigner, trigger, lateness, late, sides, partitioning } = self;
         let env = keyed.stream.env.clone();
-        if let Err(error) = assigner.check() {
-            env.logical().errors.push(error);
-        }
-        if A::MERGING && !trigger.can_merge() {
-            let trigger = std::any::type_name::<Tr>();
-            env.logical().errors.push(format!("{name}: windows merge, and the trigger {trigger} cannot"));
-        }
+        let mut factory = WindowFactory::new(&env, name, assigner, trigger, lateness, function);
         let late = late.map(|tag| env.side_port(&tag));
         let written: Vec<PortId> = sides.iter().map(|side| side.port).chain(late).collect();
         let KeyedStream { stream, extract } = keyed;
         let (env, edge) =
             stream.exchange(partitioning, move |cx, port| Ok(KeyedWriter::new(cx, port, extract.clone())));
-        let factory =
-            WindowFactory { assigner, trigger, lateness_ms: millis(lateness), late, sides, function };
+        (factory.late, factory.sides) = (late, sides);
         let all = partitioning == Partitioning::Global;
         let chain = Exchanged::new(&[edge], factory);
         let mut stream = Stream::begin(env, chain, name, &[edge], all.then_some(1));
@@ -445,8 +439,24 @@ pub struct WindowFactory<A, Tr, F> {
 }
 
 impl<A, Tr, F> WindowFactory<A, Tr, F> {
-    /// Windows without outputs other than the main one.
-    pub(crate) fn new(assigner: A, trigger: Tr, lateness: Duration, function: F) -> Self {
+    /// Windows without outputs other than the main one. What cannot work is noted for `execute`.
+    pub(crate) fn new<V>(
+        env: &Env,
+        name: &str,
+        assigner: A,
+        trigger: Tr,
+        lateness: Duration,
+        function: F,
+    ) -> Self
+    where
+        A: WindowAssigner<V>,
+        Tr: Trigger<V>,
+    {
+        env.check_windows(assigner.check());
+        if A::MERGING && !trigger.can_merge() {
+            let trigger = std::any::type_name::<Tr>();
+            env.check_windows(Err(format!("{name}: windows merge, and the trigger {trigger} cannot")));
+        }
         let lateness_ms = millis(lateness);
         Self { assigner, trigger, lateness_ms, late: None, sides: Vec::new(), function }
     }

@@ -1,1 +1,205 @@
-//! To come.
+//! Joins over windows: both streams as one, of records that know their side, into one window operator.
+//!
+//! ```text
+//!   left  ── key, Either::Left  ══╗ exchange
+//!                                 ╠══▶ WindowOperator over Either: (left records, right records) ──▶ pairs or groups
+//!   right ── key, Either::Right ══╝
+//! ```
+//!
+//! As both are edges of one input, their watermarks join as those of a union. Source: Flink's `CoGroupedStreams`.
+
+use std::marker::PhantomData;
+
+use rkyv::Deserialize;
+use rkyv::rancor::Fallible;
+
+use super::function::{WindowContext, WindowFunction};
+use crate::api::record::{Key, Record};
+use crate::data_plane::writer::Extract;
+use crate::operator::output::Output;
+use crate::operator::stateless::Collector;
+
+/// A record of one of two streams, as assigners and triggers of a join see it.
+///
+/// ```
+/// use std::time::Duration;
+/// use thalweg::{Either, Session};
+///
+/// let gap = Session::dynamic(|record: &Either<u64, String>| match record {
+///     Either::Left(minutes) => Duration::from_secs(60 * minutes),
+///     Either::Right(_) => Duration::from_secs(60),
+/// });
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, rkyv::Archive, rkyv::Serialize)]
+pub enum Either<L, R> {
+    /// Of the stream that was joined with another.
+    Left(L),
+    /// Of the other.
+    Right(R),
+}
+
+// By hand: a derived one asks more of the sides than that they are records.
+impl<L: Record, R: Record, D: Fallible + ?Sized> Deserialize<Either<L, R>, D> for ArchivedEither<L, R> {
+    fn deserialize(&self, _deserializer: &mut D) -> Result<Either<L, R>, D::Error> {
+        Ok(match self {
+            Self::Left(left) => Either::Left(L::unarchive(left)),
+            Self::Right(right) => Either::Right(R::unarchive(right)),
+        })
+    }
+}
+
+/// Key and side of the records on the left.
+pub struct LeftSide<F, K, R> {
+    key: F,
+    types: PhantomData<fn() -> (K, R)>,
+}
+
+/// Key and side of the records on the right.
+pub struct RightSide<F, K, L> {
+    key: F,
+    types: PhantomData<fn() -> (K, L)>,
+}
+
+macro_rules! side {
+    ($side:ident, $other:ident, |$record:ident| $value:expr, $either:ty) => {
+        impl<F, K, $other> $side<F, K, $other> {
+            pub(crate) fn new(key: F) -> Self {
+                Self { key, types: PhantomData }
+            }
+        }
+
+        impl<F: Clone, K, $other> Clone for $side<F, K, $other> {
+            fn clone(&self) -> Self {
+                Self::new(self.key.clone())
+            }
+        }
+
+        impl<T, F, K, $other> Extract<T> for $side<F, K, $other>
+        where
+            T: Clone + 'static,
+            K: Key,
+            F: FnMut(&T) -> K + Clone + Send + Sync + 'static,
+            $other: 'static,
+        {
+            type Key = K;
+            type Value = $either;
+
+            #[inline]
+            fn extract<Z>(&mut self, $record: &T, use_it: impl FnOnce(K, &$either) -> Z) -> Z {
+                use_it((self.key)($record), &$value)
+            }
+        }
+    };
+}
+
+side!(LeftSide, R, |record| Either::Left(record.clone()), Either<T, R>);
+side!(RightSide, L, |record| Either::Right(record.clone()), Either<L, T>);
+
+/// The records of a window, each side in order of arrival.
+pub struct Sides<L, R> {
+    left: Vec<L>,
+    right: Vec<R>,
+}
+
+impl<L, R> Sides<L, R> {
+    fn push(contents: &mut Option<Self>, record: Either<L, R>) {
+        let sides = contents.get_or_insert_with(|| Self { left: Vec::new(), right: Vec::new() });
+        match record {
+            Either::Left(left) => sides.left.push(left),
+            Either::Right(right) => sides.right.push(right),
+        }
+    }
+
+    fn append(&mut self, mut other: Self) {
+        self.left.append(&mut other.left);
+        self.right.append(&mut other.right);
+    }
+}
+
+/// Emits what a function makes of each pair.
+pub struct JoinWindow<F, U> {
+    function: F,
+    out: PhantomData<fn() -> U>,
+}
+
+/// Emits what a function makes of both sides.
+pub struct CoGroupWindow<F, U> {
+    function: F,
+    out: PhantomData<fn() -> U>,
+}
+
+macro_rules! join_function {
+    ($name:ident, $bound:path, |$function:ident, $sides:ident, $timestamp:ident, $collector:ident, $next:ident| $fire:expr) => {
+        impl<F, U> $name<F, U> {
+            pub(crate) fn new(function: F) -> Self {
+                Self { function, out: PhantomData }
+            }
+        }
+
+        impl<F: Clone, U> Clone for $name<F, U> {
+            fn clone(&self) -> Self {
+                Self::new(self.function.clone())
+            }
+        }
+
+        impl<K, L, R, U, F> WindowFunction<K, Either<L, R>> for $name<F, U>
+        where
+            K: Key,
+            L: Record,
+            R: Record,
+            U: 'static,
+            F: $bound + Clone + Send + Sync + 'static,
+        {
+            type Out = U;
+            type Contents = Sides<L, R>;
+            type WindowState = ();
+            type KeyState = ();
+
+            #[inline]
+            fn take(&mut self, contents: &mut Option<Sides<L, R>>, record: Either<L, R>) {
+                Sides::push(contents, record);
+            }
+
+            fn merge(&mut self, contents: &mut Sides<L, R>, other: Sides<L, R>) {
+                contents.append(other);
+            }
+
+            fn fire(
+                &mut self,
+                $sides: &Sides<L, R>,
+                cx: &mut WindowContext<'_, K, (), ()>,
+                $collector: &mut Collector<U>,
+                $next: &mut impl Output<U>,
+            ) {
+                let $timestamp = cx.window().max_timestamp();
+                let $function = &mut self.function;
+                $fire
+            }
+        }
+    };
+}
+
+/// A function of a pair. Its bound has a name because macros take no `FnMut(&L, &R) -> U`.
+pub trait PairFunction<L, R, U>: FnMut(&L, &R) -> U {}
+
+impl<L, R, U, F: FnMut(&L, &R) -> U> PairFunction<L, R, U> for F {}
+
+/// A function of two groups.
+pub trait GroupFunction<L, R, U>: FnMut(&[L], &[R], &mut Collector<U>) {}
+
+impl<L, R, U, F: FnMut(&[L], &[R], &mut Collector<U>)> GroupFunction<L, R, U> for F {}
+
+join_function!(JoinWindow, PairFunction<L, R, U>, |function, sides, timestamp, _collector, next| {
+    for left in &sides.left {
+        for right in &sides.right {
+            next.collect(&function(left, right), timestamp);
+        }
+    }
+});
+
+join_function!(CoGroupWindow, GroupFunction<L, R, U>, |function, sides, timestamp, collector, next| {
+    function(&sides.left, &sides.right, collector);
+    for result in collector.drain() {
+        next.collect(&result, timestamp);
+    }
+});

@@ -1,1 +1,307 @@
+//! The operator by itself, with a recording output, against a model that keeps all records and computes windows anew.
 
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use rkyv::rend::{i64_le, u64_le};
+use thalweg_net::BufferPool;
+use thalweg_state::Key as _;
+
+use super::*;
+use crate::api::env::Env;
+use crate::data_plane::switch::{Switch, SwitchLimits};
+use crate::operator::window::function::{ProcessClosure, ProcessWindow};
+use crate::time::assigner::{Session, Sliding, Tumbling};
+use crate::time::trigger::{Count, EventTime, Purging};
+
+/// What came out: key, window, records, timestamp.
+type Fired = (u64, TimeWindow, Vec<i64>, Timestamp);
+
+#[derive(Clone, Default)]
+struct Recorder(Rc<RefCell<Vec<Fired>>>);
+
+impl Stage for Recorder {
+    fn control(&mut self, _control: Control) {}
+
+    fn wakes_at(&self) -> Option<Timestamp> {
+        None
+    }
+}
+
+impl Output<(u64, TimeWindow, Vec<i64>)> for Recorder {
+    fn collect(&mut self, (key, window, records): &(u64, TimeWindow, Vec<i64>), timestamp: Timestamp) {
+        self.0.borrow_mut().push((*key, *window, records.clone(), timestamp));
+    }
+}
+
+/// The place of a subtask in a job of its own.
+fn context() -> SubtaskContext {
+    let env = Env::new().parallelism(1);
+    env.from_elements([0]).blackhole();
+    let (graph, config) = env.build().unwrap();
+    let limits = SwitchLimits { credit_buffers: 1, overdraft_buffers_max: 1 };
+    let pool = BufferPool::new(config.buffer_bytes).unwrap();
+    SubtaskContext {
+        name: "Window".into(),
+        subtask: 0,
+        parallelism: 1,
+        max_parallelism: graph.chains[0].max_parallelism,
+        config: Arc::new(config),
+        switch: Rc::new(Switch::new(0, graph.channels(), limits, pool, vec![None])),
+        graph: Arc::new(graph),
+        blocked: Rc::new(Cell::new(0)),
+        bell: Default::default(),
+    }
+}
+
+/// Drives an operator that emits the records of each window as they are.
+struct Bench<O> {
+    operator: O,
+    recorder: Recorder,
+    switch: Rc<Switch>,
+}
+
+type Emit = fn(&u64, TimeWindow, &[i64], &mut Collector<(u64, TimeWindow, Vec<i64>)>);
+type EmitAll = ProcessWindow<ProcessClosure<Emit, (u64, TimeWindow, Vec<i64>)>>;
+
+fn bench<A: WindowAssigner<i64>, Tr: Trigger<i64>>(
+    assigner: A,
+    trigger: Tr,
+    lateness_ms: i64,
+) -> Bench<WindowOperator<u64, i64, A, Tr, EmitAll, Recorder>> {
+    let cx = context();
+    let emit: Emit = |key, window, records, out| out.collect((*key, window, records.to_vec()));
+    let function = ProcessWindow(ProcessClosure::new(emit));
+    let recorder = Recorder::default();
+    let next = recorder.clone();
+    let sides = Sides::default();
+    let operator = WindowOperator::new(&cx, assigner, trigger, lateness_ms, function, None, sides, next);
+    Bench { operator, recorder, switch: cx.switch }
+}
+
+impl<A: WindowAssigner<i64>, Tr: Trigger<i64>> Bench<WindowOperator<u64, i64, A, Tr, EmitAll, Recorder>> {
+    fn element(&mut self, key: u64, timestamp: Timestamp, value: i64) -> Vec<Fired> {
+        let (archived_key, archived) = (u64_le::from_native(key), i64_le::from_native(value));
+        let record = Received { key: &archived_key, key_hash: key.key_hash(), value: &archived, timestamp };
+        self.operator.process(record);
+        self.recorder.0.take()
+    }
+
+    /// In steps of a few firings, as on a busy core.
+    fn watermark(&mut self, watermark: Timestamp, budget: u32) -> Vec<Fired> {
+        while !self.operator.advance(watermark, &mut Budget::new(budget)) {}
+        self.recorder.0.take()
+    }
+
+    fn clock(&mut self, now: Timestamp) -> Vec<Fired> {
+        self.operator.control(Control::Tick(now));
+        self.recorder.0.take()
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Event {
+    Element {
+        key: u64,
+        timestamp: Timestamp,
+    },
+    /// By how much it rises.
+    Watermark(i64),
+}
+
+fn events() -> impl Strategy<Value = Vec<Event>> {
+    let element = (0..3_u64, -40..160_i64).prop_map(|(key, timestamp)| Event::Element { key, timestamp });
+    prop::collection::vec(prop_oneof![4 => element, 1 => (1..30_i64).prop_map(Event::Watermark)], 0..120)
+}
+
+/// The model: all records of all open windows.
+#[derive(Default)]
+struct Model {
+    /// By key and record: timestamp and value, in order of arrival.
+    records: Vec<(u64, Timestamp, i64)>,
+    watermark: Option<Timestamp>,
+    lateness: i64,
+    late: u64,
+}
+
+impl Model {
+    fn passed(&self, time: Timestamp) -> bool {
+        self.watermark.is_some_and(|watermark| time <= watermark)
+    }
+
+    fn is_late(&self, window: TimeWindow) -> bool {
+        self.passed(window.max_timestamp() + self.lateness)
+    }
+
+    /// All windows that are kept, from all records. `windows` says which those of a record alone are.
+    fn windows(
+        &self,
+        windows: &impl Fn(Timestamp) -> Vec<TimeWindow>,
+        merging: bool,
+    ) -> BTreeMap<(u64, TimeWindow), Vec<i64>> {
+        let mut all: Vec<(u64, TimeWindow, Vec<i64>)> = Vec::new();
+        for &(key, timestamp, value) in &self.records {
+            for window in windows(timestamp) {
+                all.push((key, window, vec![value]));
+            }
+        }
+        loop {
+            let meet = |a: &(u64, TimeWindow, Vec<i64>), b: &(u64, TimeWindow, Vec<i64>)| {
+                a.0 == b.0 && if merging { a.1.intersects(b.1) } else { a.1 == b.1 }
+            };
+            let pairs = (0..all.len()).flat_map(|i| (i + 1..all.len()).map(move |j| (i, j)));
+            let Some((i, j)) = pairs.into_iter().find(|&(i, j)| meet(&all[i], &all[j])) else { break };
+            let (_, window, values) = all.remove(j);
+            all[i].1 = all[i].1.cover(window);
+            all[i].2.extend(values);
+        }
+        all.into_iter()
+            .filter(|(_, window, _)| !self.is_late(*window))
+            .map(|(key, window, mut values)| {
+                values.sort_unstable();
+                ((key, window), values)
+            })
+            .collect()
+    }
+}
+
+/// Runs the operator and the model side by side.
+fn compare<A: WindowAssigner<i64>>(
+    assigner: A,
+    lateness: i64,
+    budget: u32,
+    events: &[Event],
+) -> Result<(), TestCaseError> {
+    let alone = |timestamp| {
+        let mut windows = Vec::new();
+        assigner.assign(&0, timestamp, 0, &mut windows).unwrap();
+        windows
+    };
+    let mut bench = bench(assigner.clone(), EventTime, lateness);
+    let mut model = Model { lateness, ..Model::default() };
+    for (value, event) in (0_i64..).zip(events) {
+        let (mut got, mut expected) = match *event {
+            Event::Element { key, timestamp } => {
+                let got = bench.element(key, timestamp, value);
+                model.records.push((key, timestamp, value));
+                let windows = model.windows(&alone, A::MERGING);
+                let mine = windows.into_iter().filter(|(_, values)| values.contains(&value));
+                let mine: Vec<_> = mine.collect();
+                if mine.is_empty() {
+                    model.records.pop();
+                    model.late += u64::from(model.passed(timestamp + lateness));
+                }
+                let refired = mine.into_iter().filter(|((_, w), _)| model.passed(w.max_timestamp()));
+                (got, refired.map(|((k, w), v)| (k, w, v, w.max_timestamp())).collect::<Vec<_>>())
+            }
+            Event::Watermark(step) => {
+                let windows = model.windows(&alone, A::MERGING);
+                let before = model.watermark;
+                let watermark = before.unwrap_or(-40) + step;
+                let got = bench.watermark(watermark, budget);
+                let due = windows.into_iter().filter(|((_, w), _)| {
+                    w.max_timestamp() <= watermark && before.is_none_or(|b| w.max_timestamp() > b)
+                });
+                let due = due.map(|((k, w), v)| (k, w, v, w.max_timestamp())).collect();
+                model.watermark = Some(watermark);
+                // A record is forgotten with the last of its windows.
+                let kept: Vec<i64> = model.windows(&alone, A::MERGING).into_values().flatten().collect();
+                model.records.retain(|(_, _, value)| kept.contains(value));
+                prop_assert!(got.is_sorted_by_key(|fired| fired.3));
+                (got, due)
+            }
+        };
+        got.iter_mut().for_each(|fired| fired.2.sort_unstable());
+        got.sort();
+        expected.sort();
+        prop_assert_eq!(got, expected, "at event {}", value);
+    }
+    prop_assert_eq!(bench.operator.late_dropped, model.late);
+    bench.watermark(i64::MAX, budget);
+    prop_assert!(bench.operator.keys.is_empty() && bench.operator.clocks.event.is_empty());
+    prop_assert!(!bench.switch.has_failed());
+    Ok(())
+}
+
+fn ms(ms: i64) -> Duration {
+    Duration::from_millis(ms as u64)
+}
+
+proptest! {
+    #[test]
+    fn tumbling_windows_are_those_of_all_records(
+        events in events(), size in 1..40_i64, lateness in 0..50_i64, budget in 1..4_u32,
+    ) {
+        compare(Tumbling::of(ms(size)), lateness, budget, &events)?;
+    }
+
+    #[test]
+    fn sliding_windows_are_those_of_all_records(
+        events in events(), size in 1..40_i64, slide in 1..50_i64, lateness in 0..50_i64, budget in 1..4_u32,
+    ) {
+        compare(Sliding::of(ms(size)).every(ms(slide)), lateness, budget, &events)?;
+    }
+
+    #[test]
+    fn sessions_are_those_of_all_records(
+        events in events(), gap in 1..20_i64, lateness in 0..50_i64, budget in 1..4_u32,
+    ) {
+        compare(Session::gap(ms(gap)), lateness, budget, &events)?;
+    }
+}
+
+fn fired(key: u64, start: i64, end: i64, records: &[i64]) -> Fired {
+    (key, TimeWindow { start, end }, records.to_vec(), end - 1)
+}
+
+#[test]
+fn a_late_record_in_the_allowed_time_fires_again_and_a_later_one_is_dropped() {
+    let mut bench = bench(Tumbling::of(ms(10)), EventTime, 5);
+    assert_eq!(bench.element(1, 3, 100), []);
+    assert_eq!(bench.watermark(9, 8), [fired(1, 0, 10, &[100])]);
+    assert_eq!(bench.element(1, 4, 101), [fired(1, 0, 10, &[100, 101])]);
+    assert_eq!(bench.watermark(13, 8), []);
+    assert_eq!(bench.element(2, 4, 102), [fired(2, 0, 10, &[102])]); // Also the first of its key.
+    assert_eq!(bench.watermark(14, 8), []);
+    assert_eq!(bench.element(1, 4, 103), []);
+    assert_eq!(bench.operator.late_dropped, 1);
+}
+
+#[test]
+fn a_purge_keeps_the_span_of_a_session() {
+    let mut bench = bench(Session::gap(ms(10)), Purging::of(Count::of(2)), 0);
+    assert_eq!(bench.element(1, 0, 100), []);
+    assert_eq!(bench.element(1, 5, 101), [fired(1, 0, 15, &[100, 101])]);
+    assert_eq!(bench.element(1, 15, 102), []); // Touches the empty session.
+    assert_eq!(bench.element(1, 20, 103), [fired(1, 0, 30, &[102, 103])]);
+}
+
+#[test]
+fn counts_of_sessions_add_up_when_they_merge() {
+    let mut bench = bench(Session::gap(ms(5)), Count::of(3), 0);
+    assert_eq!(bench.element(1, 0, 100), []);
+    assert_eq!(bench.element(1, 10, 101), []);
+    assert_eq!(bench.element(1, 5, 102), [fired(1, 0, 15, &[100, 101, 102])]);
+}
+
+#[test]
+fn processing_time_windows_fire_when_the_clock_has_passed_them() {
+    let mut bench = bench(Tumbling::of(ms(10)).processing_time(), crate::time::trigger::ProcessingTime, 0);
+    bench.clock(3);
+    assert_eq!(bench.element(1, crate::NO_TIMESTAMP, 100), []);
+    assert_eq!(bench.clock(9), []);
+    assert_eq!(bench.operator.wakes_at(), Some(10));
+    assert_eq!(bench.clock(10), [fired(1, 0, 10, &[100])]);
+    assert!(bench.operator.keys.is_empty());
+}
+
+#[test]
+fn a_record_without_timestamp_fails_an_event_time_job() {
+    let mut bench = bench(Tumbling::of(ms(10)), EventTime, 0);
+    bench.element(1, crate::NO_TIMESTAMP, 100);
+    assert!(bench.switch.has_failed());
+}
