@@ -37,7 +37,7 @@ pub use operator::window::function::{ProcessWindowFunction, WindowContext};
 pub use operator::window::join::Either;
 pub use runtime::JobResult;
 pub use runtime::bell::Bell;
-pub use thalweg_net::prefetch;
+pub use thalweg_net::{prefetch, prefetch_lines};
 pub use thalweg_state::{
     AggregatingState, HeapBackend, KeyContext, ListState, MapState, ReducingState, StateDescriptor, StateSet,
     ValueState,

@@ -42,5 +42,5 @@ pub use credit::{CreditReceiver, CreditSender, SequenceGap};
 pub use entry::{ENTRY_ALIGN, ENTRY_HEADER_BYTES, EntryHeader, EntryKind, LatencyMarker, Signal};
 pub use error::Error;
 pub use park::ParkFlag;
-pub use prefetch::prefetch;
+pub use prefetch::{prefetch, prefetch_lines};
 pub use reader::{Item, RawItem, RawRecord, Reader, WrongType};

@@ -218,11 +218,19 @@ impl<K: Exchange, T: Exchange> Reader<K, T> {
                     unsafe { NonNull::slice_from_raw_parts(first.add(start), header.len as usize).as_ref() };
                 return Some(RawItem::Record(RawRecord { entry, types: PhantomData }));
             }
-            if let Some(signal) = header.signal() {
+            if let Some(signal) = Self::signal(header) {
                 return Some(RawItem::Signal(signal));
             }
-            debug_assert_eq!(header.kind, EntryKind::Gap as u8, "an appender writes no other kind");
         }
+    }
+
+    /// What an entry says that is not a record; nothing, if it is a gap. Apart, so that the loop over records stays small.
+    #[cold]
+    #[inline(never)]
+    fn signal(header: EntryHeader) -> Option<Signal> {
+        let signal = header.signal();
+        debug_assert!(signal.is_some() || header.kind == EntryKind::Gap as u8, "an appender writes no other kind");
+        signal
     }
 
     /// Looks at up to `records` further records beyond those looked at before, and calls `f` with each one's key hash and

@@ -9,6 +9,7 @@ use thalweg::{
     SourceStatus, Timestamp,
 };
 
+use super::event::AHEAD_LINES;
 use super::{Cursor, DataSet, Digest, Event};
 
 /// A data set as a source: subtask i reads shard i, which lies in memory. Cloning shares the data.
@@ -102,7 +103,7 @@ impl SourceReader for EventReader {
             if out.is_full() {
                 break SourceStatus::More;
             }
-            match self.cursor.next(thalweg::prefetch) {
+            match self.cursor.next(thalweg::prefetch_lines::<AHEAD_LINES>) {
                 Some(event) => out.collect_at(event, event.time()),
                 None => break SourceStatus::End,
             }
