@@ -33,7 +33,7 @@ struct Session<Acc> {
     fired: bool,
 }
 
-/// The sessions of a key.
+/// The sessions of a key, in no order.
 struct Sessions<Acc> {
     one: Session<Acc>,
     more: Vec<Session<Acc>>,
@@ -66,6 +66,20 @@ impl<K: Key, A, E, N, Acc> SessionWindows<K, A, E, N, Acc> {
             late_dropped: 0,
             guard: cx.guard(),
             next,
+        }
+    }
+}
+
+impl<Acc> Sessions<Acc> {
+    /// Puts them in the order of time: those that end at one watermark fire in it.
+    fn sort(&mut self) {
+        let start = |s: &Session<Acc>| s.window.start;
+        self.more.sort_unstable_by_key(start);
+        if let Some(first) = self.more.first_mut()
+            && start(first) < start(&self.one)
+        {
+            std::mem::swap(first, &mut self.one);
+            self.more.sort_unstable_by_key(start);
         }
     }
 }
@@ -270,8 +284,10 @@ where
             }
             !is_gone
         };
+        open.sort();
+        let stays = look(&mut open.one);
         open.more.retain_mut(&mut look);
-        if !look(&mut open.one) {
+        if !stays {
             match open.more.pop() {
                 Some(other) => open.one = other,
                 None => {
