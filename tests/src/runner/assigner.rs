@@ -285,7 +285,8 @@ impl<T: AsRec> Trigger<T> for CaseTrigger<T> {
 
     fn on_merge(&mut self, merged: &[CaseState], window: TimeWindow, cx: &mut TriggerContext<'_, CaseState>) {
         with_trigger!(self, |trigger, part| {
-            let parts: Vec<_> = merged.iter().map(|state| part(&mut state.clone()).clone()).collect();
+            let mut merged = merged.to_vec();
+            let parts: Vec<_> = merged.iter_mut().map(|state| std::mem::take(part(state))).collect();
             Trigger::<T>::on_merge(&mut *trigger, &parts, window, &mut cx.narrow(part));
         });
     }
