@@ -33,7 +33,7 @@ struct Session<Acc> {
     fired: bool,
 }
 
-/// The sessions of a key, in no order.
+/// The sessions of a key.
 struct Sessions<Acc> {
     one: Session<Acc>,
     more: Vec<Session<Acc>>,
@@ -66,20 +66,6 @@ impl<K: Key, A, E, N, Acc> SessionWindows<K, A, E, N, Acc> {
             late_dropped: 0,
             guard: cx.guard(),
             next,
-        }
-    }
-}
-
-impl<Acc> Sessions<Acc> {
-    /// Puts them in the order of time: those that end at one watermark fire in it.
-    fn sort(&mut self) {
-        let start = |s: &Session<Acc>| s.window.start;
-        self.more.sort_unstable_by_key(start);
-        if let Some(first) = self.more.first_mut()
-            && start(first) < start(&self.one)
-        {
-            std::mem::swap(first, &mut self.one);
-            self.more.sort_unstable_by_key(start);
         }
     }
 }
@@ -284,10 +270,28 @@ where
             }
             !is_gone
         };
-        open.sort();
-        let stays = look(&mut open.one);
-        open.more.retain_mut(&mut look);
-        if !stays {
+        if open.more.is_empty() {
+            if !look(&mut open.one) {
+                sessions.remove(key_hash, |k| k == key);
+            }
+            return;
+        }
+        // Several sessions: in the order of their ends.
+        open.more.sort_by_key(|s| s.window.end);
+        let place = open.more.partition_point(|s| s.window.end < open.one.window.end);
+        let mut kept = 0;
+        let mut is_one_kept = true;
+        for i in 0..=open.more.len() {
+            if i == place {
+                is_one_kept = look(&mut open.one);
+            }
+            if i < open.more.len() && look(&mut open.more[i]) {
+                open.more.swap(kept, i);
+                kept += 1;
+            }
+        }
+        open.more.truncate(kept);
+        if !is_one_kept {
             match open.more.pop() {
                 Some(other) => open.one = other,
                 None => {
