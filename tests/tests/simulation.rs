@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use rkyv::Archived;
 use thalweg::testing::{Event, Recorder, Simulator, seeds};
-use thalweg::{Chain, Collected, Env, Error, MAX_WATERMARK, Stream, bounded};
+use thalweg::{
+    Chain, Collected, Count, Env, Error, JobResult, MAX_WATERMARK, Result, Session, Sliding, Stream,
+    Tumbling, bounded,
+};
 
 /// Seeds of a test; its cores follow from the seed.
 const SEEDS: u64 = 500;
@@ -188,6 +191,93 @@ fn watermarks_in_order() {
     });
 }
 
+/// A record in the stream of the window tests: (time, key, value).
+type Sale = (i64, u64, u64);
+
+fn sale(n: u64) -> Sale {
+    let n = n as i64;
+    (n * 3 - (n * 5) % 17, (n * n % 5) as u64, (n % 23) as u64)
+}
+
+fn sales(env: &Env, records: u64) -> Stream<impl Chain<Out = Sale>> {
+    env.generate(records, sale).watermarks(bounded(ms(17)).by(|sale: &Sale| sale.0))
+}
+
+const fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+/// Goal: windows hold what a batch computation puts into them, with and without pre-aggregation, behind any exchange.
+#[test]
+fn windows() {
+    const RECORDS: u64 = 300;
+    let build = |env: &Env| {
+        let sums = sales(env, RECORDS)
+            .key_by(|sale| sale.1)
+            .map_values(|sale| sale.2)
+            .window(Sliding::of(ms(60)).every(ms(20)))
+            .aggregate(Count)
+            .map(|r| (r.window.end, r.key, r.value))
+            .collect();
+        let best = sales(env, RECORDS).rebalance().owned().window_all(Tumbling::of(ms(50))).max_by(|s| *s);
+        let sessions =
+            sales(env, RECORDS).filter(|sale| sale.2 < 8).key_by(|sale| sale.1).map_values(|_| 1_u64);
+        let sessions = sessions.window(Session::gap(ms(10)));
+        let sessions = sessions.process_with(|key, window, all, out| {
+            out.collect((*key, window.start, window.end, all.len() as u64));
+        });
+        (sums, best.collect(), sessions.collect())
+    };
+    let all = || (0..RECORDS).map(sale);
+    let mut counts: BTreeMap<(i64, u64), u64> = BTreeMap::new();
+    let mut greatest: BTreeMap<i64, Sale> = BTreeMap::new();
+    let mut times: BTreeMap<u64, Vec<i64>> = BTreeMap::new();
+    for (time, key, value) in all() {
+        let first = time.div_euclid(20) * 20 + 20;
+        (0..3).for_each(|i| *counts.entry((first + 20 * i, key)).or_default() += 1);
+        let best = greatest.entry(time.div_euclid(50)).or_insert((i64::MIN, 0, 0));
+        *best = (time, key, value).max(*best);
+        if value < 8 {
+            times.entry(key).or_default().push(time);
+        }
+    }
+    let mut spans = Vec::new();
+    for (key, mut times) in times {
+        times.sort_unstable();
+        let mut open: Option<(u64, i64, i64, u64)> = None;
+        for time in times {
+            match &mut open {
+                Some((_, _, end, n)) if time <= *end => (*end, *n) = (time + 10, *n + 1),
+                _ => spans.extend(open.replace((key, time, time + 10, 1))),
+            }
+        }
+        spans.extend(open);
+    }
+    simulate(build, |(sums, best, sessions)| {
+        let expected: Vec<_> = counts.iter().map(|(&(end, key), &n)| (end, key, n)).collect();
+        assert_eq!(sorted(&sums), expected);
+        assert_eq!(sorted(&best), greatest.values().copied().collect::<Vec<_>>());
+        assert_eq!(sorted(&sessions), spans);
+    });
+}
+
+/// Goal: a join finds every pair of a window once, however the two sides arrive.
+#[test]
+fn joins() {
+    const RECORDS: u64 = 100;
+    let build = |env: &Env| {
+        let pairs = sales(env, RECORDS).join(sales(env, RECORDS).rebalance().owned());
+        let pairs = pairs.on(|sale| sale.1, |sale| sale.1).window(Tumbling::of(ms(40)));
+        pairs.apply(|left, right| (*left, *right)).collect()
+    };
+    let all = || (0..RECORDS).map(sale);
+    let meet = |l: Sale, r: Sale| l.1 == r.1 && l.0.div_euclid(40) == r.0.div_euclid(40);
+    let mut expected: Vec<(Sale, Sale)> =
+        all().flat_map(|l| all().filter(move |&r| meet(l, r)).map(move |r| (l, r))).collect();
+    expected.sort_unstable();
+    simulate(build, |pairs| assert_eq!(sorted(&pairs), expected));
+}
+
 /// Goal: a failure on one core ends the whole job with the first cause, at every parallelism and schedule.
 #[test]
 fn failures() {
@@ -205,14 +295,14 @@ fn failures() {
 #[test]
 fn the_runtime_agrees() {
     let build = |env: &Env| env.generate(500, |n| n).key_by(|n| n % 5).count().collect();
-    let run = |run: &dyn Fn(&Env)| {
+    let run = |run: &dyn Fn(&Env) -> Result<JobResult>| {
         let env = Env::new().parallelism(2);
         let counts = build(&env);
-        run(&env);
+        run(&env).unwrap();
         sorted(&counts)
     };
-    let real = run(&|env| drop(env.execute().unwrap()));
-    assert_eq!(run(&|env| drop(Simulator::new(0).run(env).unwrap())), real);
+    let real = run(&Env::execute);
+    assert_eq!(run(&|env| Simulator::new(0).run(env)), real);
 }
 
 mod testing {

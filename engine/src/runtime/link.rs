@@ -63,8 +63,4 @@ impl Link for RingLink {
     fn release(&mut self) {
         self.rings.from.release();
     }
-
-    fn has_message(&mut self) -> bool {
-        !self.rings.from.is_empty()
-    }
 }

@@ -419,6 +419,9 @@ impl RunningJob {
             for waiting in core.core.waiting() {
                 message.push_str(&format!("; core {index}: {waiting}"));
             }
+            if core.core.waiting().next().is_none() {
+                message.push_str(&format!("; core {index}: what its subtasks sent has not left it"));
+            }
         }
         Error::Simulation { seed: self.seed, message }
     }

@@ -1,13 +1,11 @@
-//! Which cases are not run yet, each with the reason.
+//! Which cases are not run yet, each with the reason: the name of the feature that is missing.
 //!
 //! The categories of [`COMPLETE`] are run whole, apart from what every category leaves out: evictors and count
-//! windows. Of the others a case is run if it needs event time only. A reason disappears with the feature.
+//! windows. A reason disappears with the feature.
 
-use super::case::{Case, Element};
+use super::case::Case;
 use super::job::Op;
-use super::script::Script;
-use super::value::Value;
-use super::window::{Assigner, TimeDomain, Windowing};
+use super::window::{Assigner, Trigger, Windowing};
 
 /// The categories that are run whole, apart from evictors and count windows.
 pub const COMPLETE: [&str; 11] = [
@@ -39,14 +37,7 @@ pub fn unsupported(case: &Case) -> Option<&'static str> {
         return Some("quirk of Flink's");
     }
     let ops = || case.job.nodes.iter().map(|node| &node.op);
-    let missing = ops().filter_map(windowing).find_map(missing_of_window);
-    if missing.is_some() || COMPLETE.contains(&case.category.as_str()) {
-        return missing;
-    }
-    ops().find_map(missing_of_op).or_else(|| {
-        let scripted = ops().any(|op| matches!(op, Op::Script { .. } | Op::ScriptCo { .. }));
-        (scripted && records_use_processing_time(case)).then_some("processing-time timer")
-    })
+    ops().filter_map(windowing).find_map(missing_of_window).or_else(|| ops().find_map(missing_of_op))
 }
 
 fn windowing(op: &Op) -> Option<&Windowing> {
@@ -62,38 +53,27 @@ fn missing_of_window(window: &Windowing) -> Option<&'static str> {
     match window.assigner {
         Assigner::CountTumbling { .. } | Assigner::CountSliding { .. } => Some("count window"),
         _ if window.evictor.is_some() => Some("evictor"),
+        _ => window.trigger.as_ref().and_then(missing_of_trigger),
+    }
+}
+
+fn missing_of_trigger(trigger: &Trigger) -> Option<&'static str> {
+    match trigger {
+        Trigger::Purging { inner } => missing_of_trigger(inner),
+        Trigger::ContinuousProcessingTime { .. } => Some("continuous processing-time trigger"),
+        Trigger::ProcessingTimeout { .. } => Some("processing-timeout trigger"),
         _ => None,
     }
 }
 
 fn missing_of_op(op: &Op) -> Option<&'static str> {
-    let of_script = |script: &Script| script.uses_processing_time().then_some("processing-time timer");
     match op {
         Op::IntervalJoin(_) => Some("interval join"),
         Op::ScriptBroadcast { .. } => Some("broadcast state"),
         Op::Cep(_) => Some("pattern matching"),
         Op::Script { ttl: Some(_), .. } => Some("state TTL"),
-        Op::Script { on_timer, .. } | Op::ScriptCo { on_timer, .. } => of_script(on_timer),
-        op => {
-            let window = windowing(op)?;
-            if window.assigner.time() == Some(TimeDomain::Processing) {
-                return Some("processing-time window");
-            }
-            let trigger = window.trigger.as_ref()?;
-            trigger.uses_processing_time().then_some("processing-time trigger")
-        }
+        _ => None,
     }
-}
-
-/// Whether a record is a script that uses the clock. What is no script is found out when the job runs.
-fn records_use_processing_time(case: &Case) -> bool {
-    case.inputs.values().flatten().any(|element| match element {
-        Element::Record(record) => match &record.rec.value {
-            Value::Str(text) => text.parse::<Script>().is_ok_and(|script| script.uses_processing_time()),
-            _ => false,
-        },
-        _ => false,
-    })
 }
 
 #[cfg(test)]
@@ -122,18 +102,16 @@ mod tests {
         let count = window(r#""assigner":{"type":"count_tumbling","size":1}"#);
         let evictor = window(r#""assigner":{"type":"global"},"evictor":{"type":"count","n":1}"#);
         let timeout = window(
-            r#""assigner":{"type":"global"},"trigger":{"type":"purging","inner":{"type":"processing_time"}}"#,
+            r#""assigner":{"type":"global"},"trigger":{"type":"purging","inner":{"type":"processing_timeout",
+            "inner":{"type":"count","n":1},"timeout":1,"reset_on_new_record":true,"clear_on_timeout":true}}"#,
         );
         check("window_trigger", &tumbling, "x", None);
-        check("window_trigger", &processing, "x", Some("processing-time window"));
-        check("window_trigger", &timeout, "x", Some("processing-time trigger"));
+        check("window_processing_time", &processing, "x", None);
+        check("window_trigger", &timeout, "x", Some("processing-timeout trigger"));
         check("window_join", &processing, "x", None);
         check("window_join", &count, "x", Some("count window"));
         check("window_trigger", &evictor, "x", Some("evictor"));
-        check("state", r#""op":"script""#, "et 5", None);
-        check("state", r#""op":"script""#, "key; pt 5", Some("processing-time timer"));
-        check("state", r#""op":"script","on_timer":"now""#, "et 5", Some("processing-time timer"));
-        check("timers_event_time", r#""op":"script""#, "pt 5", None);
+        check("state", r#""op":"script""#, "key; pt 5", None);
         let ttl = r#""op":"script","ttl":{"ms":1,"update":"create_write","visibility":"never_expired"}"#;
         check("state", ttl, "v.get", Some("state TTL"));
         check("cep", r#""op":"cep","pattern":[{"name":"x"}]"#, "a", Some("pattern matching"));

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use thalweg::{
-    ContinuousEventTime, CountTrigger, Delta, DynamicSession, EndOfStream, EventTime, Global,
+    ContinuousEventTime, CountTrigger, Delta, DynamicSession, Either, EndOfStream, EventTime, Global,
     GlobalEndOfStream, Never, OnProcessingTime, ProcessingTime, Purging, Session, Sliding, TimeWindow,
     Timestamp, Trigger, TriggerContext, TriggerResult, Tumbling, WindowAssigner, WindowError,
 };
@@ -14,21 +14,40 @@ use super::build::millis;
 use crate::conformance::value::{Rec, Value};
 use crate::conformance::window::{self, Assigner, TimeDomain, Windowing};
 
-type Dynamic = DynamicSession<Rec, fn(&Rec) -> Duration>;
+type Dynamic<T> = DynamicSession<T, fn(&T) -> Duration>;
+
+/// What windows are over: a record, or one of either side of a join.
+pub(super) trait AsRec: Clone + 'static {
+    fn as_rec(&self) -> &Rec;
+}
+
+impl AsRec for Rec {
+    fn as_rec(&self) -> &Rec {
+        self
+    }
+}
+
+impl AsRec for Either<Rec, Rec> {
+    fn as_rec(&self) -> &Rec {
+        match self {
+            Either::Left(rec) | Either::Right(rec) => rec,
+        }
+    }
+}
 
 /// The assigner of a case. `MERGING`: its windows are sessions.
 #[derive(Clone)]
-pub(super) enum CaseAssigner<const MERGING: bool> {
+pub(super) enum CaseAssigner<T, const MERGING: bool> {
     Tumbling(Tumbling),
     Sliding(Sliding),
     Session(Session),
-    Dynamic(Dynamic),
+    Dynamic(Dynamic<T>),
     Global(Global),
     GlobalEndOfStream(GlobalEndOfStream),
     TumblingNow(OnProcessingTime<Tumbling>),
     SlidingNow(OnProcessingTime<Sliding>),
     SessionNow(OnProcessingTime<Session>),
-    DynamicNow(OnProcessingTime<Dynamic>),
+    DynamicNow(OnProcessingTime<Dynamic<T>>),
 }
 
 /// The tumbling windows of an assigner that has them.
@@ -42,9 +61,9 @@ pub(super) fn sliding(size: i64, slide: i64, offset: i64) -> Sliding {
     Sliding::of(millis(size)).every(millis(slide)).offset(millis(offset.rem_euclid(slide.max(1))))
 }
 
-fn dynamic() -> Dynamic {
-    let gap: fn(&Rec) -> Duration = |rec| {
-        let aux = rec.aux.expect("a dynamic session is for records that have aux");
+fn dynamic<T: AsRec>() -> Dynamic<T> {
+    let gap: fn(&T) -> Duration = |record| {
+        let aux = record.as_rec().aux.expect("a dynamic session is for records that have aux");
         Duration::from_millis(u64::try_from(aux).unwrap_or(0)) // A negative gap is as wrong as none.
     };
     Session::dynamic(gap)
@@ -55,7 +74,7 @@ pub(super) fn merges(assigner: &Assigner) -> bool {
     matches!(assigner, Assigner::Session { .. } | Assigner::SessionDynamic { .. })
 }
 
-impl<const MERGING: bool> CaseAssigner<MERGING> {
+impl<T: AsRec, const MERGING: bool> CaseAssigner<T, MERGING> {
     /// Panics on a count window, which the API does not have yet.
     pub(super) fn new(assigner: &Assigner) -> Self {
         use TimeDomain::{Event, Processing};
@@ -82,7 +101,7 @@ impl<const MERGING: bool> CaseAssigner<MERGING> {
                 Self::GlobalEndOfStream(Global::end_of_stream())
             }
             Assigner::CountTumbling { .. } | Assigner::CountSliding { .. } => {
-                panic!("count windows are unmapped")
+                panic!("the API has no count windows")
             }
         }
     }
@@ -106,13 +125,13 @@ macro_rules! with_assigner {
     };
 }
 
-impl<const MERGING: bool> WindowAssigner<Rec> for CaseAssigner<MERGING> {
-    type Trigger = CaseTrigger;
+impl<T: AsRec, const MERGING: bool> WindowAssigner<T> for CaseAssigner<T, MERGING> {
+    type Trigger = CaseTrigger<T>;
     const MERGING: bool = MERGING;
 
     fn assign(
         &self,
-        record: &Rec,
+        record: &T,
         timestamp: Timestamp,
         now: Timestamp,
         into: &mut Vec<TimeWindow>,
@@ -120,7 +139,7 @@ impl<const MERGING: bool> WindowAssigner<Rec> for CaseAssigner<MERGING> {
         with_assigner!(self, assigner => assigner.assign(record, timestamp, now, into))
     }
 
-    fn default_trigger(&self) -> CaseTrigger {
+    fn default_trigger(&self) -> CaseTrigger<T> {
         match self {
             Self::Tumbling(_) | Self::Sliding(_) | Self::Session(_) | Self::Dynamic(_) => {
                 CaseTrigger::EventTime(EventTime)
@@ -132,29 +151,29 @@ impl<const MERGING: bool> WindowAssigner<Rec> for CaseAssigner<MERGING> {
     }
 
     fn is_event_time(&self) -> bool {
-        with_assigner!(self, assigner => WindowAssigner::<Rec>::is_event_time(assigner))
+        with_assigner!(self, assigner => WindowAssigner::<T>::is_event_time(assigner))
     }
 
     fn check(&self) -> Result<(), String> {
-        with_assigner!(self, assigner => WindowAssigner::<Rec>::check(assigner))
+        with_assigner!(self, assigner => WindowAssigner::<T>::check(assigner))
     }
 }
 
-type DeltaOfValue = Delta<fn(&Rec) -> f64, fn(&f64, &f64) -> f64>;
+type DeltaOfValue<T> = Delta<fn(&T) -> f64, fn(&f64, &f64) -> f64>;
 
 /// The trigger of a case.
 #[derive(Clone)]
-pub(super) enum CaseTrigger {
+pub(super) enum CaseTrigger<T> {
     EventTime(EventTime),
     ProcessingTime(ProcessingTime),
     Never(Never),
     EndOfStream(EndOfStream),
     Count(CountTrigger),
     Continuous(ContinuousEventTime),
-    Delta(DeltaOfValue),
+    Delta(DeltaOfValue<T>),
     EarlyCount(EarlyCount),
     OnValue(OnValue),
-    Purging(Box<Purging<CaseTrigger>>),
+    Purging(Box<Purging<CaseTrigger<T>>>),
 }
 
 /// What the triggers of a case keep: each has its own part, as one may be inside another.
@@ -166,7 +185,7 @@ pub(super) struct CaseState {
     last: Option<f64>,
 }
 
-impl CaseTrigger {
+impl<T: AsRec> CaseTrigger<T> {
     /// The trigger of the windows; `None` if it is the assigner's own. Panics on one that the API does not have yet.
     pub(super) fn new(windowing: &Windowing) -> Option<Self> {
         windowing.trigger.as_ref().map(Self::of)
@@ -179,7 +198,7 @@ impl CaseTrigger {
             window::Trigger::Count { n } => Self::Count(CountTrigger::of(u64::try_from(*n).unwrap_or(0))),
             window::Trigger::Purging { inner } => Self::Purging(Box::new(Purging::of(Self::of(inner)))),
             window::Trigger::Delta { threshold } => {
-                let value: fn(&Rec) -> f64 = |rec| rec.value.as_double();
+                let value: fn(&T) -> f64 = |record| record.as_rec().value.as_double();
                 let distance: fn(&f64, &f64) -> f64 = |old, new| (new - old).abs();
                 Self::Delta(Delta::of(*threshold, value, distance))
             }
@@ -192,18 +211,7 @@ impl CaseTrigger {
             window::Trigger::OnValue { v, purge } => {
                 Self::OnValue(OnValue { value: v.clone(), purge: *purge })
             }
-            other => panic!("the trigger {other:?} is unmapped"),
-        }
-    }
-
-    /// Whether [`CaseTrigger::new`] knows it.
-    pub(super) fn is_mapped(trigger: &window::Trigger) -> bool {
-        match trigger {
-            window::Trigger::Purging { inner } => Self::is_mapped(inner),
-            window::Trigger::ContinuousProcessingTime { .. } | window::Trigger::ProcessingTimeout { .. } => {
-                false
-            }
-            _ => true,
+            other => panic!("the API has no trigger {other:?}"),
         }
     }
 }
@@ -230,12 +238,12 @@ macro_rules! with_trigger {
     };
 }
 
-impl Trigger<Rec> for CaseTrigger {
+impl<T: AsRec> Trigger<T> for CaseTrigger<T> {
     type State = CaseState;
 
     fn on_element(
         &mut self,
-        record: &Rec,
+        record: &T,
         timestamp: Timestamp,
         window: TimeWindow,
         cx: &mut TriggerContext<'_, CaseState>,
@@ -255,7 +263,7 @@ impl Trigger<Rec> for CaseTrigger {
         cx: &mut TriggerContext<'_, CaseState>,
     ) -> TriggerResult {
         with_trigger!(self, |trigger, part| {
-            Trigger::<Rec>::on_event_time(&mut *trigger, time, window, &mut cx.narrow(part))
+            Trigger::<T>::on_event_time(&mut *trigger, time, window, &mut cx.narrow(part))
         })
     }
 
@@ -266,25 +274,26 @@ impl Trigger<Rec> for CaseTrigger {
         cx: &mut TriggerContext<'_, CaseState>,
     ) -> TriggerResult {
         with_trigger!(self, |trigger, part| {
-            Trigger::<Rec>::on_processing_time(&mut *trigger, time, window, &mut cx.narrow(part))
+            Trigger::<T>::on_processing_time(&mut *trigger, time, window, &mut cx.narrow(part))
         })
     }
 
     fn can_merge(&self) -> bool {
         let trigger = &mut self.clone();
-        with_trigger!(trigger, |trigger, _part| Trigger::<Rec>::can_merge(&*trigger))
+        with_trigger!(trigger, |trigger, _part| Trigger::<T>::can_merge(&*trigger))
     }
 
     fn on_merge(&mut self, merged: &[CaseState], window: TimeWindow, cx: &mut TriggerContext<'_, CaseState>) {
         with_trigger!(self, |trigger, part| {
-            let parts: Vec<_> = merged.iter().map(|state| part(&mut state.clone()).clone()).collect();
-            Trigger::<Rec>::on_merge(&mut *trigger, &parts, window, &mut cx.narrow(part));
+            let mut merged = merged.to_vec();
+            let parts: Vec<_> = merged.iter_mut().map(|state| std::mem::take(part(state))).collect();
+            Trigger::<T>::on_merge(&mut *trigger, &parts, window, &mut cx.narrow(part));
         });
     }
 
     fn clear(&mut self, window: TimeWindow, cx: &mut TriggerContext<'_, CaseState>) {
         with_trigger!(self, |trigger, part| {
-            Trigger::<Rec>::clear(&mut *trigger, window, &mut cx.narrow(part));
+            Trigger::<T>::clear(&mut *trigger, window, &mut cx.narrow(part));
         });
     }
 }
@@ -296,13 +305,13 @@ pub(super) struct EarlyCount {
     purge: bool,
 }
 
-impl Trigger<Rec> for EarlyCount {
+impl<T: AsRec> Trigger<T> for EarlyCount {
     /// Records since the last early firing.
     type State = u64;
 
     fn on_element(
         &mut self,
-        _record: &Rec,
+        _record: &T,
         _timestamp: Timestamp,
         window: TimeWindow,
         cx: &mut TriggerContext<'_, u64>,
@@ -352,21 +361,18 @@ pub(super) struct OnValue {
     purge: bool,
 }
 
-impl Trigger<Rec> for OnValue {
+impl<T: AsRec> Trigger<T> for OnValue {
     type State = ();
 
     fn on_element(
         &mut self,
-        record: &Rec,
+        record: &T,
         _timestamp: Timestamp,
         _window: TimeWindow,
         _cx: &mut TriggerContext<'_, ()>,
     ) -> TriggerResult {
-        if record.value == self.value.typed_as(&record.value) {
-            fire(self.purge)
-        } else {
-            TriggerResult::Continue
-        }
+        let value = &record.as_rec().value;
+        if *value == self.value.typed_as(value) { fire(self.purge) } else { TriggerResult::Continue }
     }
 }
 

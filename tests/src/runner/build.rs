@@ -6,7 +6,6 @@ use std::time::Duration;
 use thalweg::testing::{Interleaving, Recorder, Script};
 use thalweg::{Chain, Env, Generator, Record, SharedStream, Stream, Tag, WatermarkStrategy};
 
-use super::assigner::CaseTrigger;
 use super::fields::{double_mut, field_of, key_of, long_mut};
 use super::needs_clock;
 use super::script::{Gate, Scripted};
@@ -15,7 +14,7 @@ use crate::conformance::case::Case;
 use crate::conformance::functions::{Field, FieldAggregate, FieldOp, MapFn, ValueType};
 use crate::conformance::job::{self, Node, Op, StreamRef};
 use crate::conformance::value::{ArchivedRec, Rec};
-use crate::conformance::window::{Assigner, WindowFunction, Windowing};
+use crate::conformance::window::WindowFunction;
 
 /// Between two ticks of periodic watermark generators, unless a case says otherwise. Flink's default.
 const AUTO_WATERMARK_INTERVAL_MS: i64 = 200;
@@ -25,44 +24,6 @@ pub(super) struct Job {
     pub(super) env: Env,
     pub(super) inputs: BTreeMap<String, Script<Rec>>,
     pub(super) outputs: BTreeMap<String, Recorder<Rec>>,
-}
-
-/// The operator of the case that cannot be expressed yet. `None` if [`Job::build`] knows all of them.
-pub fn unmapped(case: &Case) -> Option<&'static str> {
-    case.job.nodes.iter().find_map(|node| match &node.op {
-        Op::Source { .. }
-        | Op::Map { .. }
-        | Op::Filter { .. }
-        | Op::FlatMap { .. }
-        | Op::Union { .. }
-        | Op::Rolling { .. }
-        | Op::Split { .. }
-        | Op::CoMap { .. }
-        | Op::CoFlatMap { .. }
-        | Op::Script { ttl: None, .. }
-        | Op::ScriptCo { .. }
-        | Op::AssignWatermarks { .. } => None,
-        Op::Window { window, .. } => missing(window),
-        Op::WindowJoin { .. } => Some("window join"),
-        Op::Cogroup { .. } => Some("cogroup"),
-        Op::IntervalJoin(_) => Some("interval join"),
-        Op::ScriptBroadcast { .. } => Some("broadcast state"),
-        Op::Script { ttl: Some(_), .. } => Some("state TTL"),
-        Op::Cep(_) => Some("pattern matching"),
-    })
-}
-
-fn missing(window: &Windowing) -> Option<&'static str> {
-    match window {
-        Windowing { assigner: Assigner::CountTumbling { .. } | Assigner::CountSliding { .. }, .. } => {
-            Some("count window")
-        }
-        Windowing { evictor: Some(_), .. } => Some("evictor"),
-        Windowing { trigger: Some(trigger), .. } if !CaseTrigger::is_mapped(trigger) => {
-            Some("processing-time trigger")
-        }
-        _ => None,
-    }
 }
 
 /// The streams that a node makes.
@@ -78,7 +39,8 @@ impl From<SharedStream<Rec>> for Outputs {
 }
 
 impl Job {
-    /// `general`: windows with the general operator even where a faster one would do. Panics on what is [`unmapped`].
+    /// `general`: windows with the general operator even where a faster one would do. Panics on what
+    /// [`unsupported`](crate::conformance::support::unsupported) names.
     pub(super) fn build(case: &Case, order: &Interleaving, general: bool) -> Self {
         let interval = match needs_clock(case) {
             true => millis(case.job.auto_watermark_interval.unwrap_or(AUTO_WATERMARK_INTERVAL_MS)),
@@ -189,6 +151,12 @@ impl Builder<'_> {
                 let windows = Windows { windowing: window, function: *function, late_output, all, is_double };
                 return super::window::window(self.from(from), windows, self.general);
             }
+            Op::WindowJoin { left, right, window } => {
+                super::window::join(self.from(left), self.from(right), window)
+            }
+            Op::Cogroup { left, right, window } => {
+                super::window::cogroup(self.from(left), self.from(right), window)
+            }
             Op::CoMap { left, right } => {
                 let tagged = |side: &'static str| {
                     move |rec: &ArchivedRec| {
@@ -213,7 +181,7 @@ impl Builder<'_> {
                 let (left, right) = (self.from(left).key_by(key_of), self.from(right).key_by(key_of));
                 return with_side(left.connect(right).process(scripted).with_sides(side), side);
             }
-            _ => panic!("{} is unmapped", node.id),
+            op => panic!("{}: the API has nothing for {op:?}", node.id),
         };
         main.into()
     }

@@ -28,8 +28,6 @@ use crate::conformance::compare::Outputs;
 use crate::conformance::value::Rec;
 use build::Job;
 
-pub use build::unmapped;
-
 /// Runs the case in the simulator. The error is what the job failed with. An odd seed has all windows run by the general
 /// operator, an even one those that can by a faster one.
 ///

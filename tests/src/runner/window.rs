@@ -1,14 +1,16 @@
 //! The window operators of a case, and the functions they apply.
 
 use thalweg::{
-    Aggregate, Chain, Collector, ProcessWindowFunction, Session, SharedStream, Stream, Tag, TimeWindow,
-    WindowContext, WindowResult,
+    Aggregate, Chain, Collector, Either, ProcessWindowFunction, Session, SharedStream, Stream, Tag,
+    TimeWindow, WindowContext, WindowResult,
 };
 
 use super::assigner::{CaseAssigner, CaseTrigger, merges, sliding, tumbling};
 use super::build::{Outputs, millis};
 use super::fields::{Key, double_mut, field_of, key_of, long_mut, value_of};
-use crate::conformance::functions::{self, Field, FieldAggregate, FieldOp, Firing, ProcessFn, WindowSpan};
+use crate::conformance::functions::{
+    self, Field, FieldAggregate, FieldOp, Firing, ProcessFn, WindowSpan, sorted,
+};
 use crate::conformance::value::{Rec, Value};
 use crate::conformance::window::{Assigner, TimeDomain, WindowFunction, Windowing};
 
@@ -93,6 +95,25 @@ macro_rules! general {
     }};
 }
 
+/// Puts two streams into the windows of the case, and does the same with them whether those merge or not.
+macro_rules! both {
+    ($streams:ident, $windowing:ident, |$windows:ident| $do:expr) => {
+        match merges(&$windowing.assigner) {
+            true => both!($streams, $windowing, |$windows| $do; true),
+            false => both!($streams, $windowing, |$windows| $do; false),
+        }
+    };
+    ($streams:ident, $windowing:ident, |$windows:ident| $do:expr; $merging:literal) => {{
+        let assigner = CaseAssigner::<Either<Rec, Rec>, $merging>::new(&$windowing.assigner);
+        let $windows = $streams.window(assigner).allowed_lateness(millis($windowing.allowed_lateness));
+        let $windows = match CaseTrigger::new($windowing) {
+            Some(trigger) => $windows.trigger(trigger),
+            None => $windows,
+        };
+        $do
+    }};
+}
+
 /// Windows over a stream. `general`: with the general operator even where a faster one would do.
 pub(super) fn window<C: Chain<Out = Rec>>(stream: Stream<C>, node: Windows<'_>, general: bool) -> Outputs {
     let Windowing { assigner, trigger, allowed_lateness, .. } = node.windowing;
@@ -125,15 +146,42 @@ pub(super) fn window<C: Chain<Out = Rec>>(stream: Stream<C>, node: Windows<'_>, 
         }
     }
     match (merges(assigner), node.all) {
-        (true, true) => general!(stream.window_all_general(CaseAssigner::<true>::new(assigner)), node),
+        (true, true) => general!(stream.window_all_general(CaseAssigner::<Rec, true>::new(assigner)), node),
         (true, false) => {
-            general!(stream.key_by(key_of).window_general(CaseAssigner::<true>::new(assigner)), node)
+            general!(stream.key_by(key_of).window_general(CaseAssigner::<Rec, true>::new(assigner)), node)
         }
-        (false, true) => general!(stream.window_all_general(CaseAssigner::<false>::new(assigner)), node),
+        (false, true) => general!(stream.window_all_general(CaseAssigner::<Rec, false>::new(assigner)), node),
         (false, false) => {
-            general!(stream.key_by(key_of).window_general(CaseAssigner::<false>::new(assigner)), node)
+            general!(stream.key_by(key_of).window_general(CaseAssigner::<Rec, false>::new(assigner)), node)
         }
     }
+}
+
+/// Joins two streams over windows: each pair of records with equal keys in a window.
+pub(super) fn join<C: Chain<Out = Rec>, D: Chain<Out = Rec>>(
+    left: Stream<C>,
+    right: Stream<D>,
+    windowing: &Windowing,
+) -> SharedStream<Rec> {
+    let pair =
+        |left: &Rec, right: &Rec| Rec::new(left.key.clone(), (left.value.clone(), right.value.clone()));
+    let joined = left.join(right).on(key_of, key_of);
+    both!(joined, windowing, |windows| windows.apply(pair).share())
+}
+
+/// Groups two streams over windows: the values of each side with equal keys in a window, ascending.
+pub(super) fn cogroup<C: Chain<Out = Rec>, D: Chain<Out = Rec>>(
+    left: Stream<C>,
+    right: Stream<D>,
+    windowing: &Windowing,
+) -> SharedStream<Rec> {
+    let group = |left: &[Rec], right: &[Rec], out: &mut Collector<Rec>| {
+        let values = |recs: &[Rec]| sorted(&recs.iter().map(|rec| rec.value.clone()).collect::<Vec<_>>());
+        let first = left.first().or(right.first()).expect("a window that fires has a record");
+        out.collect(Rec::new(first.key.clone(), (values(left), values(right))));
+    };
+    let grouped = left.co_group(right).on(key_of, key_of);
+    both!(grouped, windowing, |windows| windows.apply(group).share())
 }
 
 /// Cuts the streams that the operator makes.
