@@ -229,7 +229,10 @@ impl<K: Exchange, T: Exchange> Reader<K, T> {
     #[inline(never)]
     fn signal(header: EntryHeader) -> Option<Signal> {
         let signal = header.signal();
-        debug_assert!(signal.is_some() || header.kind == EntryKind::Gap as u8, "an appender writes no other kind");
+        debug_assert!(
+            signal.is_some() || header.kind == EntryKind::Gap as u8,
+            "an appender writes no other kind"
+        );
         signal
     }
 

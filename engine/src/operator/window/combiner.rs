@@ -25,10 +25,10 @@ use crate::time::{MAX_WATERMARK, NO_TIMESTAMP, Timestamp};
 
 /// Accumulators kept; the table of integers and counts fits in a second-level cache.
 const SLOTS: usize = 4096;
-/// How often it is looked whether combining pays, in records.
-const SAMPLE_RECORDS: u32 = 16 * 1024;
+/// How often it is looked whether combining pays, in records that found no accumulator.
+const SAMPLE_MISSES: u32 = 16 * 1024;
 /// Records that pass through after a sample in which less than one in four was combined.
-const BYPASS_RECORDS: u32 = 16 * SAMPLE_RECORDS;
+const BYPASS_RECORDS: u32 = 16 * SAMPLE_MISSES;
 
 /// What a job fails with when its stream has no event time.
 pub(crate) const MISSING_TIMESTAMP: &str =
@@ -42,8 +42,8 @@ pub trait Span<Acc>: Clone + Send + Sync + 'static {
     /// The span of a single record.
     fn of(&mut self, timestamp: Timestamp) -> TimeWindow;
 
-    /// The span of both, if an accumulator may cover both.
-    fn join(&self, a: TimeWindow, b: TimeWindow) -> Option<TimeWindow>;
+    /// Extends the span of an accumulator to a record, if it may cover it. False for a record without timestamp.
+    fn extend(&self, span: &mut TimeWindow, timestamp: Timestamp) -> bool;
 
     /// Whether the windows behind the exchange could do something at `watermark` that they could not at `last`.
     fn matters(&self, last: Timestamp, watermark: Timestamp) -> bool;
@@ -79,8 +79,8 @@ impl<Acc: Record> Span<Acc> for SliceSpan {
     }
 
     #[inline]
-    fn join(&self, a: TimeWindow, b: TimeWindow) -> Option<TimeWindow> {
-        (a.start == b.start).then_some(a)
+    fn extend(&self, span: &mut TimeWindow, timestamp: Timestamp) -> bool {
+        timestamp >= span.start && timestamp < span.end
     }
 
     fn matters(&self, last: Timestamp, watermark: Timestamp) -> bool {
@@ -111,8 +111,13 @@ where
     }
 
     #[inline]
-    fn join(&self, a: TimeWindow, b: TimeWindow) -> Option<TimeWindow> {
-        a.intersects(b).then(|| a.cover(b))
+    fn extend(&self, span: &mut TimeWindow, timestamp: Timestamp) -> bool {
+        let end = timestamp.saturating_add(self.gap);
+        let touches = end >= span.start && timestamp <= span.end && timestamp != NO_TIMESTAMP;
+        if touches {
+            *span = TimeWindow { start: span.start.min(timestamp), end: span.end.max(end) };
+        }
+        touches
     }
 
     /// Sessions end anywhere; an eighth of the gap is a step small enough to keep few of them open for longer than needed.
@@ -147,12 +152,9 @@ impl<T, X: Extract<T>, A: Aggregate<X::Value>, S: Span<A::Acc>> Combiner<T, X, A
             span,
             writer: KeyedChannelWriter::new(cx, port),
             guard: cx.guard(),
-            slots: if cx.config.pre_aggregation {
-                (0..SLOTS).map(|_| None).collect()
-            } else {
-                Box::default()
-            },
+            slots: (0..SLOTS).map(|_| None).collect(),
             used: Vec::with_capacity(SLOTS),
+            enabled: cx.config.pre_aggregation,
             sample: Sample::default(),
             watermark: i64::MIN,
             sent: i64::MIN,
@@ -186,10 +188,10 @@ struct Table<K: Key, V, A: Aggregate<V>, S: Span<A::Acc>> {
     span: S,
     writer: KeyedChannelWriter<K, S::Message>,
     guard: Guard,
-    /// Empty when pre-aggregation is off.
     slots: Box<[Option<Slot<K, A::Acc>>]>,
     /// The slots in use.
     used: Vec<u16>,
+    enabled: bool,
     sample: Sample,
     /// The greatest watermark seen, and the last one that went on.
     watermark: Timestamp,
@@ -200,50 +202,49 @@ struct Table<K: Key, V, A: Aggregate<V>, S: Span<A::Acc>> {
 /// Whether combining pays.
 #[derive(Default)]
 struct Sample {
-    records: u32,
     combined: u32,
+    missed: u32,
+    /// Records that still pass through.
     bypass: u32,
 }
 
 impl<K: Key, V, A: Aggregate<V>, S: Span<A::Acc>> Table<K, V, A, S> {
-    #[inline]
+    #[inline(always)]
     fn add(&mut self, key: K, value: &V, timestamp: Timestamp) {
-        if timestamp == NO_TIMESTAMP {
-            return self.guard.fail(MISSING_TIMESTAMP);
-        }
         let key_hash = key.key_hash();
-        let span = self.span.of(timestamp);
-        if self.sample.bypass > 0 || self.slots.is_empty() || span.max_timestamp() <= self.watermark {
-            self.sample.bypass = self.sample.bypass.saturating_sub(1);
-            let mut acc = self.aggregate.create();
-            self.aggregate.add(&mut acc, value);
-            return send(&self.span, &mut self.writer, &key, key_hash, span, acc);
-        }
-        self.sample.records += 1;
         let index = key_hash as usize & (SLOTS - 1);
+        // No held accumulator is complete at the watermark, so a record that fits one is not late for it.
         if let Some(slot) = &mut self.slots[index]
             && slot.key_hash == key_hash
             && slot.key == key
-            && let Some(joined) = self.span.join(slot.span, span)
+            && self.span.extend(&mut slot.span, timestamp)
         {
-            slot.span = joined;
             self.aggregate.add(&mut slot.acc, value);
             self.sample.combined += 1;
         } else {
-            self.replace(index, key, key_hash, span, value);
+            self.begin(index, key, key_hash, value, timestamp);
         }
     }
 
-    /// Puts a new accumulator in a slot, and sends the one that was there.
+    /// Begins an accumulator with a record, and sends the one whose place it takes; or sends the record alone.
     #[inline(never)]
-    fn replace(&mut self, index: usize, key: K, key_hash: u64, span: TimeWindow, value: &V) {
+    fn begin(&mut self, index: usize, key: K, key_hash: u64, value: &V, timestamp: Timestamp) {
+        if timestamp == NO_TIMESTAMP {
+            return self.guard.fail(MISSING_TIMESTAMP);
+        }
+        let span = self.span.of(timestamp);
         let mut acc = self.aggregate.create();
         self.aggregate.add(&mut acc, value);
+        if !self.enabled || self.sample.bypass > 0 || span.max_timestamp() <= self.watermark {
+            self.sample.bypass = self.sample.bypass.saturating_sub(1);
+            return send(&self.span, &mut self.writer, &key, key_hash, span, acc);
+        }
         match self.slots[index].replace(Slot { key_hash, key, span, acc }) {
             Some(old) => send(&self.span, &mut self.writer, &old.key, old.key_hash, old.span, old.acc),
             None => self.used.push(index as u16),
         }
-        if self.sample.records >= SAMPLE_RECORDS {
+        self.sample.missed += 1;
+        if self.sample.missed == SAMPLE_MISSES {
             self.look_at_sample();
         }
     }
@@ -259,12 +260,12 @@ impl<K: Key, V, A: Aggregate<V>, S: Span<A::Acc>> Table<K, V, A, S> {
     /// Decides whether the next records are combined.
     #[cold]
     fn look_at_sample(&mut self) {
-        if self.sample.combined < self.sample.records / 4 {
+        if self.sample.combined < self.sample.missed / 3 {
             self.sample.bypass = BYPASS_RECORDS;
             self.send_all();
         }
-        self.sample.records = 0;
         self.sample.combined = 0;
+        self.sample.missed = 0;
     }
 
     /// Sends the watermark that was held back, and all that it could complete before it.
