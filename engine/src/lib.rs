@@ -14,14 +14,17 @@ mod time;
 pub use api::aggregate::{Aggregate, Count, WindowResult};
 pub use api::chain::Chain;
 pub use api::config::IdleStrategy;
+pub use api::connect::{ConnectedStreams, KeyedCoProcessFunction, KeyedConnectedStreams};
+pub use api::context::{Aggregating, Context, KeyedContext, OpenContext, TimeDomain};
 pub use api::env::Env;
 pub use api::join::{Groups, JoinedKeys, JoinedStreams, JoinedWindows, Pairs};
 pub use api::keyed::KeyedStream;
+pub use api::process::{KeyedProcessFunction, ProcessFunction};
 pub use api::record::{Key, Record};
 pub use api::sink::{Blackhole, Collected, Print, Sink, SinkContext, SinkWriter};
 pub use api::source::{Source, SourceContext, SourceOutput, SourceReader, SourceStatus};
 pub use api::stream::{SharedStream, Stream};
-pub use api::tag::Tag;
+pub use api::tag::{Side, Sides, Tag};
 pub use api::triggered::TriggeredStream;
 pub use api::windowed::WindowedStream;
 pub use data_plane::writer::Partitioner;
@@ -35,6 +38,10 @@ pub use operator::window::join::Either;
 pub use runtime::JobResult;
 pub use runtime::bell::Bell;
 pub use thalweg_net::prefetch;
+pub use thalweg_state::{
+    AggregatingState, HeapBackend, KeyContext, ListState, MapState, ReducingState, StateDescriptor, StateSet,
+    ValueState,
+};
 pub use time::assigner::{
     DynamicSession, Global, GlobalEndOfStream, OnProcessingTime, Session, Sliding, Tumbling, WindowAssigner,
     WindowError,

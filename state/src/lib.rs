@@ -12,7 +12,7 @@
 //! - [`heap`]: typed hash tables in hash order, one per key group;
 //! - `handle`: what user functions hold: [`ValueState`], [`ListState`], [`MapState`], [`ReducingState`],
 //!   [`AggregatingState`], all registered with a [`HeapBackend`];
-//! - `timer`: [`Timers`], the queue of timers of one operator.
+//! - `timer`: [`Timers`], the queue of timers of one operator; `due`: [`DueQueue`], a plainer and faster one.
 //!
 //! Invariants:
 //! - a key's hash, key group and bytes depend on the key and the maximal parallelism only, never on the process;
@@ -28,6 +28,7 @@
 //! - **The hash comes in from outside.** It travelled with the record, so no table ever computes one.
 #![doc = include_str!("../FORMAT.md")]
 
+mod due;
 mod error;
 mod handle;
 pub mod heap;
@@ -36,6 +37,7 @@ mod key_group;
 mod prefetch;
 mod timer;
 
+pub use due::DueQueue;
 pub use error::Error;
 pub use handle::{
     AggregatingState, HeapBackend, KeyContext, ListState, MapIter, MapState, ReducingState, StateDescriptor,

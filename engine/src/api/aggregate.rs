@@ -45,6 +45,9 @@ pub trait Aggregate<T>: Clone + Send + Sync + 'static {
     /// What comes out of it.
     type Out: 'static;
 
+    /// Whether [`Aggregate::retract`] undoes `merge`. Overlapping windows then cost what enters and leaves them, not all they hold.
+    const INVERTIBLE: bool = false;
+
     /// The accumulator of no records.
     fn create(&self) -> Self::Acc;
 
@@ -56,6 +59,9 @@ pub trait Aggregate<T>: Clone + Send + Sync + 'static {
 
     /// The result so far.
     fn result(&self, acc: &Self::Acc) -> Self::Out;
+
+    /// Takes out what was merged from `other`. Called only where [`Aggregate::INVERTIBLE`] says so.
+    fn retract(&self, _acc: &mut Self::Acc, _other: &Self::Acc) {}
 }
 
 /// Counts records.
@@ -65,6 +71,7 @@ pub struct Count;
 impl<T> Aggregate<T> for Count {
     type Acc = u64;
     type Out = u64;
+    const INVERTIBLE: bool = true;
 
     fn create(&self) -> u64 {
         0
@@ -83,6 +90,11 @@ impl<T> Aggregate<T> for Count {
     #[inline]
     fn result(&self, acc: &u64) -> u64 {
         *acc
+    }
+
+    #[inline]
+    fn retract(&self, acc: &mut u64, other: &u64) {
+        *acc -= other;
     }
 }
 

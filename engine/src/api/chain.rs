@@ -65,6 +65,11 @@ impl<K, T, F> Exchanged<K, T, F> {
     pub(crate) fn new(edges: &[EdgeId], factory: F) -> Self {
         Self { edges: edges.into(), factory, records: PhantomData }
     }
+
+    /// The same with another factory.
+    pub(crate) fn map_factory<G>(self, map: impl FnOnce(F) -> G) -> Exchanged<K, T, G> {
+        Exchanged { edges: self.edges, factory: map(self.factory), records: PhantomData }
+    }
 }
 
 impl<K, T, F: Clone> Clone for Exchanged<K, T, F> {
@@ -93,6 +98,11 @@ pub struct Connected<K, A, B, F> {
 impl<K, A, B, F> Connected<K, A, B, F> {
     pub(crate) fn new(left: &[EdgeId], right: &[EdgeId], factory: F) -> Self {
         Self { left: left.into(), right: right.into(), factory, records: PhantomData }
+    }
+
+    /// The same with another factory.
+    pub(crate) fn map_factory<G>(self, map: impl FnOnce(F) -> G) -> Connected<K, A, B, G> {
+        Connected { left: self.left, right: self.right, factory: map(self.factory), records: PhantomData }
     }
 }
 

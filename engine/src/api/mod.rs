@@ -3,13 +3,16 @@
 //! - [`env`]: the environment: settings, sources, `execute`;
 //! - [`stream`]: streams without keys and what can be done to them;
 //! - [`keyed`]: streams with keys; [`windowed`], [`triggered`]: windows over them; [`join`]: windows over two of them;
-//! - [`process`]: functions with state and timers;
+//! - [`process`]: functions with state and timers; [`connect`]: the same over two streams;
+//!   [`context`]: what they see;
 //! - [`source`], [`sink`]: where records come from and go to;
 //! - [`record`]: what can cross an exchange; [`tag`]: side outputs; [`config`]: settings.
 
 pub(crate) mod aggregate;
 pub(crate) mod chain;
 pub(crate) mod config;
+pub(crate) mod connect;
+pub(crate) mod context;
 pub(crate) mod env;
 pub(crate) mod join;
 pub(crate) mod keyed;

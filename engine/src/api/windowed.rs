@@ -259,7 +259,7 @@ macro_rules! sliced {
 
             fn span<Acc: Record>(&self) -> SliceSpan {
                 let $w = self;
-                SliceSpan($slicing)
+                SliceSpan::new($slicing)
             }
 
             fn operator<K: Key, Acc: Record + Clone, A: Merge<Acc>, E: Emit<K, Acc>, N: Output<E::Out>>(

@@ -40,38 +40,62 @@ pub(crate) trait Inbox<O>: 'static {
     fn read(&mut self, operator: &mut O, guard: &Guard) -> Read;
 }
 
+/// A buffer being read, and whether its keys are announced ahead.
+struct Open<K: Key, T: Record> {
+    reader: Reader<K, T>,
+    looks_ahead: bool,
+}
+
 /// The inbox of an operator with one input.
-pub(crate) struct One<K: Key, T: Record>(Option<Reader<K, T>>);
+pub(crate) struct One<K: Key, T: Record>(Option<Open<K, T>>);
 
 /// The inbox of an operator with two inputs: at any time one of them is being read.
 pub(crate) enum Two<K: Key, A: Record, B: Record> {
     Empty,
-    Left(Reader<K, A>),
-    Right(Reader<K, B>),
+    Left(Open<K, A>),
+    Right(Open<K, B>),
 }
 
-/// Reads records until something else comes. This is the loop in which all work behind an exchange happens.
-#[inline]
-fn read<K: Key, T: Record, O>(
-    reader: &mut Reader<K, T>,
-    operator: &mut O,
-    guard: &Guard,
-    prefetch: impl Fn(&O, u64, Timestamp),
-    process: impl Fn(&mut O, Received<'_, K, T>),
-) -> Read {
-    loop {
-        // Announced in groups, one group ahead, so that their cache lines are on their way together.
-        reader.ahead(LOOK_AHEAD_RECORDS, |key_hash, timestamp| prefetch(operator, key_hash, timestamp));
-        for _ in 0..LOOK_AHEAD_RECORDS {
-            match reader.next() {
-                Some(Item::Record { timestamp, key_hash, key, value }) => {
-                    process(operator, Received { key, key_hash, value, timestamp });
-                    if guard.should_stop() {
-                        return Read::Stopped;
+impl<K: Key, T: Record> Open<K, T> {
+    fn new<O>(
+        buffer: Buffer,
+        looks_ahead: bool,
+        operator: &O,
+        prefetch: impl Fn(&O, u64, Timestamp),
+    ) -> Result<Self, WrongType> {
+        let mut reader = Reader::open(buffer)?;
+        if looks_ahead {
+            reader.ahead(LOOK_AHEAD_RECORDS, |key_hash, timestamp| prefetch(operator, key_hash, timestamp));
+        }
+        Ok(Self { reader, looks_ahead })
+    }
+
+    /// Reads records until something else comes. This is the loop in which all work behind an exchange happens.
+    #[inline]
+    fn read<O>(
+        &mut self,
+        operator: &mut O,
+        guard: &Guard,
+        prefetch: impl Fn(&O, u64, Timestamp),
+        process: impl Fn(&mut O, Received<'_, K, T>),
+    ) -> Read {
+        loop {
+            // Announced in groups, one group ahead, so that their cache lines are on their way together.
+            if self.looks_ahead {
+                self.reader
+                    .ahead(LOOK_AHEAD_RECORDS, |key_hash, timestamp| prefetch(operator, key_hash, timestamp));
+            }
+            for _ in 0..LOOK_AHEAD_RECORDS {
+                match self.reader.next() {
+                    Some(Item::Record { timestamp, key_hash, key, value }) => {
+                        process(operator, Received { key, key_hash, value, timestamp });
+                        if guard.should_stop() {
+                            return Read::Stopped;
+                        }
                     }
+                    Some(Item::Signal(signal)) => return Read::Signal(signal),
+                    None => return Read::Empty,
                 }
-                Some(Item::Signal(signal)) => return Read::Signal(signal),
-                None => return Read::Empty,
             }
         }
     }
@@ -79,14 +103,13 @@ fn read<K: Key, T: Record, O>(
 
 impl<K: Key, T: Record, O: OneInput<K, T>> Inbox<O> for One<K, T> {
     fn open(&mut self, _input: usize, buffer: Buffer, operator: &O) -> Result<(), WrongType> {
-        let reader = self.0.insert(Reader::open(buffer)?);
-        reader.ahead(LOOK_AHEAD_RECORDS, |key_hash, timestamp| operator.prefetch(key_hash, timestamp));
+        self.0 = Some(Open::new(buffer, operator.looks_ahead(), operator, O::prefetch)?);
         Ok(())
     }
 
     fn read(&mut self, operator: &mut O, guard: &Guard) -> Read {
-        let Some(reader) = &mut self.0 else { return Read::Empty };
-        let result = read(reader, operator, guard, O::prefetch, O::process);
+        let Some(open) = &mut self.0 else { return Read::Empty };
+        let result = open.read(operator, guard, O::prefetch, O::process);
         if let Read::Empty = result {
             self.0 = None;
         }
@@ -95,16 +118,20 @@ impl<K: Key, T: Record, O: OneInput<K, T>> Inbox<O> for One<K, T> {
 }
 
 impl<K: Key, A: Record, B: Record, O: TwoInput<K, A, B>> Inbox<O> for Two<K, A, B> {
-    fn open(&mut self, input: usize, buffer: Buffer, _operator: &O) -> Result<(), WrongType> {
-        *self = if input == 0 { Two::Left(Reader::open(buffer)?) } else { Two::Right(Reader::open(buffer)?) };
+    fn open(&mut self, input: usize, buffer: Buffer, operator: &O) -> Result<(), WrongType> {
+        let looks_ahead = operator.looks_ahead();
+        *self = match input {
+            0 => Two::Left(Open::new(buffer, looks_ahead, operator, O::prefetch)?),
+            _ => Two::Right(Open::new(buffer, looks_ahead, operator, O::prefetch)?),
+        };
         Ok(())
     }
 
     fn read(&mut self, operator: &mut O, guard: &Guard) -> Read {
         let result = match self {
             Two::Empty => Read::Empty,
-            Two::Left(reader) => read(reader, operator, guard, O::prefetch, O::process_left),
-            Two::Right(reader) => read(reader, operator, guard, O::prefetch, O::process_right),
+            Two::Left(open) => open.read(operator, guard, O::prefetch, O::process_left),
+            Two::Right(open) => open.read(operator, guard, O::prefetch, O::process_right),
         };
         if let Read::Empty = result {
             *self = Two::Empty;
@@ -278,23 +305,24 @@ impl<I: Inbox<O>, O: Operator> Subtask for Head<I, O> {
             return Progress::Finished;
         }
         let now = self.guard.now();
+        let mut ticked = false;
         if let Some(now) = self.pace.tick(now) {
+            // A tick that was asked for may make records, as input does.
+            ticked = self.operator.wakes_at().is_some_and(|at| at <= now);
             self.operator.control(Control::Tick(now));
             if self.pace.is_overdue(now) {
                 self.flush();
             }
         }
-        if self.pace.is_blocked() {
-            return Progress::Idle;
-        }
         let worked = match self.advancing {
+            _ if self.pace.is_blocked() => false,
             Some(output) => {
                 self.advance(output);
                 true
             }
             None => self.read(),
         };
-        if !worked {
+        if !worked && !ticked {
             return Progress::Idle;
         }
         if !self.ended {
@@ -372,14 +400,19 @@ impl<R: SourceReader, N: Output<R::Item>> Subtask for SourceHead<R, N> {
             return Progress::Finished;
         }
         let now = self.guard.now();
+        let mut ticked = false;
         if let Some(now) = self.pace.tick(now) {
+            ticked = self.next.wakes_at().is_some_and(|at| at <= now);
             self.next.control(Control::Tick(now));
             if self.pace.is_overdue(now) {
                 self.flush();
             }
         }
+        if ticked {
+            self.pace.worked(now);
+        }
         if self.pace.is_blocked() {
-            return Progress::Idle;
+            return if ticked { Progress::Worked } else { Progress::Idle };
         }
         let mut output =
             SourceOutput::new(&mut self.next, &self.guard, self.batch_records, &mut self.is_idle);
@@ -399,7 +432,7 @@ impl<R: SourceReader, N: Output<R::Item>> Subtask for SourceHead<R, N> {
             self.pace.worked(now);
             self.next.control(Control::BatchEnd);
         }
-        if emitted || self.ended || matches!(status, Ok(SourceStatus::More)) {
+        if emitted || ticked || self.ended || matches!(status, Ok(SourceStatus::More)) {
             Progress::Worked
         } else {
             Progress::Idle

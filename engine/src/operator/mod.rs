@@ -2,10 +2,12 @@
 //!
 //! - [`output`]: what an operator gives its results to;
 //! - [`stateless`]: map, filter, flat_map, and other operators in the middle of a chain;
-//! - [`rolling`], [`process`], [`window`], [`join`]: operators at the head of a chain, behind an exchange.
+//! - [`rolling`], [`process`], [`co_process`], [`window`], [`join`]: operators at the head of a chain, behind an exchange.
 
+pub(crate) mod co_process;
 pub(crate) mod output;
 pub(crate) mod partition;
+pub(crate) mod process;
 pub(crate) mod rolling;
 pub(crate) mod stateless;
 pub(crate) mod watermarks;
@@ -36,8 +38,16 @@ pub struct Received<'a, K: Key, T: Record> {
     pub(crate) timestamp: Timestamp,
 }
 
+/// State up to this size stays in a core's cache by itself: looking ahead would cost more than it brings. In bytes.
+pub(crate) const CACHED_STATE_BYTES: usize = 512 << 10;
+
 /// An operator with one input.
 pub trait OneInput<K: Key, T: Record>: Operator {
+    /// Whether `prefetch` is worth its cost for the next buffer: not while the state fits the cache.
+    fn looks_ahead(&self) -> bool {
+        false
+    }
+
     /// A record with this key hash and timestamp is about to come.
     fn prefetch(&self, _key_hash: u64, _timestamp: Timestamp) {}
 
@@ -47,6 +57,11 @@ pub trait OneInput<K: Key, T: Record>: Operator {
 
 /// An operator with two inputs that share their keys.
 pub trait TwoInput<K: Key, A: Record, B: Record>: Operator {
+    /// Whether `prefetch` is worth its cost for the next buffer: not while the state fits the cache.
+    fn looks_ahead(&self) -> bool {
+        false
+    }
+
     /// A record with this key hash and timestamp is about to come.
     fn prefetch(&self, _key_hash: u64, _timestamp: Timestamp) {}
 

@@ -6,7 +6,7 @@ use thalweg_state::heap::KeyedTable;
 
 use super::output::{Control, Output, Stage};
 use super::stateless::pass_through;
-use super::{OneInput, Operator, Received};
+use super::{CACHED_STATE_BYTES, OneInput, Operator, Received};
 use crate::api::record::{Key, Record};
 use crate::data_plane::SubtaskContext;
 use crate::error::Result;
@@ -36,6 +36,10 @@ impl<K: Key, T: 'static, R, N> Rolling<K, T, R, N> {
 impl<K: 'static, T: 'static, R: 'static, N: Stage> Operator for Rolling<K, T, R, N> {}
 
 impl<K: Key, T: Record + Clone, R: Reducer<T>, N: Output<T>> OneInput<K, T> for Rolling<K, T, R, N> {
+    fn looks_ahead(&self) -> bool {
+        self.aggregates.memory_bytes() > CACHED_STATE_BYTES
+    }
+
     #[inline]
     fn prefetch(&self, key_hash: u64, _timestamp: Timestamp) {
         self.aggregates.prefetch(key_hash);
@@ -236,6 +240,10 @@ impl<K: Key, N> CountRolling<K, N> {
 impl<K: 'static, N: Stage> Operator for CountRolling<K, N> {}
 
 impl<K: Key, N: Output<(K, u64)>> OneInput<K, ()> for CountRolling<K, N> {
+    fn looks_ahead(&self) -> bool {
+        self.counts.memory_bytes() > CACHED_STATE_BYTES
+    }
+
     #[inline]
     fn prefetch(&self, key_hash: u64, _timestamp: Timestamp) {
         self.counts.prefetch(key_hash);

@@ -40,7 +40,7 @@ pub trait Span<Acc>: Clone + Send + Sync + 'static {
     type Message: Record;
 
     /// The span of a single record.
-    fn of(&self, timestamp: Timestamp) -> TimeWindow;
+    fn of(&mut self, timestamp: Timestamp) -> TimeWindow;
 
     /// The span of both, if an accumulator may cover both.
     fn join(&self, a: TimeWindow, b: TimeWindow) -> Option<TimeWindow>;
@@ -54,15 +54,28 @@ pub trait Span<Acc>: Clone + Send + Sync + 'static {
 
 /// Spans are slices; the accumulator is sent as it is, with the slice's last millisecond.
 #[derive(Debug, Clone)]
-pub struct SliceSpan(pub(crate) Slicing);
+pub struct SliceSpan {
+    slicing: Slicing,
+    /// The slice of the record before: most are in the same one, and a division costs as much as the rest.
+    last: TimeWindow,
+}
+
+impl SliceSpan {
+    pub(crate) fn new(slicing: Slicing) -> Self {
+        Self { slicing, last: TimeWindow { start: 0, end: 0 } }
+    }
+}
 
 impl<Acc: Record> Span<Acc> for SliceSpan {
     type Message = Acc;
 
     #[inline]
-    fn of(&self, timestamp: Timestamp) -> TimeWindow {
-        let start = self.0.start_of(self.0.slice_of(timestamp));
-        TimeWindow { start, end: start.saturating_add(self.0.slice) }
+    fn of(&mut self, timestamp: Timestamp) -> TimeWindow {
+        if timestamp < self.last.start || timestamp >= self.last.end {
+            let number = self.slicing.slice_of(timestamp);
+            self.last = TimeWindow { start: self.slicing.start_of(number), end: self.slicing.end_of(number) };
+        }
+        self.last
     }
 
     #[inline]
@@ -71,7 +84,7 @@ impl<Acc: Record> Span<Acc> for SliceSpan {
     }
 
     fn matters(&self, last: Timestamp, watermark: Timestamp) -> bool {
-        self.0.slice_of(last.saturating_add(1)) != self.0.slice_of(watermark.saturating_add(1))
+        self.slicing.slice_of(last.saturating_add(1)) != self.slicing.slice_of(watermark.saturating_add(1))
     }
 
     #[inline]
@@ -93,7 +106,7 @@ where
     type Message = (Timestamp, Timestamp, Acc);
 
     #[inline]
-    fn of(&self, timestamp: Timestamp) -> TimeWindow {
+    fn of(&mut self, timestamp: Timestamp) -> TimeWindow {
         TimeWindow { start: timestamp, end: timestamp.saturating_add(self.gap) }
     }
 

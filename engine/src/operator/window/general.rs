@@ -20,9 +20,9 @@ use std::mem;
 use thalweg_state::Timers;
 use thalweg_state::heap::KeyedTable;
 
-use super::function::{Sides, WindowContext, WindowFunction};
+use super::function::{FiringContext, WindowFunction};
 use crate::api::record::{Key, Record};
-use crate::api::tag::SideWriter;
+use crate::api::tag::{SideWriter, SideWriters};
 use crate::data_plane::SubtaskContext;
 use crate::data_plane::subtask::Guard;
 use crate::operator::output::{Control, Output, Stage};
@@ -198,16 +198,16 @@ impl<K: Key> Clocks<K> {
 }
 
 /// The function and what stands behind it.
-struct Firing<F, U, N> {
+struct Firing<F, U, SW, N> {
     function: F,
     collector: Collector<U>,
-    sides: Sides,
+    sides: SW,
     guard: Guard,
     merging: bool,
     next: N,
 }
 
-impl<F, U, N> Firing<F, U, N> {
+impl<F, U, SW: SideWriters, N: Output<U>> Firing<F, U, SW, N> {
     /// What shall be done with a window after its trigger was asked.
     #[inline]
     fn act<K, V, S>(
@@ -221,23 +221,12 @@ impl<F, U, N> Firing<F, U, N> {
         K: Key,
         V: Record,
         F: WindowFunction<K, V, Out = U>,
-        N: Output<U>,
     {
         if result.is_fire()
-            && let Some(contents) = &slot.contents
+            && let Some(contents) = slot.contents.take()
         {
-            let mut cx = WindowContext {
-                key,
-                window: slot.window,
-                watermark: clocks.watermark,
-                now: clocks.now,
-                window_state: &mut slot.state,
-                key_state,
-                sides: &mut self.sides,
-                guard: &self.guard,
-                merging: self.merging,
-            };
-            self.function.fire(contents, &mut cx, &mut self.collector, &mut self.next);
+            self.with_context(key, slot, key_state, clocks, |function, cx| function.fire(&contents, cx));
+            slot.contents = Some(contents);
         }
         if result.is_purge() {
             slot.contents = None;
@@ -255,22 +244,42 @@ impl<F, U, N> Firing<F, U, N> {
         V: Record,
         F: WindowFunction<K, V, Out = U>,
     {
-        self.function.clear(&mut WindowContext {
+        self.with_context(key, slot, key_state, clocks, |function, cx| function.clear(cx));
+    }
+
+    #[inline]
+    fn with_context<K, V, S>(
+        &mut self,
+        key: &K,
+        slot: &mut Slot<F::Contents, S, F::WindowState>,
+        key_state: &mut Option<F::KeyState>,
+        clocks: &Clocks<K>,
+        call: impl FnOnce(&mut F, &mut FiringContext<'_, K, F::WindowState, F::KeyState, U, SW, N>),
+    ) where
+        K: Key,
+        V: Record,
+        F: WindowFunction<K, V, Out = U>,
+    {
+        let Self { function, collector, sides, guard, merging, next } = self;
+        let mut cx = FiringContext {
             key,
             window: slot.window,
             watermark: clocks.watermark,
             now: clocks.now,
             window_state: &mut slot.state,
             key_state,
-            sides: &mut self.sides,
-            guard: &self.guard,
-            merging: self.merging,
-        });
+            merging: *merging,
+            guard,
+            sides,
+            collector,
+            next,
+        };
+        call(function, &mut cx);
     }
 }
 
 /// See the [module](self).
-pub(crate) struct WindowOperator<K, V, A, Tr, F, N>
+pub(crate) struct WindowOperator<K, V, A, Tr, F, SW, N>
 where
     K: Key,
     V: Record,
@@ -281,7 +290,7 @@ where
     trigger: Tr,
     keys: KeyedTable<K, WindowsOf<K, V, Tr, F>>,
     clocks: Clocks<K>,
-    firing: Firing<F, F::Out, N>,
+    firing: Firing<F, F::Out, SW, N>,
     late: Option<SideWriter<V>>,
     /// Late records that went nowhere.
     late_dropped: u64,
@@ -292,13 +301,14 @@ where
     spare: Vec<Vec<SlotOf<K, V, Tr, F>>>,
 }
 
-impl<K, V, A, Tr, F, N> WindowOperator<K, V, A, Tr, F, N>
+impl<K, V, A, Tr, F, SW, N> WindowOperator<K, V, A, Tr, F, SW, N>
 where
     K: Key,
     V: Record,
     A: WindowAssigner<V>,
     Tr: Trigger<V>,
     F: WindowFunction<K, V>,
+    SW: SideWriters,
     N: Output<F::Out>,
 {
     #[expect(clippy::too_many_arguments, reason = "all that a program chooses of its windows")]
@@ -309,7 +319,7 @@ where
         lateness_ms: i64,
         function: F,
         late: Option<SideWriter<V>>,
-        sides: Sides,
+        sides: SW,
         next: N,
     ) -> Self {
         let clocks = Clocks {
@@ -450,13 +460,14 @@ where
     }
 }
 
-impl<K, V, A, Tr, F, N> Stage for WindowOperator<K, V, A, Tr, F, N>
+impl<K, V, A, Tr, F, SW, N> Stage for WindowOperator<K, V, A, Tr, F, SW, N>
 where
     K: Key,
     V: Record,
     A: WindowAssigner<V>,
     Tr: Trigger<V>,
     F: WindowFunction<K, V>,
+    SW: SideWriters,
     N: Output<F::Out>,
 {
     fn control(&mut self, control: Control) {
@@ -476,13 +487,14 @@ where
     }
 }
 
-impl<K, V, A, Tr, F, N> Operator for WindowOperator<K, V, A, Tr, F, N>
+impl<K, V, A, Tr, F, SW, N> Operator for WindowOperator<K, V, A, Tr, F, SW, N>
 where
     K: Key,
     V: Record,
     A: WindowAssigner<V>,
     Tr: Trigger<V>,
     F: WindowFunction<K, V>,
+    SW: SideWriters,
     N: Output<F::Out>,
 {
     fn advance(&mut self, watermark: Timestamp, budget: &mut Budget) -> bool {
@@ -497,13 +509,14 @@ where
     }
 }
 
-impl<K, V, A, Tr, F, N> OneInput<K, V> for WindowOperator<K, V, A, Tr, F, N>
+impl<K, V, A, Tr, F, SW, N> OneInput<K, V> for WindowOperator<K, V, A, Tr, F, SW, N>
 where
     K: Key,
     V: Record,
     A: WindowAssigner<V>,
     Tr: Trigger<V>,
     F: WindowFunction<K, V>,
+    SW: SideWriters,
     N: Output<F::Out>,
 {
     #[inline]

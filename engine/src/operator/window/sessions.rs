@@ -9,7 +9,7 @@
 //!   comes too early sets the next one. A timer whose session has been merged away finds nothing, or too early, and does no harm;
 //! - a session fires when the watermark passes its last millisecond, and for each late record that it still accepts.
 
-use thalweg_state::Timers;
+use thalweg_state::DueQueue;
 use thalweg_state::heap::KeyedTable;
 
 use super::combiner::MISSING_TIMESTAMP;
@@ -20,7 +20,7 @@ use crate::data_plane::SubtaskContext;
 use crate::data_plane::subtask::Guard;
 use crate::operator::output::{Control, Output, Stage};
 use crate::operator::stateless::pass_through;
-use crate::operator::{Budget, OneInput, Operator, Received};
+use crate::operator::{Budget, CACHED_STATE_BYTES, OneInput, Operator, Received};
 use crate::time::window::TimeWindow;
 use crate::time::{NO_TIMESTAMP, Timestamp};
 
@@ -45,7 +45,7 @@ pub(crate) struct SessionWindows<K, A, E, N, Acc> {
     aggregate: A,
     emit: E,
     sessions: KeyedTable<K, Sessions<Acc>>,
-    timers: Timers<K>,
+    timers: DueQueue<(u64, K)>,
     watermark: Timestamp,
     late_dropped: u64,
     guard: Guard,
@@ -61,7 +61,7 @@ impl<K: Key, A, E, N, Acc> SessionWindows<K, A, E, N, Acc> {
             aggregate,
             emit,
             sessions: KeyedTable::new(cx.key_groups(), cx.max_parallelism),
-            timers: Timers::new(),
+            timers: DueQueue::new(),
             watermark: i64::MIN,
             late_dropped: 0,
             guard: cx.guard(),
@@ -89,6 +89,10 @@ where
     E: Emit<K, Acc>,
     N: Output<E::Out>,
 {
+    fn looks_ahead(&self) -> bool {
+        self.sessions.memory_bytes() > CACHED_STATE_BYTES
+    }
+
     #[inline]
     fn prefetch(&self, key_hash: u64, _timestamp: Timestamp) {
         self.sessions.prefetch(key_hash);
@@ -137,7 +141,7 @@ where
         if window.max_timestamp() <= *watermark {
             fire(&mut open.one, key, *lateness, emit, timers, record.key_hash, next);
         } else {
-            timers.register(open.one.timer, record.key_hash, key);
+            timers.push(open.one.timer, (record.key_hash, key.clone()));
         }
     }
 }
@@ -204,7 +208,7 @@ fn fire<K: Key, Acc, E: Emit<K, Acc>, N: Output<E::Out>>(
     key: &K,
     lateness: i64,
     emit: &E,
-    timers: &mut Timers<K>,
+    timers: &mut DueQueue<(u64, K)>,
     key_hash: u64,
     next: &mut N,
 ) {
@@ -219,11 +223,11 @@ fn register<K: Key, Acc>(
     session: &mut Session<Acc>,
     key: &K,
     lateness: i64,
-    timers: &mut Timers<K>,
+    timers: &mut DueQueue<(u64, K)>,
     key_hash: u64,
 ) {
     session.timer = session.due(lateness);
-    timers.register(session.timer, key_hash, key);
+    timers.push(session.timer, (key_hash, key.clone()));
 }
 
 impl<K: Key, A, E, N, Acc: Record + Clone> Operator for SessionWindows<K, A, E, N, Acc>
@@ -234,7 +238,7 @@ where
 {
     fn advance(&mut self, watermark: Timestamp, budget: &mut Budget) -> bool {
         self.watermark = watermark;
-        while let Some((_, key_hash, key)) = self.timers.pop_due(watermark) {
+        while let Some((key_hash, key)) = self.timers.pop_due(watermark) {
             self.on_timer(key_hash, &key);
             if !budget.spend(&self.guard) {
                 return false;

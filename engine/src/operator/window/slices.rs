@@ -5,8 +5,9 @@
 //!   window         [2 ───────────────────── 8)                 fires: its slices merged, key by key
 //! ```
 //!
-//! A record costs one probe, in one slice. A window that is one slice fires straight from its table; another one is put together
-//! in a table that is used again for the next. A slice goes with the last window that needs it.
+//! A record costs one probe, in one slice. A window that is one slice fires straight from its table. Another one is put together
+//! in a table beside: if the aggregate can be inverted, what left the window is taken out of the result before and what entered it
+//! is merged; if not, all its slices are merged anew. A slice goes with the last window that needs it.
 //!
 //! Invariants:
 //! - a window fires once when the watermark passes its last millisecond, then again for each late record that it still accepts;
@@ -14,6 +15,7 @@
 //! - a slice is kept as long as a window that holds it can still fire.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use thalweg_state::heap::Table;
 
@@ -24,7 +26,7 @@ use crate::data_plane::SubtaskContext;
 use crate::data_plane::subtask::Guard;
 use crate::operator::output::{Control, Output, Stage};
 use crate::operator::stateless::pass_through;
-use crate::operator::{Budget, OneInput, Operator, Received};
+use crate::operator::{Budget, CACHED_STATE_BYTES, OneInput, Operator, Received};
 use crate::time::window::{Slicing, TimeWindow};
 use crate::time::{NO_TIMESTAMP, Timestamp};
 
@@ -41,10 +43,20 @@ struct Slice<K, Acc> {
 
 /// The window being fired, and how far that is: places in tables, which stay valid while the tables change.
 enum Firing {
-    /// Slice `number` is being merged into the result.
-    Merge { window: TimeWindow, number: i64, from: u64 },
+    /// What left the window is being taken out of the result.
+    Retract { window: TimeWindow, from: u64 },
+    /// What entered the window is being merged into the result.
+    Merge { window: TimeWindow, from: u64 },
     /// The result is being emitted; of a window of one slice, from the slice itself.
     Emit { window: TimeWindow, from: u64 },
+}
+
+/// The result of a window that is put together from several slices.
+struct Running<K, Acc> {
+    /// With the number of slices that each key comes from.
+    table: Table<K, (Acc, u32)>,
+    /// The slices that are in it, by number.
+    slices: Range<i64>,
 }
 
 /// See the [module](self).
@@ -56,8 +68,7 @@ pub(crate) struct Slices<K, A, E, N, Acc> {
     /// Oldest first, without gaps closed: a slice without records is not there.
     slices: VecDeque<Slice<K, Acc>>,
     spare: Vec<Table<K, Acc>>,
-    /// The window being put together.
-    merged: Table<K, Acc>,
+    running: Running<K, Acc>,
     firing: Option<Firing>,
     /// Windows that end at or before it have fired.
     fired: Timestamp,
@@ -85,7 +96,7 @@ impl<K: Key, A, E, N: Stage, Acc: 'static> Slices<K, A, E, N, Acc> {
             emit,
             slices: VecDeque::new(),
             spare: Vec::new(),
-            merged: Table::new(),
+            running: Running { table: Table::new(), slices: 0..0 },
             firing: None,
             fired: i64::MIN,
             watermark: i64::MIN,
@@ -131,7 +142,8 @@ impl<K: Key, A, E, N: Stage, Acc: 'static> Slices<K, A, E, N, Acc> {
     fn clean(&mut self) {
         while let Some(slice) = self.slices.front() {
             let last = self.slicing.last_window(slice.number);
-            if last.is_some_and(|window| window.end > self.fired || !self.is_closed(window)) {
+            let is_needed = last.is_some_and(|window| window.end > self.fired || !self.is_closed(window));
+            if is_needed || self.running.slices.contains(&slice.number) {
                 return;
             }
             let slice = self.slices.pop_front().expect("there is a first one");
@@ -153,9 +165,9 @@ where
     E: Emit<K, Acc>,
     N: Output<E::Out>,
 {
-    /// Adds an accumulator to the slice `number`.
+    /// Adds an accumulator to the slice `number`. Returns whether the slice had none of its key.
     #[inline]
-    fn add(&mut self, number: i64, record: &Received<'_, K, Acc>) {
+    fn add(&mut self, number: i64, record: &Received<'_, K, Acc>) -> bool {
         let place = match self.place(number) {
             Ok(place) => place,
             Err(place) => {
@@ -167,14 +179,25 @@ where
         let mut other = Some(Acc::unarchive(record.value));
         let make = || (<K as Record>::unarchive(record.key), other.take().expect("it is taken once"));
         let table = &mut self.slices[place].table;
-        let (_, acc, _) = table.entry(record.key_hash, |k| k.eq_archived(record.key), make);
+        let (_, acc, is_new) = table.entry(record.key_hash, |k| k.eq_archived(record.key), make);
         if let Some(other) = other {
             self.aggregate.merge(acc, other);
         }
+        is_new
+    }
+
+    /// Adds an accumulator to a slice that is in windows which have fired.
+    #[cold]
+    fn add_late(&mut self, number: i64, record: &Received<'_, K, Acc>) {
+        let is_new = self.add(number, record);
+        if self.running.slices.contains(&number) {
+            let key = <K as Record>::unarchive(record.key);
+            self.running.merge(&self.aggregate, record.key_hash, &key, Acc::unarchive(record.value), is_new);
+        }
+        self.fire_late(number, record);
     }
 
     /// A record came for windows of which some have fired: those that still take records fire again, for its key alone.
-    #[cold]
     fn fire_late(&mut self, number: i64, record: &Received<'_, K, Acc>) {
         let mut end = i64::MIN;
         while let Some(window) = self.slicing.first_window(number, end) {
@@ -205,12 +228,12 @@ where
         loop {
             self.firing = match self.firing.take() {
                 None => return true,
-                Some(Firing::Merge { window, number, from }) => Some(self.merge_slice(window, number, from)),
+                Some(Firing::Retract { window, from }) => Some(self.retract_some(window, from)),
+                Some(Firing::Merge { window, from }) => Some(self.merge_some(window, from)),
                 Some(Firing::Emit { window, from }) => match self.emit_some(window, from) {
                     Some(from) => Some(Firing::Emit { window, from }),
                     None => {
                         self.fired = window.end;
-                        self.merged.clear();
                         self.clean();
                         None
                     }
@@ -222,44 +245,93 @@ where
         }
     }
 
-    /// Merges some of a slice into the result, or goes to the next slice of the window.
-    fn merge_slice(&mut self, window: TimeWindow, number: i64, from: u64) -> Firing {
-        if !self.slicing.slices_of(window).contains(&number) {
+    /// Takes some of the oldest slice in the result out of it, if the window does not hold that slice.
+    fn retract_some(&mut self, window: TimeWindow, from: u64) -> Firing {
+        let wanted = self.slicing.slices_of(window);
+        let first = self.running.slices.start;
+        if self.running.slices.is_empty() || first >= wanted.start {
+            if self.running.slices.is_empty() {
+                self.running.slices = wanted.start..wanted.start;
+            }
+            return Firing::Merge { window, from: 0 };
+        }
+        if let Ok(place) = self.place(first) {
+            let Self { slices, running, aggregate, .. } = self;
+            let rest = slices[place].table.scan(from, SCAN_SLOTS, |key_hash, key, acc| {
+                if let Some((_, (sum, count))) = running.table.get_mut(key_hash, |k| k == key) {
+                    *count -= 1;
+                    if *count > 0 {
+                        aggregate.retract(sum, acc);
+                    } else {
+                        running.table.remove(key_hash, |k| k == key);
+                    }
+                }
+            });
+            if let Some(from) = rest {
+                return Firing::Retract { window, from };
+            }
+        }
+        self.running.slices.start += 1;
+        Firing::Retract { window, from: 0 }
+    }
+
+    /// Merges some of the next slice of the window into the result.
+    fn merge_some(&mut self, window: TimeWindow, from: u64) -> Firing {
+        let next = self.running.slices.end;
+        if next >= self.slicing.slices_of(window).end {
             return Firing::Emit { window, from: 0 };
         }
-        let Ok(place) = self.place(number) else {
-            return Firing::Merge { window, number: number + 1, from: 0 };
-        };
-        let Self { slices, merged, aggregate, .. } = self;
-        let rest = slices[place].table.scan(from, SCAN_SLOTS, |key_hash, key, acc| {
-            let (_, sum, is_new) = merged.entry(key_hash, |k| k == key, || (key.clone(), acc.clone()));
-            if !is_new {
-                aggregate.merge(sum, acc.clone());
+        if let Ok(place) = self.place(next) {
+            let Self { slices, running, aggregate, .. } = self;
+            let rest = slices[place].table.scan(from, SCAN_SLOTS, |key_hash, key, acc| {
+                running.merge(aggregate, key_hash, key, acc.clone(), true);
+            });
+            if let Some(from) = rest {
+                return Firing::Merge { window, from };
             }
-        });
-        match rest {
-            Some(from) => Firing::Merge { window, number, from },
-            None => Firing::Merge { window, number: number + 1, from: 0 },
         }
+        self.running.slices.end += 1;
+        Firing::Merge { window, from: 0 }
     }
 
     /// Emits some of the result. Returns where to go on.
     fn emit_some(&mut self, window: TimeWindow, from: u64) -> Option<u64> {
         let one_slice = self.is_one_slice().then(|| self.place(self.slicing.slice_of(window.start)));
-        let Self { slices, merged, emit, next, .. } = self;
-        let table = match one_slice {
-            Some(place) => &mut slices[place.ok()?].table,
-            None => merged,
-        };
-        table.scan(from, SCAN_SLOTS, |_, key, acc| {
-            next.collect(&emit.emit(key, window, acc), window.max_timestamp())
-        })
+        let Self { slices, running, emit, next, .. } = self;
+        let at = window.max_timestamp();
+        match one_slice {
+            Some(place) => {
+                let table = &mut slices[place.ok()?].table;
+                table.scan(from, SCAN_SLOTS, |_, key, acc| next.collect(&emit.emit(key, window, acc), at))
+            }
+            None => {
+                let table = &mut running.table;
+                table
+                    .scan(from, SCAN_SLOTS, |_, key, (acc, _)| next.collect(&emit.emit(key, window, acc), at))
+            }
+        }
+    }
+}
+
+impl<K: Key, Acc> Running<K, Acc> {
+    /// Merges an accumulator; `new_slice` when no other of the same key and slice has been merged.
+    #[inline]
+    fn merge<A: Merge<Acc>>(&mut self, aggregate: &A, key_hash: u64, key: &K, acc: Acc, new_slice: bool) {
+        let mut acc = Some(acc);
+        let make = || (key.clone(), (acc.take().expect("it is taken once"), 0));
+        let (_, (sum, count), _) = self.table.entry(key_hash, |k| k == key, make);
+        *count += u32::from(new_slice);
+        if let Some(acc) = acc {
+            aggregate.merge(sum, acc);
+        }
     }
 }
 
 /// Puts two accumulators together: [`Aggregate`] without the type of its records.
 pub trait Merge<Acc>: Clone + Send + Sync + 'static {
+    const INVERTIBLE: bool;
     fn merge(&self, acc: &mut Acc, other: Acc);
+    fn retract(&self, acc: &mut Acc, other: &Acc);
 }
 
 /// An aggregate, as what is behind the exchange knows it.
@@ -278,9 +350,16 @@ impl<A: Clone, T> Clone for MergeOf<A, T> {
 }
 
 impl<T: 'static, A: Aggregate<T>> Merge<A::Acc> for MergeOf<A, T> {
+    const INVERTIBLE: bool = A::INVERTIBLE;
+
     #[inline]
     fn merge(&self, acc: &mut A::Acc, other: A::Acc) {
         self.0.merge(acc, other);
+    }
+
+    #[inline]
+    fn retract(&self, acc: &mut A::Acc, other: &A::Acc) {
+        self.0.retract(acc, other);
     }
 }
 
@@ -300,7 +379,11 @@ where
             self.firing = Some(if self.is_one_slice() {
                 Firing::Emit { window, from: 0 }
             } else {
-                Firing::Merge { window, number: self.slicing.slices_of(window).start, from: 0 }
+                if !A::INVERTIBLE {
+                    self.running.table.clear();
+                    self.running.slices = 0..0;
+                }
+                Firing::Retract { window, from: 0 }
             });
         }
         // Also those that had no records: if some come yet, they fire at once and not at the next watermark.
@@ -316,6 +399,10 @@ where
     E: Emit<K, Acc>,
     N: Output<E::Out>,
 {
+    fn looks_ahead(&self) -> bool {
+        self.slices.iter().map(|slice| slice.table.memory_bytes()).sum::<usize>() > CACHED_STATE_BYTES
+    }
+
     #[inline]
     fn prefetch(&self, key_hash: u64, timestamp: Timestamp) {
         if let Ok(place) = self.place(self.slicing.slice_of(timestamp)) {
@@ -332,13 +419,11 @@ where
         if self.slicing.end_of(number).saturating_sub(1) > self.watermark
             && self.slicing.slide <= self.slicing.size
         {
-            return self.add(number, &record); // By far the most: no window of the slice has fired.
+            self.add(number, &record); // By far the most: no window of the slice has fired.
+            return;
         }
         match self.slicing.last_window(number) {
-            Some(window) if !self.is_closed(window) => {
-                self.add(number, &record);
-                self.fire_late(number, &record);
-            }
+            Some(window) if !self.is_closed(window) => self.add_late(number, &record),
             Some(_) => self.late_dropped += 1,
             None => {} // Between two windows.
         }

@@ -14,7 +14,7 @@ use thalweg_state::Key as _;
 use super::*;
 use crate::api::env::Env;
 use crate::data_plane::switch::{Switch, SwitchLimits};
-use crate::operator::window::function::{ProcessClosure, ProcessWindow};
+use crate::operator::window::function::ProcessClosureWindow;
 use crate::time::assigner::{Session, Sliding, Tumbling};
 use crate::time::trigger::{Count, EventTime, Purging};
 
@@ -66,24 +66,23 @@ struct Bench<O> {
 }
 
 type Emit = fn(&u64, TimeWindow, &[i64], &mut Collector<(u64, TimeWindow, Vec<i64>)>);
-type EmitAll = ProcessWindow<ProcessClosure<Emit, (u64, TimeWindow, Vec<i64>)>>;
+type EmitAll = ProcessClosureWindow<Emit, (u64, TimeWindow, Vec<i64>)>;
 
 fn bench<A: WindowAssigner<i64>, Tr: Trigger<i64>>(
     assigner: A,
     trigger: Tr,
     lateness_ms: i64,
-) -> Bench<WindowOperator<u64, i64, A, Tr, EmitAll, Recorder>> {
+) -> Bench<WindowOperator<u64, i64, A, Tr, EmitAll, (), Recorder>> {
     let cx = context();
     let emit: Emit = |key, window, records, out| out.collect((*key, window, records.to_vec()));
-    let function = ProcessWindow(ProcessClosure::new(emit));
+    let function = ProcessClosureWindow::new(emit);
     let recorder = Recorder::default();
     let next = recorder.clone();
-    let sides = Sides::default();
-    let operator = WindowOperator::new(&cx, assigner, trigger, lateness_ms, function, None, sides, next);
+    let operator = WindowOperator::new(&cx, assigner, trigger, lateness_ms, function, None, (), next);
     Bench { operator, recorder, switch: cx.switch }
 }
 
-impl<A: WindowAssigner<i64>, Tr: Trigger<i64>> Bench<WindowOperator<u64, i64, A, Tr, EmitAll, Recorder>> {
+impl<A: WindowAssigner<i64>, Tr: Trigger<i64>> Bench<WindowOperator<u64, i64, A, Tr, EmitAll, (), Recorder>> {
     fn element(&mut self, key: u64, timestamp: Timestamp, value: i64) -> Vec<Fired> {
         let (archived_key, archived) = (u64_le::from_native(key), i64_le::from_native(value));
         let record = Received { key: &archived_key, key_hash: key.key_hash(), value: &archived, timestamp };

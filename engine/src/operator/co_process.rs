@@ -1,0 +1,206 @@
+//! Operators with two inputs that share their keys, and nothing but the function: process functions, maps, flat maps.
+//!
+//! The invariants are those of [`super::process`]. Source: Flink's `KeyedCoProcessOperator`, `CoStreamMap`.
+
+use std::marker::PhantomData;
+
+use thalweg_net::Signal;
+use thalweg_state::StateSet;
+
+use super::output::{Control, Output, Stage};
+use super::process::{OwnedKeys, Services};
+use super::stateless::{Collector, pass_through};
+use super::{Budget, Operator, Received, TwoInput};
+use crate::api::connect::KeyedCoProcessFunction;
+use crate::api::record::{Key, Record};
+use crate::api::tag::SideWriters;
+use crate::time::Timestamp;
+
+/// A process function with two inputs, a key and timers.
+pub(crate) struct KeyedCoProcess<K: Key, A, B, F, St, S, N> {
+    function: F,
+    state: St,
+    keys: OwnedKeys<K>,
+    services: Services<K, S, N>,
+    records: PhantomData<fn(A, B)>,
+}
+
+impl<K, A, B, F, S, N> KeyedCoProcess<K, A, B, F, F::State, S, N>
+where
+    K: Key,
+    A: Record,
+    B: Record,
+    F: KeyedCoProcessFunction<K, A, B>,
+    S: SideWriters,
+    N: Output<F::Out>,
+{
+    pub(crate) fn new(function: F, state: F::State, services: Services<K, S, N>) -> Self {
+        Self { function, state, keys: OwnedKeys::new(), services, records: PhantomData }
+    }
+
+    #[inline]
+    fn fire_due(&mut self) {
+        let Self { function, state, services, .. } = self;
+        if services.is_due() {
+            services.fire_due(|timestamp, cx| function.on_timer(timestamp, state, cx));
+        }
+    }
+}
+
+impl<K, A, B, F, S, N> Stage for KeyedCoProcess<K, A, B, F, F::State, S, N>
+where
+    K: Key,
+    A: Record,
+    B: Record,
+    F: KeyedCoProcessFunction<K, A, B>,
+    S: SideWriters,
+    N: Output<F::Out>,
+{
+    fn control(&mut self, control: Control) {
+        if control == Control::Signal(Signal::End) {
+            self.function.close(&mut self.state);
+            return self.services.control(control);
+        }
+        let is_watermark = matches!(control, Control::Signal(Signal::Watermark(_)));
+        if !is_watermark {
+            self.fire_due();
+        }
+        self.services.control(control);
+        if is_watermark {
+            self.fire_due(); // What event-time timers have registered comes after their watermark.
+        }
+    }
+
+    fn wakes_at(&self) -> Option<Timestamp> {
+        self.services.wakes_at()
+    }
+}
+
+impl<K, A, B, F, S, N> Operator for KeyedCoProcess<K, A, B, F, F::State, S, N>
+where
+    K: Key,
+    A: Record,
+    B: Record,
+    F: KeyedCoProcessFunction<K, A, B>,
+    S: SideWriters,
+    N: Output<F::Out>,
+{
+    fn advance(&mut self, watermark: Timestamp, budget: &mut Budget) -> bool {
+        if watermark != self.services.watermark() {
+            self.fire_due(); // Not when called again for the same watermark.
+        }
+        let Self { function, state, services, .. } = self;
+        services.advance(watermark, budget, |timestamp, cx| function.on_timer(timestamp, state, cx))
+    }
+}
+
+impl<K, A, B, F, S, N> TwoInput<K, A, B> for KeyedCoProcess<K, A, B, F, F::State, S, N>
+where
+    K: Key,
+    A: Record,
+    B: Record,
+    F: KeyedCoProcessFunction<K, A, B>,
+    S: SideWriters,
+    N: Output<F::Out>,
+{
+    #[inline]
+    fn prefetch(&self, key_hash: u64, _timestamp: Timestamp) {
+        self.state.prefetch(key_hash);
+    }
+
+    #[inline]
+    fn process_left(&mut self, record: Received<'_, K, A>) {
+        self.fire_due();
+        let Self { function, state, keys, services, .. } = self;
+        let mut made = None;
+        let key = keys.get(record.key, record.key_hash, &mut made);
+        let mut cx = services.on_record(key, record.key_hash, record.timestamp);
+        function.process_left(record.value, state, &mut cx);
+    }
+
+    #[inline]
+    fn process_right(&mut self, record: Received<'_, K, B>) {
+        self.fire_due();
+        let Self { function, state, keys, services, .. } = self;
+        let mut made = None;
+        let key = keys.get(record.key, record.key_hash, &mut made);
+        let mut cx = services.on_record(key, record.key_hash, record.timestamp);
+        function.process_right(record.value, state, &mut cx);
+    }
+}
+
+/// One record of either input to one record.
+pub(crate) struct CoMap<F, G, U, N> {
+    left: F,
+    right: G,
+    next: N,
+    out: PhantomData<fn() -> U>,
+}
+
+pass_through!(CoMap<F, G, U, N>);
+
+impl<F, G, U, N> CoMap<F, G, U, N> {
+    pub(crate) fn new(left: F, right: G, next: N) -> Self {
+        Self { left, right, next, out: PhantomData }
+    }
+}
+
+impl<F: 'static, G: 'static, U: 'static, N: Stage> Operator for CoMap<F, G, U, N> {}
+
+impl<K: Key, A: Record, B: Record, U: 'static, F, G, N: Output<U>> TwoInput<K, A, B> for CoMap<F, G, U, N>
+where
+    F: FnMut(&A::Archived) -> U + 'static,
+    G: FnMut(&B::Archived) -> U + 'static,
+{
+    #[inline]
+    fn process_left(&mut self, record: Received<'_, K, A>) {
+        let result = (self.left)(record.value);
+        self.next.collect(&result, record.timestamp);
+    }
+
+    #[inline]
+    fn process_right(&mut self, record: Received<'_, K, B>) {
+        let result = (self.right)(record.value);
+        self.next.collect(&result, record.timestamp);
+    }
+}
+
+/// One record of either input to any number.
+pub(crate) struct CoFlatMap<F, G, U, N> {
+    left: F,
+    right: G,
+    collector: Collector<U>,
+    next: N,
+}
+
+pass_through!(CoFlatMap<F, G, U, N>);
+
+impl<F, G, U, N> CoFlatMap<F, G, U, N> {
+    pub(crate) fn new(left: F, right: G, next: N) -> Self {
+        Self { left, right, collector: Collector::new(), next }
+    }
+}
+
+impl<F: 'static, G: 'static, U: 'static, N: Stage> Operator for CoFlatMap<F, G, U, N> {}
+
+impl<K: Key, A: Record, B: Record, U: 'static, F, G, N: Output<U>> TwoInput<K, A, B> for CoFlatMap<F, G, U, N>
+where
+    F: FnMut(&A::Archived, &mut Collector<U>) + 'static,
+    G: FnMut(&B::Archived, &mut Collector<U>) + 'static,
+{
+    #[inline]
+    fn process_left(&mut self, record: Received<'_, K, A>) {
+        (self.left)(record.value, &mut self.collector);
+        for result in self.collector.drain() {
+            self.next.collect(&result, record.timestamp);
+        }
+    }
+
+    #[inline]
+    fn process_right(&mut self, record: Received<'_, K, B>) {
+        (self.right)(record.value, &mut self.collector);
+        for result in self.collector.drain() {
+            self.next.collect(&result, record.timestamp);
+        }
+    }
+}

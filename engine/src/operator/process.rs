@@ -1,0 +1,449 @@
+//! Process functions: what a user's function sees of its operator, and when its timers fire.
+//!
+//! ```text
+//!   record ─▶ key ─▶ function.process ─┬─▶ next operator (a direct call)
+//!                         │ ▲          └─▶ side outputs
+//!                register │ │ on_timer
+//!                         ▼ │
+//!   watermark ─────▶ event-time timers         clock ─────▶ processing-time timers
+//! ```
+//!
+//! Invariants:
+//! - an event-time timer fires when the watermark reaches it, a processing-time timer when the clock has passed it, both in
+//!   the order of their timestamps over all keys, and once for each key and timestamp;
+//! - a watermark fires until nothing is due for it any more, then it goes downstream;
+//! - a processing-time timer that is due fires before the next record, watermark or other signal is looked at, unless an
+//!   output is out of credit.
+//!
+//! Source: Flink's `KeyedProcessOperator` and `InternalTimerServiceImpl`.
+
+use std::cell::Cell;
+use std::marker::PhantomData;
+use std::rc::Rc;
+
+use thalweg_net::Signal;
+use thalweg_state::{KeyContext, StateSet, Timers};
+
+use super::output::{Control, Output, Stage};
+use super::stateless::Collector;
+use super::{Budget, OneInput, Operator, Received};
+use crate::api::context::{Context, KeyedContext, TimeDomain};
+use crate::api::process::{KeyedProcessFunction, ProcessFunction};
+use crate::api::record::{Key, Record};
+use crate::api::tag::{SideWriters, Tag};
+use crate::data_plane::SubtaskContext;
+use crate::data_plane::subtask::Guard;
+use crate::time::{NO_TIMESTAMP, Timestamp};
+
+/// Processing-time timers that fire before something else has its turn.
+const FIRINGS_MAX: u32 = 4096;
+/// Owned keys that are kept for the records to come, where making one from an archive allocates. A power of two.
+const CACHED_KEYS: usize = 1024;
+
+/// The main output and the side outputs of a process function, and what it can ask.
+pub(crate) struct Emitter<S, N> {
+    next: N,
+    sides: S,
+    watermark: Timestamp,
+    guard: Guard,
+}
+
+impl<S: SideWriters, N: Stage> Emitter<S, N> {
+    pub(crate) fn new(cx: &SubtaskContext, sides: S, next: N) -> Self {
+        Self { next, sides, watermark: i64::MIN, guard: cx.guard() }
+    }
+
+    fn control(&mut self, control: Control) {
+        self.sides.control(control);
+        self.next.control(control);
+    }
+}
+
+/// The context of a function without a key.
+struct PlainContext<'a, S, N> {
+    timestamp: Timestamp,
+    emitter: &'a mut Emitter<S, N>,
+}
+
+impl<U, S: SideWriters, N: Output<U>> Context<U> for PlainContext<'_, S, N> {
+    #[inline]
+    fn collect(&mut self, record: &U) {
+        self.emitter.next.collect(record, self.timestamp);
+    }
+
+    #[inline]
+    fn side<T: Record>(&mut self, tag: &Tag<T>, record: &T) {
+        self.emitter.sides.write(tag.id, record, self.timestamp);
+    }
+
+    #[inline]
+    fn timestamp(&self) -> Option<Timestamp> {
+        (self.timestamp != NO_TIMESTAMP).then_some(self.timestamp)
+    }
+
+    #[inline]
+    fn watermark(&self) -> Timestamp {
+        self.emitter.watermark
+    }
+
+    #[inline]
+    fn now(&self) -> Timestamp {
+        self.emitter.guard.now()
+    }
+
+    #[cold]
+    fn fail(&mut self, message: impl Into<String>) {
+        self.emitter.guard.fail(message);
+    }
+}
+
+/// A process function in the middle of a chain, for records of type `T`.
+pub(crate) struct ProcessOutput<T, F, S, N> {
+    function: F,
+    emitter: Emitter<S, N>,
+    record: PhantomData<fn(T)>,
+}
+
+impl<T, F, S, N> ProcessOutput<T, F, S, N> {
+    pub(crate) fn new(function: F, emitter: Emitter<S, N>) -> Self {
+        Self { function, emitter, record: PhantomData }
+    }
+}
+
+impl<T: 'static, F: ProcessFunction<T>, S: SideWriters, N: Output<F::Out>> Output<T>
+    for ProcessOutput<T, F, S, N>
+{
+    #[inline]
+    fn collect(&mut self, record: &T, timestamp: Timestamp) {
+        self.function.process(record, &mut PlainContext { timestamp, emitter: &mut self.emitter });
+    }
+}
+
+impl<T: 'static, F: ProcessFunction<T>, S: SideWriters, N: Output<F::Out>> Stage
+    for ProcessOutput<T, F, S, N>
+{
+    fn control(&mut self, control: Control) {
+        match control {
+            Control::Signal(Signal::Watermark(watermark)) => self.emitter.watermark = watermark,
+            Control::Signal(Signal::End) => self.function.close(),
+            _ => {}
+        }
+        self.emitter.control(control);
+    }
+
+    fn wakes_at(&self) -> Option<Timestamp> {
+        self.emitter.next.wakes_at()
+    }
+}
+
+/// A closure that sends records to the main output and to side outputs.
+pub(crate) struct SplitOutput<F, U, S, N> {
+    function: F,
+    collector: Collector<U>,
+    sides: S,
+    next: N,
+}
+
+impl<F, U, S, N> SplitOutput<F, U, S, N> {
+    pub(crate) fn new(function: F, sides: S, next: N) -> Self {
+        Self { function, collector: Collector::new(), sides, next }
+    }
+}
+
+impl<T, F, U: 'static, S: SideWriters, N: Output<U>> Output<T> for SplitOutput<F, U, S, N>
+where
+    F: FnMut(&T, &mut Collector<U>, S::Handles<'_>) + 'static,
+{
+    #[inline]
+    fn collect(&mut self, record: &T, timestamp: Timestamp) {
+        (self.function)(record, &mut self.collector, self.sides.handles(timestamp));
+        for result in self.collector.drain() {
+            self.next.collect(&result, timestamp);
+        }
+    }
+}
+
+impl<F: 'static, U: 'static, S: SideWriters, N: Stage> Stage for SplitOutput<F, U, S, N> {
+    fn control(&mut self, control: Control) {
+        self.sides.control(control);
+        self.next.control(control);
+    }
+
+    fn wakes_at(&self) -> Option<Timestamp> {
+        self.next.wakes_at()
+    }
+}
+
+/// What all operators with keys and timers have: outputs, timers, and a place for the current key.
+pub(crate) struct Services<K, S, N> {
+    emitter: Emitter<S, N>,
+    event_timers: Timers<K>,
+    processing_timers: Timers<K>,
+    /// Outputs of this subtask without credit.
+    blocked: Rc<Cell<u32>>,
+}
+
+impl<K: Key, S: SideWriters, N: Stage> Services<K, S, N> {
+    pub(crate) fn new(cx: &SubtaskContext, sides: S, next: N) -> Self {
+        Self {
+            emitter: Emitter::new(cx, sides, next),
+            event_timers: Timers::new(),
+            processing_timers: Timers::new(),
+            blocked: cx.blocked.clone(),
+        }
+    }
+
+    /// The last watermark that came in.
+    pub(crate) fn watermark(&self) -> Timestamp {
+        self.emitter.watermark
+    }
+
+    /// The context in which the function gets a record.
+    #[inline]
+    pub(crate) fn on_record<'a>(
+        &'a mut self,
+        key: &'a K,
+        hash: u64,
+        timestamp: Timestamp,
+    ) -> TimedContext<'a, K, S, N> {
+        TimedContext { at: KeyContext { key, hash }, timestamp, domain: TimeDomain::Event, services: self }
+    }
+
+    /// Fires the event-time timers that a new watermark has reached. Returns whether those were all.
+    pub(crate) fn advance(
+        &mut self,
+        watermark: Timestamp,
+        budget: &mut Budget,
+        mut on_timer: impl FnMut(Timestamp, &mut TimedContext<'_, K, S, N>),
+    ) -> bool {
+        self.emitter.watermark = watermark;
+        while let Some((timestamp, hash, key)) = self.event_timers.pop_due(watermark) {
+            let at = KeyContext { key: &key, hash };
+            on_timer(
+                timestamp,
+                &mut TimedContext { at, timestamp, domain: TimeDomain::Event, services: self },
+            );
+            if !budget.spend(&self.emitter.guard) {
+                return self.event_timers.next_at().is_none_or(|next| next > watermark);
+            }
+        }
+        true
+    }
+
+    /// Whether the clock has passed a processing-time timer.
+    #[inline]
+    pub(crate) fn is_due(&self) -> bool {
+        self.processing_timers.next_at().is_some_and(|next| next < self.emitter.guard.now())
+    }
+
+    /// Fires the processing-time timers that the clock has passed. What the budget or an output without credit leaves is
+    /// fired when it is called again.
+    #[cold]
+    pub(crate) fn fire_due(&mut self, mut on_timer: impl FnMut(Timestamp, &mut TimedContext<'_, K, S, N>)) {
+        if self.blocked.get() > 0 {
+            return;
+        }
+        let up_to = self.emitter.guard.now().saturating_sub(1);
+        let mut budget = Budget::new(FIRINGS_MAX);
+        while let Some((due, hash, key)) = self.processing_timers.pop_due(up_to) {
+            let at = KeyContext { key: &key, hash };
+            let domain = TimeDomain::Processing;
+            on_timer(due, &mut TimedContext { at, timestamp: NO_TIMESTAMP, domain, services: self });
+            if !budget.spend(&self.emitter.guard) {
+                return;
+            }
+        }
+    }
+
+    pub(crate) fn control(&mut self, control: Control) {
+        self.emitter.control(control);
+    }
+
+    pub(crate) fn wakes_at(&self) -> Option<Timestamp> {
+        // Without credit nothing fires, and the credit itself will wake the core.
+        let fires = if self.blocked.get() == 0 { self.processing_timers.next_at() } else { None };
+        let fires = fires.and_then(|timer| timer.checked_add(1));
+        [fires, self.emitter.next.wakes_at()].into_iter().flatten().min()
+    }
+}
+
+/// The context of a function with a key and timers.
+pub(crate) struct TimedContext<'a, K, S, N> {
+    at: KeyContext<'a, K>,
+    /// What collected records get.
+    timestamp: Timestamp,
+    domain: TimeDomain,
+    services: &'a mut Services<K, S, N>,
+}
+
+impl<K: Key, U, S: SideWriters, N: Output<U>> Context<U> for TimedContext<'_, K, S, N> {
+    #[inline]
+    fn collect(&mut self, record: &U) {
+        self.services.emitter.next.collect(record, self.timestamp);
+    }
+
+    #[inline]
+    fn side<T: Record>(&mut self, tag: &Tag<T>, record: &T) {
+        self.services.emitter.sides.write(tag.id, record, self.timestamp);
+    }
+
+    #[inline]
+    fn timestamp(&self) -> Option<Timestamp> {
+        (self.timestamp != NO_TIMESTAMP).then_some(self.timestamp)
+    }
+
+    #[inline]
+    fn watermark(&self) -> Timestamp {
+        self.services.emitter.watermark
+    }
+
+    #[inline]
+    fn now(&self) -> Timestamp {
+        self.services.emitter.guard.now()
+    }
+
+    #[cold]
+    fn fail(&mut self, message: impl Into<String>) {
+        self.services.emitter.guard.fail(message);
+    }
+}
+
+impl<K: Key, U, S: SideWriters, N: Output<U>> KeyedContext<K, U> for TimedContext<'_, K, S, N> {
+    #[inline]
+    fn at(&self) -> KeyContext<'_, K> {
+        self.at
+    }
+
+    #[inline]
+    fn time_domain(&self) -> TimeDomain {
+        self.domain
+    }
+
+    #[inline]
+    fn register_event_timer(&mut self, timestamp: Timestamp) {
+        self.services.event_timers.register(timestamp, self.at.hash, self.at.key);
+    }
+
+    #[inline]
+    fn delete_event_timer(&mut self, timestamp: Timestamp) {
+        self.services.event_timers.delete(timestamp, self.at.hash, self.at.key);
+    }
+
+    #[inline]
+    fn register_processing_timer(&mut self, timestamp: Timestamp) {
+        self.services.processing_timers.register(timestamp, self.at.hash, self.at.key);
+    }
+
+    #[inline]
+    fn delete_processing_timer(&mut self, timestamp: Timestamp) {
+        self.services.processing_timers.delete(timestamp, self.at.hash, self.at.key);
+    }
+}
+
+/// Makes the key of a record an owned one, which states and timers need.
+///
+/// For numbers that costs nothing. A key that owns memory is looked for among those of earlier records first.
+pub(crate) struct OwnedKeys<K> {
+    /// By the low bits of the hash; the high ones are much alike within a subtask.
+    recent: Box<[Option<K>]>,
+}
+
+impl<K: Key> OwnedKeys<K> {
+    pub(crate) fn new() -> Self {
+        let keys = if std::mem::needs_drop::<K>() { CACHED_KEYS } else { 0 };
+        Self { recent: (0..keys).map(|_| None).collect() }
+    }
+
+    /// The key, lent from here or from `made`.
+    #[inline]
+    pub(crate) fn get<'a>(&'a mut self, key: &K::Archived, hash: u64, made: &'a mut Option<K>) -> &'a K {
+        if !std::mem::needs_drop::<K>() {
+            return made.insert(K::from_archived(key));
+        }
+        let place = hash as usize & (self.recent.len() - 1);
+        let recent = self.recent[place].take().filter(|recent| recent.eq_archived(key));
+        self.recent[place].insert(recent.unwrap_or_else(|| K::from_archived(key)))
+    }
+}
+
+/// A process function with a key and timers, at the head of a chain.
+pub(crate) struct KeyedProcess<K: Key, T, F, St, S, N> {
+    function: F,
+    state: St,
+    keys: OwnedKeys<K>,
+    services: Services<K, S, N>,
+    record: PhantomData<fn(T)>,
+}
+
+impl<K: Key, T: Record, F: KeyedProcessFunction<K, T>, S: SideWriters, N: Output<F::Out>>
+    KeyedProcess<K, T, F, F::State, S, N>
+{
+    pub(crate) fn new(function: F, state: F::State, services: Services<K, S, N>) -> Self {
+        Self { function, state, keys: OwnedKeys::new(), services, record: PhantomData }
+    }
+
+    #[inline]
+    fn fire_due(&mut self) {
+        let Self { function, state, services, .. } = self;
+        if services.is_due() {
+            services.fire_due(|timestamp, cx| function.on_timer(timestamp, state, cx));
+        }
+    }
+}
+
+impl<K: Key, T: Record, F: KeyedProcessFunction<K, T>, S: SideWriters, N: Output<F::Out>> Stage
+    for KeyedProcess<K, T, F, F::State, S, N>
+{
+    fn control(&mut self, control: Control) {
+        if control == Control::Signal(Signal::End) {
+            self.function.close(&mut self.state);
+            return self.services.control(control);
+        }
+        let is_watermark = matches!(control, Control::Signal(Signal::Watermark(_)));
+        if !is_watermark {
+            self.fire_due();
+        }
+        self.services.control(control);
+        if is_watermark {
+            self.fire_due(); // What event-time timers have registered comes after their watermark.
+        }
+    }
+
+    fn wakes_at(&self) -> Option<Timestamp> {
+        self.services.wakes_at()
+    }
+}
+
+impl<K: Key, T: Record, F: KeyedProcessFunction<K, T>, S: SideWriters, N: Output<F::Out>> Operator
+    for KeyedProcess<K, T, F, F::State, S, N>
+{
+    fn advance(&mut self, watermark: Timestamp, budget: &mut Budget) -> bool {
+        if watermark != self.services.watermark() {
+            self.fire_due(); // Not when called again for the same watermark.
+        }
+        let Self { function, state, services, .. } = self;
+        services.advance(watermark, budget, |timestamp, cx| function.on_timer(timestamp, state, cx))
+    }
+}
+
+impl<K: Key, T: Record, F: KeyedProcessFunction<K, T>, S: SideWriters, N: Output<F::Out>> OneInput<K, T>
+    for KeyedProcess<K, T, F, F::State, S, N>
+{
+    #[inline]
+    fn prefetch(&self, key_hash: u64, _timestamp: Timestamp) {
+        self.state.prefetch(key_hash);
+    }
+
+    #[inline]
+    fn process(&mut self, record: Received<'_, K, T>) {
+        self.fire_due();
+        let Self { function, state, keys, services, .. } = self;
+        let mut made = None;
+        let key = keys.get(record.key, record.key_hash, &mut made);
+        let mut cx = services.on_record(key, record.key_hash, record.timestamp);
+        function.process(record.value, state, &mut cx);
+    }
+}
+
+#[cfg(test)]
+mod tests;
