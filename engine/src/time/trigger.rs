@@ -119,6 +119,12 @@ pub trait Trigger<T>: Clone + Send + Sync + 'static {
     ) {
     }
 
+    /// Whether `state` is as good as a new one, with no timer left. Windows that never end, once purged, are then forgotten.
+    /// Default: no, which is always right.
+    fn is_fresh(&self, _state: &Self::State) -> bool {
+        false
+    }
+
     /// The window is forgotten: deletes the timers that are left. Its state goes by itself. Default: nothing.
     fn clear(&mut self, _window: TimeWindow, _cx: &mut TriggerContext<'_, Self::State>) {}
 }
@@ -388,6 +394,10 @@ impl<T> Trigger<T> for Count {
     fn on_merge(&mut self, merged: &[u64], _window: TimeWindow, cx: &mut TriggerContext<'_, u64>) {
         *cx.state += merged.iter().sum::<u64>();
     }
+
+    fn is_fresh(&self, state: &u64) -> bool {
+        *state == 0
+    }
 }
 
 /// Fires when `inner` does, and drops the contents each time.
@@ -446,6 +456,10 @@ impl<T, I: Trigger<T>> Trigger<T> for Purging<I> {
 
     fn on_merge(&mut self, merged: &[I::State], window: TimeWindow, cx: &mut TriggerContext<'_, I::State>) {
         self.inner.on_merge(merged, window, cx);
+    }
+
+    fn is_fresh(&self, state: &I::State) -> bool {
+        self.inner.is_fresh(state)
     }
 
     fn clear(&mut self, window: TimeWindow, cx: &mut TriggerContext<'_, I::State>) {

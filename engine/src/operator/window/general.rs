@@ -411,6 +411,12 @@ where
         Some(from)
     }
 
+    /// Whether nothing but a purge can end the window, and the function keeps nothing of it.
+    #[inline]
+    fn never_ends(clocks: &Clocks<K>, window: TimeWindow) -> bool {
+        size_of::<F::WindowState>() == 0 && clocks.cleanup_time(window) == i64::MAX
+    }
+
     /// A timer is due. `domain_is_event` says on which clock.
     fn on_timer(
         &mut self,
@@ -572,6 +578,16 @@ where
             }
             firing.act(result, key, slot, &mut windows.key_state, clocks);
             clocks.register_cleanup(key, key_hash, slot);
+            let is_empty = slot.contents.is_none() && trigger.is_fresh(&slot.trigger);
+            if is_empty && !A::MERGING && Self::never_ends(clocks, window) {
+                windows.slots.remove(at);
+            }
+        }
+        if windows.is_empty()
+            && let Some((_, windows)) = keys.remove(key_hash, is_key)
+            && spare.len() < SPARE_LISTS_MAX
+        {
+            spare.push(windows.slots);
         }
         if skipped {
             self.skip(&record);

@@ -15,7 +15,7 @@ use super::*;
 use crate::api::env::Env;
 use crate::data_plane::switch::{Switch, SwitchLimits};
 use crate::operator::window::function::ProcessClosureWindow;
-use crate::time::assigner::{Session, Sliding, Tumbling};
+use crate::time::assigner::{Global, Session, Sliding, Tumbling};
 use crate::time::trigger::{Count, EventTime, Purging};
 
 /// What came out: key, window, records, timestamp.
@@ -285,6 +285,15 @@ fn counts_of_sessions_add_up_when_they_merge() {
     assert_eq!(bench.element(1, 0, 100), []);
     assert_eq!(bench.element(1, 10, 101), []);
     assert_eq!(bench.element(1, 5, 102), [fired(1, 0, 15, &[100, 101, 102])]);
+}
+
+#[test]
+fn a_global_window_that_is_purged_leaves_nothing() {
+    let mut bench = bench(Global, Purging::of(Count::of(2)), 0);
+    assert_eq!(bench.element(1, 0, 100), []);
+    assert_eq!(bench.operator.keys.len(), 1);
+    assert_eq!(bench.element(1, 0, 101), [(1, TimeWindow::GLOBAL, vec![100, 101], i64::MAX)]);
+    assert!(bench.operator.keys.is_empty());
 }
 
 #[test]
