@@ -147,6 +147,8 @@ pub struct TriggerContext<'a, S> {
     pub(crate) state: &'a mut S,
     pub(crate) watermark: Timestamp,
     pub(crate) now: Timestamp,
+    /// An event-time timer that is registered already: most triggers ask for the same one at each record.
+    pub(crate) registered: &'a mut Option<Timestamp>,
     pub(crate) requests: &'a mut Vec<TimerRequest>,
 }
 
@@ -172,12 +174,15 @@ impl<S> TriggerContext<'_, S> {
     /// Calls [`Trigger::on_event_time`] when the watermark comes to `time`.
     #[inline]
     pub fn register_event_timer(&mut self, time: Timestamp) {
-        self.requests.push(TimerRequest::RegisterEvent(time));
+        if *self.registered != Some(time) {
+            self.requests.push(TimerRequest::RegisterEvent(time));
+        }
     }
 
     /// Takes back [`TriggerContext::register_event_timer`].
     #[inline]
     pub fn delete_event_timer(&mut self, time: Timestamp) {
+        *self.registered = None;
         self.requests.push(TimerRequest::DeleteEvent(time));
     }
 
@@ -206,6 +211,7 @@ impl<S> TriggerContext<'_, S> {
             state: part(self.state),
             watermark: self.watermark,
             now: self.now,
+            registered: self.registered,
             requests: self.requests,
         }
     }
@@ -638,7 +644,8 @@ mod tests {
         ) -> TriggerResult {
             let Self { trigger, state, watermark, requests } = self;
             requests.clear();
-            f(trigger, &mut TriggerContext { state, watermark: *watermark, now: 0, requests })
+            let (watermark, registered) = (*watermark, &mut None);
+            f(trigger, &mut TriggerContext { state, watermark, now: 0, registered, requests })
         }
 
         fn element(&mut self, value: i64, timestamp: Timestamp) -> TriggerResult {

@@ -138,9 +138,10 @@ impl<K: Key> Clocks<K> {
         slot: &mut Slot<C, S, W>,
         ask: impl FnOnce(&mut TriggerContext<'_, S>) -> TriggerResult,
     ) -> TriggerResult {
-        let Self { watermark, now, requests, .. } = self;
-        let result =
-            ask(&mut TriggerContext { state: &mut slot.trigger, watermark: *watermark, now: *now, requests });
+        let (watermark, now, requests) = (self.watermark, self.now, &mut self.requests);
+        let registered = &mut slot.timers.event_end.then(|| slot.window.max_timestamp());
+        let state = &mut slot.trigger;
+        let result = ask(&mut TriggerContext { state, watermark, now, registered, requests });
         if !self.requests.is_empty() {
             self.serve(key, key_hash, slot.window, &mut slot.timers);
         }
@@ -165,9 +166,12 @@ impl<K: Key> Clocks<K> {
                     }
                 }
                 TimerRequest::DeleteEvent(time) => {
-                    timers.event_end &= time != end;
-                    timers.cleanup &= !self.is_event_time || time != cleanup;
-                    self.event.delete(time, key_hash, &payload());
+                    let is_cleanup = self.is_event_time && time == cleanup && mem::take(&mut timers.cleanup);
+                    let is_end = time == end && mem::take(&mut timers.event_end);
+                    // The timer of the end is mostly the one that has just fired.
+                    if is_end || is_cleanup || time != end {
+                        self.event.delete(time, key_hash, &payload());
+                    }
                 }
                 TimerRequest::DeleteProcessing(time) => {
                     timers.processing_end &= time != end;
@@ -184,6 +188,9 @@ impl<K: Key> Clocks<K> {
         let time = self.cleanup_time(slot.window);
         if time == i64::MAX || mem::replace(&mut slot.timers.cleanup, true) {
             return;
+        }
+        if self.is_event_time && slot.timers.event_end && time == slot.window.max_timestamp() {
+            return; // Without lateness it is the timer at the end, which the trigger has asked for.
         }
         let payload = (key.clone(), slot.window);
         let timers = if self.is_event_time { &mut self.event } else { &mut self.processing };
@@ -431,6 +438,7 @@ where
         let Windows { slots, key_state } = windows;
         let slot = &mut slots[at];
         let is_end = time == window.max_timestamp();
+        slot.timers.cleanup &= domain_is_event != clocks.is_event_time || time != clocks.cleanup_time(window);
         let result = if domain_is_event {
             slot.timers.event_end &= !is_end;
             clocks.ask(key, key_hash, slot, |cx| trigger.on_event_time(time, window, cx))
