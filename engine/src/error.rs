@@ -44,6 +44,9 @@ pub enum Error {
     /// The job was told to stop.
     #[error("the job was cancelled")]
     Cancelled,
+    /// A simulated job came to rest before its end, or took more steps than it may.
+    #[error("simulation with seed {seed}: {message}")]
+    Simulation { seed: u64, message: String },
     /// A core ended without saying why; nothing of the job's result can be trusted.
     #[error("core {core} ended unexpectedly: {message}")]
     CoreLost { core: usize, message: String },

@@ -23,7 +23,7 @@ pub use api::process::{KeyedProcessFunction, ProcessFunction};
 pub use api::record::{Key, Record};
 pub use api::sink::{Blackhole, Collected, Print, Sink, SinkContext, SinkWriter};
 pub use api::source::{Source, SourceContext, SourceOutput, SourceReader, SourceStatus};
-pub use api::stream::{SharedStream, Stream};
+pub use api::stream::{SharedStream, Stream, Streams};
 pub use api::tag::{Side, Sides, Tag};
 pub use api::triggered::TriggeredStream;
 pub use api::windowed::WindowedStream;
@@ -53,3 +53,8 @@ pub use time::trigger::{
 };
 pub use time::window::TimeWindow;
 pub use time::{MAX_WATERMARK, NO_TIMESTAMP, Timestamp};
+
+/// The job in the README runs.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

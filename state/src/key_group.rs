@@ -182,6 +182,39 @@ pub fn range_of(subtask: u32, max: MaxParallelism, parallelism: u32) -> KeyGroup
     KeyGroupRange { start: first_of(subtask), end: first_of(subtask + 1) }
 }
 
+/// Spreads the hashes of a range of key groups over all 64 bits, in their order.
+///
+/// A [`heap::Table`](crate::heap::Table) wants hashes over the whole range; those of one subtask's keys are a part of it.
+///
+/// ```
+/// use thalweg_state::{HashSpread, KeyGroupRange, MaxParallelism};
+/// let spread = HashSpread::new(KeyGroupRange { start: 64, end: 128 }, MaxParallelism::default());
+/// assert_eq!(spread.position(1 << 63), 0);
+/// assert_eq!(spread.position(3 << 62), 1 << 63);
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct HashSpread {
+    /// The lowest hash of the range.
+    first: u64,
+    /// How many times the range fits all hashes, with 48 bits behind the point.
+    scale: u64,
+}
+
+impl HashSpread {
+    /// For the keys of `groups`, of which there must be one at least.
+    pub fn new(groups: KeyGroupRange, max: MaxParallelism) -> Self {
+        let first = (u128::from(groups.start) << 64).div_ceil(u128::from(max.0)) as u64; // start < max.
+        let scale = (u64::from(max.0) << 48) / groups.len().max(1) as u64; // At most 2¹⁵ · 2⁴⁸.
+        Self { first, scale }
+    }
+
+    /// Where a hash of the range lies in it. One multiplication. A hash outside it gives some position.
+    #[inline]
+    pub fn position(self, hash: u64) -> u64 {
+        ((u128::from(hash.wrapping_sub(self.first)) * u128::from(self.scale)) >> 48) as u64
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

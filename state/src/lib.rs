@@ -44,7 +44,7 @@ pub use handle::{
     StateSet, ValueState,
 };
 pub use key::{Key, KeyError, hash_bytes, hash_pair, hash_word};
-pub use key_group::{KeyGroup, KeyGroupRange, MaxParallelism, key_group, range_of, subtask_of};
+pub use key_group::{HashSpread, KeyGroup, KeyGroupRange, MaxParallelism, key_group, range_of, subtask_of};
 pub use timer::Timers;
 
 /// How properties are tested: the same cases in every run, and nothing left on the disk.

@@ -1,7 +1,9 @@
 //! What the tests of thalweg share: models of what a job must do, and the means to run and compare.
 //!
-//! - [`conformance`]: cases whose expected outputs come from real Flink operators.
+//! - [`conformance`]: cases whose expected outputs come from real Flink operators;
+//! - [`runner`]: runs a case on thalweg.
 //!
 //! The tests themselves are in `tests/`, one binary per subject.
 
 pub mod conformance;
+pub mod runner;

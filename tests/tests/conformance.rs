@@ -1,12 +1,60 @@
-//! The conformance corpus, case by case.
+//! The conformance corpus, case by case: on the real runtime, and in the simulator with several seeds.
+//!
+//! `THALWEG_CASE=<text>` runs only the cases whose name contains the text.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 
 use thalweg_tests::conformance::case::{self, Case, Expected};
-use thalweg_tests::conformance::compare::compare;
+use thalweg_tests::conformance::compare::{Outputs, compare};
 use thalweg_tests::conformance::job::Op;
 use thalweg_tests::conformance::script::Script;
 use thalweg_tests::conformance::support::{COMPLETE, unsupported};
+use thalweg_tests::runner;
+
+/// Seeds that every case is simulated with.
+const SEEDS: u64 = 8;
+
+/// Goal: Flink's answers. Method: every case that can be run gives its expected outputs. What is not run is listed by name
+/// and reason, on stderr, as is how many cases of each category were.
+#[test]
+fn every_case_gives_what_flink_gave() {
+    let Some(cases) = case::load() else { return };
+    let only = std::env::var("THALWEG_CASE").unwrap_or_default();
+    let mut counts: BTreeMap<&str, [usize; 2]> = BTreeMap::new();
+    let mut skipped = String::new();
+    let mut failed: Vec<(&str, String)> = Vec::new();
+    for case in cases.iter().filter(|case| case.name.contains(&only)) {
+        let [run, all] = counts.entry(&case.category).or_default();
+        *all += 1;
+        if let Some(reason) = unsupported(case).or_else(|| runner::unmapped(case)) {
+            skipped.push_str(&format!("  {}: {reason}\n", case.name));
+            continue;
+        }
+        *run += 1;
+        let check = |how: &str, outputs: Result<Outputs, String>| {
+            let outputs = outputs.as_ref().map_err(String::as_str);
+            compare(case, outputs).map_err(|difference| format!("{how}: {difference}"))
+        };
+        let simulated = (0..SEEDS)
+            .try_for_each(|seed| check(&format!("simulated with seed {seed}"), runner::simulate(case, seed)));
+        let result = simulated.and_then(|()| match runner::needs_clock(case) {
+            true => Ok(()),
+            false => check("on the runtime", runner::execute(case)),
+        });
+        if let Err(difference) = result {
+            failed.push((&case.category, difference));
+        }
+    }
+    let mut report = format!("not run:\n{skipped}");
+    for (category, [run, all]) in counts {
+        let failed = failed.iter().filter(|(of, _)| *of == category).count();
+        report.push_str(&format!("{category:24} {:3} of {all:3} pass, {failed} fail\n", run - failed));
+    }
+    let _ = std::io::stderr().write_all(report.as_bytes()); // Not by `eprint!`, which a test that passes swallows.
+    let failures: Vec<String> = failed.into_iter().map(|(_, difference)| difference).collect();
+    assert!(failures.is_empty(), "{} cases fail:\n\n{}", failures.len(), failures.join("\n\n"));
+}
 
 /// Goal: the model knows all of the corpus. Method: every case parses (or `load` panics), agrees with itself, and
 /// disagrees with a run that loses everything, or the last element.

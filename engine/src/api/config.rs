@@ -44,6 +44,8 @@ pub(crate) struct Config {
     pub(crate) spin: Duration,
     /// Each step of a source runs through the whole job before the next. For tests.
     pub(crate) lockstep: bool,
+    /// The job is simulated: there are no other threads, so a source that needs one is refused.
+    pub(crate) is_simulated: bool,
 }
 
 impl Default for Config {
@@ -62,6 +64,7 @@ impl Default for Config {
             idle: IdleStrategy::default(),
             spin: Duration::from_micros(100),
             lockstep: false,
+            is_simulated: false,
         }
     }
 }

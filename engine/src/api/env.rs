@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::chain::Chain;
@@ -15,7 +16,7 @@ use super::tag::Tag;
 use crate::connector::{socket::SocketText, text::TextFile};
 use crate::data_plane::head::SourceHead;
 use crate::data_plane::{Subtask, SubtaskContext};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::PortId;
 use crate::graph::execution::ExecutionGraph;
 use crate::graph::logical::Logical;
@@ -218,8 +219,20 @@ impl<S: Source> Chain for FromSource<S> {
     type Out = S::Item;
 
     fn attach<N: Output<S::Item>>(&self, next: N, cx: &mut SubtaskContext) -> Result<Box<dyn Subtask>> {
-        let place = SourceContext { subtask: cx.subtask, parallelism: cx.parallelism, bell: cx.bell.clone() };
+        let place = SourceContext {
+            subtask: cx.subtask,
+            parallelism: cx.parallelism,
+            bell: cx.bell.clone(),
+            is_simulated: cx.config.is_simulated,
+            took_bell: Arc::default(),
+        };
         let reader = self.source.reader(&place)?;
+        if cx.config.is_simulated && place.took_bell.load(Ordering::Relaxed) {
+            return Err(Error::Plan(format!(
+                "{} reads from a thread of its own, which a simulation cannot repeat: give it a source that is read in place",
+                cx.name
+            )));
+        }
         Ok(SourceHead::subtask(cx, reader, next))
     }
 }

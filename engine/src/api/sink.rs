@@ -1,9 +1,11 @@
 //! Where records go to.
 
-use std::io::Write;
+use std::fmt::{Debug, Display};
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use thalweg_net::Signal;
 
@@ -250,16 +252,16 @@ impl<W: Write> LineWriter<W> {
     }
 }
 
-impl<T: std::fmt::Debug + 'static> Sink<T> for Print {
-    type Writer = LineWriter<std::io::Stdout>;
+impl<T: Debug + 'static> Sink<T> for Print {
+    type Writer = LineWriter<io::Stdout>;
 
     fn writer(&self, cx: &SinkContext) -> Result<Self::Writer> {
         let prefix = if cx.parallelism > 1 { format!("{}> ", cx.subtask + 1) } else { String::new() };
-        Ok(LineWriter { prefix, lines: Vec::new(), path: "standard output".into(), out: std::io::stdout() })
+        Ok(LineWriter { prefix, lines: Vec::new(), path: "standard output".into(), out: io::stdout() })
     }
 }
 
-impl<T: std::fmt::Debug + 'static> SinkWriter<T> for LineWriter<std::io::Stdout> {
+impl<T: Debug + 'static> SinkWriter<T> for LineWriter<io::Stdout> {
     fn write(&mut self, record: &T, _timestamp: Timestamp) -> Result<()> {
         self.push(format_args!("{record:?}"))
     }
@@ -271,38 +273,100 @@ impl<T: std::fmt::Debug + 'static> SinkWriter<T> for LineWriter<std::io::Stdout>
 
 /// Writes records as lines of text into a folder, one file for each subtask. See [`crate::Stream::write_text_files`].
 #[derive(Debug, Clone)]
-pub struct TextFiles {
+pub(crate) struct TextFiles {
     folder: PathBuf,
+    /// What the writers of a run share. A run begins when nobody holds it: no writer gets a record before all are made.
+    run: Arc<Mutex<Weak<TextFilesRun>>>,
 }
 
 impl TextFiles {
     pub(crate) fn new(folder: &Path) -> Self {
-        Self { folder: folder.to_owned() }
+        Self { folder: folder.to_owned(), run: Arc::default() }
+    }
+
+    fn run(&self, files: usize) -> Arc<TextFilesRun> {
+        let mut run = self.run.lock().unwrap_or_else(PoisonError::into_inner);
+        run.upgrade().unwrap_or_else(|| {
+            let folder = self.folder.clone();
+            let new = Arc::new(TextFilesRun { folder, files, complete: Mutex::default() });
+            *run = Arc::downgrade(&new);
+            new
+        })
     }
 }
 
-/// Writes under a temporary name, and gives the file its own when the input has ended: who finds it finds it whole.
+/// The files of one run: written under temporary names, and given their own when the last one is complete, so that whoever finds
+/// them finds the whole result.
 #[derive(Debug)]
-pub struct TextFileWriter {
-    lines: LineWriter<std::fs::File>,
-    temporary: PathBuf,
-    finished: bool,
+struct TextFilesRun {
+    folder: PathBuf,
+    files: usize,
+    complete: Mutex<usize>,
 }
 
-impl<T: std::fmt::Display + 'static> Sink<T> for TextFiles {
+impl TextFilesRun {
+    fn path(&self, subtask: usize) -> PathBuf {
+        self.folder.join(format!("part-{subtask}"))
+    }
+
+    fn temporary(&self, subtask: usize) -> PathBuf {
+        self.folder.join(format!(".part-{subtask}.inprogress"))
+    }
+
+    fn create(&self, subtask: usize) -> Result<File> {
+        fs::create_dir_all(&self.folder).map_err(|e| Error::io(&self.folder, e))?;
+        // Files of fewer subtasks are replaced; of more, the rest would look like a part of this result.
+        let beyond = self.path(self.files);
+        if beyond.exists() {
+            let why = "left by a run of more subtasks: remove it";
+            return Err(Error::io(beyond, io::Error::new(io::ErrorKind::AlreadyExists, why)));
+        }
+        let temporary = self.temporary(subtask);
+        File::create(&temporary).map_err(|e| Error::io(temporary, e))
+    }
+
+    /// One more file is complete.
+    fn complete(&self) -> Result<()> {
+        let mut complete = self.complete.lock().unwrap_or_else(PoisonError::into_inner);
+        *complete += 1;
+        if *complete < self.files {
+            return Ok(());
+        }
+        for subtask in 0..self.files {
+            let path = self.path(subtask);
+            fs::rename(self.temporary(subtask), &path).map_err(|e| Error::io(path, e))?;
+        }
+        File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(|e| Error::io(&self.folder, e))
+    }
+}
+
+impl Drop for TextFilesRun {
+    fn drop(&mut self) {
+        for subtask in 0..self.files {
+            let _ = fs::remove_file(self.temporary(subtask)); // Still there if the job failed: a part of a result is none.
+        }
+    }
+}
+
+/// Writes the file of one subtask.
+#[derive(Debug)]
+pub(crate) struct TextFileWriter {
+    lines: LineWriter<File>,
+    run: Arc<TextFilesRun>,
+}
+
+impl<T: Display + 'static> Sink<T> for TextFiles {
     type Writer = TextFileWriter;
 
     fn writer(&self, cx: &SinkContext) -> Result<TextFileWriter> {
-        std::fs::create_dir_all(&self.folder).map_err(|e| Error::io(&self.folder, e))?;
-        let path = self.folder.join(format!("part-{}", cx.subtask));
-        let temporary = self.folder.join(format!(".part-{}.inprogress", cx.subtask));
-        let out = std::fs::File::create(&temporary).map_err(|e| Error::io(&temporary, e))?;
-        let lines = LineWriter { prefix: String::new(), lines: Vec::new(), path, out };
-        Ok(TextFileWriter { lines, temporary, finished: false })
+        let run = self.run(cx.parallelism);
+        let out = run.create(cx.subtask)?;
+        let path = run.path(cx.subtask);
+        Ok(TextFileWriter { lines: LineWriter { prefix: String::new(), lines: Vec::new(), path, out }, run })
     }
 }
 
-impl<T: std::fmt::Display + 'static> SinkWriter<T> for TextFileWriter {
+impl<T: Display + 'static> SinkWriter<T> for TextFileWriter {
     fn write(&mut self, record: &T, _timestamp: Timestamp) -> Result<()> {
         self.lines.push(format_args!("{record}"))
     }
@@ -313,17 +377,134 @@ impl<T: std::fmt::Display + 'static> SinkWriter<T> for TextFileWriter {
 
     fn close(&mut self) -> Result<()> {
         self.lines.write_out()?;
-        let path = &self.lines.path;
-        let synced = self.lines.out.sync_all().and_then(|()| std::fs::rename(&self.temporary, path));
-        self.finished = true;
-        synced.map_err(|e| Error::io(path, e))
+        self.lines.out.sync_all().map_err(|e| Error::io(&self.lines.path, e))?;
+        self.run.complete()
     }
 }
 
-impl Drop for TextFileWriter {
-    fn drop(&mut self) {
-        if !self.finished {
-            let _ = std::fs::remove_file(&self.temporary); // The job failed: a part of a result is none.
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Env;
+
+    /// Takes this many bytes, then says that the disk is full.
+    struct Disk(usize);
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            match self.0.min(bytes.len()) {
+                0 => Err(io::ErrorKind::StorageFull.into()),
+                taken => {
+                    self.0 -= taken;
+                    Ok(taken)
+                }
+            }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// The names in a folder, sorted.
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<String> = entries.collect();
+        names.sort();
+        names
+    }
+
+    fn write_numbers(folder: &Path, parallelism: usize, check: fn(u64)) -> Result<()> {
+        let env = Env::new().parallelism(parallelism);
+        let numbers = env.generate(1000, |n| n).map(move |n| {
+            check(*n);
+            *n
+        });
+        numbers.write_text_files(folder);
+        env.execute().map(drop)
+    }
+
+    #[test]
+    fn prints_with_flinks_prefix() {
+        let writer = |subtask, parallelism| {
+            let cx = SinkContext { subtask, parallelism };
+            <Print as Sink<u64>>::writer(&Print, &cx).unwrap().prefix
+        };
+        assert_eq!([writer(0, 1), writer(0, 2), writer(1, 2)], ["", "1> ", "2> "]);
+        let mut printed =
+            LineWriter { prefix: "2> ".into(), lines: Vec::new(), path: "-".into(), out: Vec::new() };
+        printed.push(format_args!("{:?}", ("to", 1))).unwrap();
+        printed.push(format_args!("{}", 7)).unwrap();
+        assert_eq!(printed.out, b"", "lines leave in batches");
+        printed.write_out().unwrap();
+        assert_eq!(printed.out, b"2> (\"to\", 1)\n2> 7\n");
+    }
+
+    #[test]
+    fn a_full_disk_is_an_error_that_names_the_file() {
+        let mut lines =
+            LineWriter { prefix: String::new(), lines: Vec::new(), path: "out".into(), out: Disk(5) };
+        lines.push(format_args!("abc")).unwrap();
+        lines.write_out().unwrap();
+        lines.push(format_args!("abc")).unwrap();
+        let Err(Error::Io { path, source }) = lines.write_out() else { panic!("the disk is full") };
+        assert_eq!((path.as_path(), source.kind()), (Path::new("out"), io::ErrorKind::StorageFull));
+    }
+
+    #[test]
+    fn each_subtask_writes_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().join("made/here");
+        write_numbers(&folder, 2, |_| ()).unwrap();
+        assert_eq!(names(&folder), ["part-0", "part-1"]);
+        let lines = |part| fs::read_to_string(folder.join(part)).unwrap();
+        let every_second =
+            |first: u64| (first..1000).step_by(2).map(|n| format!("{n}\n")).collect::<String>();
+        assert_eq!((lines("part-0"), lines("part-1")), (every_second(0), every_second(1)));
+
+        // Another run of as many subtasks replaces them, one of fewer would leave a mixture.
+        write_numbers(&folder, 2, |_| ()).unwrap();
+        match write_numbers(&folder, 1, |_| ()) {
+            Err(Error::Io { path, .. }) => assert_eq!(path, folder.join("part-1")),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(names(&folder), ["part-0", "part-1"]);
+    }
+
+    #[test]
+    fn a_job_that_fails_leaves_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let result = write_numbers(folder.path(), 2, |n| assert!(n < 999, "the last record"));
+        assert!(matches!(result, Err(Error::Panic { .. })));
+        assert_eq!(names(folder.path()), [""; 0]);
+    }
+
+    #[test]
+    fn no_file_appears_before_all_are_complete() {
+        let folder = tempfile::tempdir().unwrap();
+        let sink = TextFiles::new(folder.path());
+        let writer = |subtask| {
+            <TextFiles as Sink<u64>>::writer(&sink, &SinkContext { subtask, parallelism: 2 }).unwrap()
+        };
+        let (mut first, mut second) = (writer(0), writer(1));
+        first.write(&1_u64, 0).unwrap();
+        <TextFileWriter as SinkWriter<u64>>::close(&mut first).unwrap();
+        drop(first); // Its core may end long before the other.
+        assert_eq!(names(folder.path()), [".part-0.inprogress", ".part-1.inprogress"]);
+        <TextFileWriter as SinkWriter<u64>>::close(&mut second).unwrap();
+        assert_eq!(names(folder.path()), ["part-0", "part-1"]);
+        drop(second);
+        assert_eq!(names(folder.path()), ["part-0", "part-1"]);
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_made_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+        match write_numbers(&file.join("below"), 2, |_| ()) {
+            Err(Error::Io { path, .. }) => assert_eq!(path, file.join("below")),
+            other => panic!("{other:?}"),
         }
     }
 }

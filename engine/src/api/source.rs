@@ -1,6 +1,7 @@
 //! Where records come from.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::data_plane::subtask::Guard;
 use crate::error::Result;
@@ -87,6 +88,9 @@ pub struct SourceContext {
     pub(crate) subtask: usize,
     pub(crate) parallelism: usize,
     pub(crate) bell: Bell,
+    pub(crate) is_simulated: bool,
+    /// Whether the reader asked for the bell.
+    pub(crate) took_bell: Arc<AtomicBool>,
 }
 
 impl SourceContext {
@@ -100,8 +104,15 @@ impl SourceContext {
         self.parallelism
     }
 
-    /// Wakes the reader's core, from any thread.
+    /// Whether the job runs in a [`crate::testing::Simulator`], where a reader has no threads of its own.
+    pub fn is_simulated(&self) -> bool {
+        self.is_simulated
+    }
+
+    /// Wakes the reader's core, from any thread. A simulated job that has other threads could not be repeated, so there the job
+    /// fails with [`crate::Error::Plan`] if a reader asks for the bell.
     pub fn bell(&self) -> Bell {
+        self.took_bell.store(true, Ordering::Relaxed);
         self.bell.clone()
     }
 }

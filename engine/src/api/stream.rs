@@ -282,27 +282,27 @@ impl<C: Chain> Stream<C> {
         Stream::begin(env, Exchanged::new(&[edge], Archives::new()), "Exchange", &[edge], parallelism)
     }
 
-    /// Joins this stream with another of the same records. The order of the two is free, that within each is kept.
-    pub fn union<D: Chain<Out = C::Out>>(
-        self,
-        other: Stream<D>,
-    ) -> Stream<Exchanged<(), C::Out, Archives<C::Out>>>
+    /// Joins this stream with others of the same records: one, or a tuple or a `Vec` of them. The order among the streams is free,
+    /// that within each is kept; the watermark is the least of those of all that are not idle. Source: Flink's `union`.
+    ///
+    /// ```
+    /// let env = thalweg::Env::new().parallelism(1);
+    /// let (a, b, c) = (env.from_elements([1]), env.from_elements([2]), env.from_elements([3]));
+    /// let result = a.union((b, c.map(|n| n * 10))).owned().collect();
+    /// env.execute()?;
+    /// let mut result = result.take();
+    /// result.sort();
+    /// assert_eq!(result, [1, 2, 30]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
+    pub fn union(self, others: impl Streams<C::Out>) -> Stream<Exchanged<(), C::Out, Archives<C::Out>>>
     where
         C::Out: Record,
     {
-        let parallelism = self.open.parallelism;
-        let balance = if parallelism == other.open.parallelism {
-            Partitioning::Forward
-        } else {
-            Partitioning::Rebalance
-        };
-        let (env, left) = self.exchange(Partitioning::Forward, |cx, port| {
-            Ok(PartitionWriter::new(cx, port, partition::Forward))
-        });
-        let (_, right) = other.exchange(balance, |cx, port| {
-            Ok(PartitionWriter::new(cx, port, partition::RoundRobin::default()))
-        });
-        let edges = [left, right];
+        let (env, parallelism) = (self.env.clone(), self.open.parallelism);
+        let mut edges = Vec::new();
+        self.send_to_union(parallelism, &mut edges);
+        others.send_to_union(parallelism, &mut edges);
         Stream::begin(env, Exchanged::new(&edges, Archives::new()), "Union", &edges, parallelism)
     }
 
@@ -363,7 +363,8 @@ impl<C: Chain> Stream<C> {
 
     /// Writes the records as lines of text into files `part-<subtask>` of `folder`, which is made if it is not there.
     ///
-    /// A file appears under its name when the job has ended and it is complete. Errors: [`crate::Error::Io`].
+    /// The files appear under their names together, when all subtasks of the sink have ended; a job that fails before leaves none.
+    /// Errors: [`crate::Error::Io`] with the file, also when a run of more subtasks has left files that would be mixed with these.
     pub fn write_text_files(self, folder: impl AsRef<Path>)
     where
         C::Out: Display,
@@ -371,6 +372,48 @@ impl<C: Chain> Stream<C> {
         self.sink("TextFiles", TextFiles::new(folder.as_ref()));
     }
 }
+
+/// One stream or several, with records of type `T`: what [`Stream::union`] takes.
+pub trait Streams<T: Record> {
+    /// Ends each in an edge to an operator of this parallelism.
+    #[doc(hidden)]
+    fn send_to_union(self, parallelism: Option<usize>, edges: &mut Vec<EdgeId>);
+}
+
+impl<C: Chain<Out: Record>> Streams<C::Out> for Stream<C> {
+    fn send_to_union(self, parallelism: Option<usize>, edges: &mut Vec<EdgeId>) {
+        let balance = if parallelism == self.open.parallelism {
+            Partitioning::Forward
+        } else {
+            Partitioning::Rebalance
+        };
+        // With the one receiver of a forward edge, taking them in turn means taking it.
+        let (_, edge) = self.exchange(balance, |cx, port| {
+            Ok(PartitionWriter::new(cx, port, partition::RoundRobin::default()))
+        });
+        edges.push(edge);
+    }
+}
+
+impl<T: Record, S: Streams<T>> Streams<T> for Vec<S> {
+    fn send_to_union(self, parallelism: Option<usize>, edges: &mut Vec<EdgeId>) {
+        self.into_iter().for_each(|streams| streams.send_to_union(parallelism, edges));
+    }
+}
+
+macro_rules! tuples_of_streams {
+    ($(($($name:ident)*))*) => {$(
+        impl<T: Record, $($name: Streams<T>),*> Streams<T> for ($($name,)*) {
+            #[expect(non_snake_case, reason = "a value has the name of its type")]
+            fn send_to_union(self, parallelism: Option<usize>, edges: &mut Vec<EdgeId>) {
+                let ($($name,)*) = self;
+                $($name.send_to_union(parallelism, edges);)*
+            }
+        }
+    )*};
+}
+
+tuples_of_streams! { (A B) (A B C) (A B C D) (A B C D E) (A B C D E F) }
 
 /// A stream behind an exchange whose records are to be owned values again.
 impl<K: Key, T: Record> Stream<Exchanged<K, T, Archives<T>>>

@@ -42,11 +42,14 @@ impl Core {
     /// Steps every subtask once. Consumers come before producers, which keeps little in flight and caches warm.
     pub(crate) fn step(&mut self, now: Timestamp) -> Progress {
         self.switch.set_now(now);
-        let mut worked = self.switch.receive();
-        let hold_sources = self.lockstep && !self.is_quiet();
+        let mut worked = self.switch.receive() || self.switch.has_backlog();
+        let mut hold_sources = self.lockstep && !self.is_quiet();
         for i in (0..self.subtasks.len()).rev() {
-            if !(hold_sources && self.subtasks[i].subtask.is_source()) {
-                worked |= self.step_subtask(i);
+            let is_source = self.lockstep && self.subtasks[i].subtask.is_source();
+            if !(hold_sources && is_source) {
+                let stepped = self.step_subtask(i);
+                worked |= stepped;
+                hold_sources |= is_source && stepped; // One source at a time.
             }
             if self.switch.has_failed() {
                 return Progress::Finished;
@@ -101,6 +104,19 @@ impl Core {
 
     fn is_quiet(&self) -> bool {
         self.switch.is_quiet() && self.subtasks.iter().all(|slot| slot.finished || slot.subtask.is_quiet())
+    }
+
+    /// The subtasks that have not ended and what each waits for, for messages.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = String> {
+        self.subtasks.iter().filter(|slot| !slot.finished).map(|slot| {
+            let what = match &slot.subtask {
+                subtask if subtask.is_blocked() => "credit",
+                subtask if subtask.is_source() => "its source",
+                subtask if !subtask.is_quiet() => "its turn",
+                _ => "input",
+            };
+            format!("subtask {} of {} waits for {what}", slot.index, slot.name)
+        })
     }
 
     /// When a subtask wants to be stepped although nothing comes in.

@@ -355,6 +355,10 @@ impl<I: Inbox<O>, O: Operator> Subtask for Head<I, O> {
                 && !self.gate.has_buffer()
                 && !self.pace.dirty)
     }
+
+    fn is_blocked(&self) -> bool {
+        self.pace.is_blocked()
+    }
 }
 
 /// A subtask that begins with a source.
@@ -456,6 +460,10 @@ impl<R: SourceReader, N: Output<R::Item>> Subtask for SourceHead<R, N> {
 
     fn is_quiet(&self) -> bool {
         self.ended || !self.pace.dirty
+    }
+
+    fn is_blocked(&self) -> bool {
+        self.pace.is_blocked()
     }
 
     fn is_source(&self) -> bool {

@@ -45,6 +45,11 @@ pub trait Subtask {
         true
     }
 
+    /// Whether it takes nothing because an output has no credit.
+    fn is_blocked(&self) -> bool {
+        false
+    }
+
     /// Whether it begins a job: in lockstep it waits for the rest of the core to be quiet.
     fn is_source(&self) -> bool {
         false

@@ -301,10 +301,14 @@ impl Switch {
         self.links.borrow_mut().iter_mut().flatten().any(|state| state.link.has_message())
     }
 
+    /// Whether a link had no room for something. Nobody rings when it has, so the core must not sleep.
+    pub(crate) fn has_backlog(&self) -> bool {
+        self.links.borrow().iter().flatten().any(|state| !state.backlog.is_empty())
+    }
+
     /// Whether everything sent has left this core.
     pub(crate) fn is_drained(&self) -> bool {
-        self.outgoing.borrow().iter().flatten().all(|out| out.credit.overdraft() == 0)
-            && self.links.borrow().iter().flatten().all(|state| state.backlog.is_empty())
+        self.outgoing.borrow().iter().flatten().all(|out| out.credit.overdraft() == 0) && !self.has_backlog()
     }
 
     /// Whether no input of this core holds a buffer.

@@ -162,8 +162,8 @@ impl ExecutionGraph {
 fn receivers(partitioning: Partitioning, from: usize, senders: usize, receivers: usize) -> Range<usize> {
     match partitioning {
         Partitioning::Forward => from..from + 1,
-        Partitioning::Global => 0..1,
         Partitioning::Rescale => rescale(from, senders, receivers),
+        // Global sends records to the first only; watermarks and the end must reach the others too, or they never end.
         _ => 0..receivers,
     }
 }

@@ -35,9 +35,14 @@ impl Bell {
         self.shared.flag.cancel();
     }
 
+    /// Whether nobody has rung since `prepare`.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.shared.flag.is_parked()
+    }
+
     /// Ready when someone has rung since `prepare`.
     pub(crate) fn poll_rung(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.shared.waker.register(cx.waker());
-        if self.shared.flag.is_parked() { Poll::Pending } else { Poll::Ready(()) }
+        if self.is_silent() { Poll::Pending } else { Poll::Ready(()) }
     }
 }

@@ -1,9 +1,6 @@
 //! One core: built on its own pinned thread, stepped until it ends.
 
-use std::cell::Cell;
 use std::future::poll_fn;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -11,15 +8,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use futures_lite::FutureExt;
 use glommio::timer::Timer;
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
-use thalweg_net::BufferPool;
 
 use super::bell::Bell;
 use super::link::Rings;
+use super::seam::{self, Clock, CoreParts};
 use super::{CoreResult, JobControl};
 use crate::api::config::{Config, IdleStrategy};
-use crate::data_plane::core::{Core, panic_message};
-use crate::data_plane::subtask::{Progress, SubtaskContext};
-use crate::data_plane::switch::{Switch, SwitchLimits};
+use crate::data_plane::core::Core;
+use crate::data_plane::subtask::Progress;
 use crate::error::{Error, Result};
 use crate::graph::execution::ExecutionGraph;
 use crate::time::Timestamp;
@@ -70,7 +66,7 @@ async fn run(start: Start) -> Result<CoreResult> {
 }
 
 async fn run_to_end(mut start: Start) -> Result<CoreResult> {
-    let clock = Clock::new();
+    let clock = WallClock::new();
     let bell = start.control.bells[start.core].clone();
     let links = std::mem::take(&mut start.links);
     let mut core = build(&start, links, clock.now())?;
@@ -92,48 +88,14 @@ fn build(start: &Start, links: Vec<Option<Rings>>, now: Timestamp) -> Result<Cor
     let bells = &start.control.bells;
     let links =
         links.into_iter().enumerate().map(|(peer, rings)| rings.map(|rings| rings.link(bells[peer].clone())));
-    build_core(start.core, &start.graph, &start.config, links.collect(), &bells[start.core], now)
-}
-
-/// The same for any kind of link: the simulator builds its cores with this too.
-pub(crate) fn build_core(
-    core: usize,
-    graph: &Arc<ExecutionGraph>,
-    config: &Arc<Config>,
-    links: Vec<Option<Box<dyn crate::data_plane::switch::Link>>>,
-    bell: &Bell,
-    now: Timestamp,
-) -> Result<Core> {
-    let pool = BufferPool::new(config.buffer_bytes)
-        .map_err(|e| Error::Config { name: "buffer_bytes", reason: e.to_string() })?;
-    let limits = SwitchLimits {
-        credit_buffers: config.credit_buffers,
-        overdraft_buffers_max: config.overdraft_buffers_max,
-    };
-    let switch = Rc::new(Switch::new(core, graph.channels(), limits, pool, links));
-    switch.set_now(now);
-    let mut built = Core::new(switch.clone(), config.lockstep);
-    for (chain, subtask) in graph.subtasks_on(core) {
-        let plan = &graph.chains[chain.0 as usize];
-        let mut cx = SubtaskContext {
-            name: plan.name.clone(),
-            subtask,
-            parallelism: plan.parallelism,
-            max_parallelism: plan.max_parallelism,
-            config: config.clone(),
-            graph: graph.clone(),
-            switch: switch.clone(),
-            blocked: Rc::new(Cell::new(0)),
-            bell: bell.clone(),
-        };
-        let made = catch_unwind(AssertUnwindSafe(|| (plan.factory)(&mut cx)));
-        let made = made.unwrap_or_else(|panic| {
-            let message = panic_message(&*panic);
-            Err(Error::Panic { operator: plan.name.to_string(), subtask, message })
-        });
-        built.add(plan.name.clone(), subtask, made?);
-    }
-    Ok(built)
+    seam::build_core(CoreParts {
+        core: start.core,
+        graph: start.graph.clone(),
+        config: start.config.clone(),
+        links: links.collect(),
+        bell: bells[start.core].clone(),
+        now,
+    })
 }
 
 /// No core takes a record before all of them are built: a job that cannot start has no effects.
@@ -148,7 +110,7 @@ async fn wait_for_others(start: &Start) -> Result<()> {
     Ok(())
 }
 
-async fn drive(core: &mut Core, start: &Start, clock: &Clock, bell: &Bell) -> Result<()> {
+async fn drive(core: &mut Core, start: &Start, clock: &impl Clock, bell: &Bell) -> Result<()> {
     let spin = match if start.oversubscribed { IdleStrategy::Park } else { start.config.idle } {
         IdleStrategy::Spin => Duration::MAX,
         IdleStrategy::Balanced => start.config.spin,
@@ -191,7 +153,7 @@ async fn drive(core: &mut Core, start: &Start, clock: &Clock, bell: &Bell) -> Re
 }
 
 /// Until a peer or a source rings, or the next timer is due.
-async fn sleep(core: &Core, clock: &Clock, bell: &Bell) {
+async fn sleep(core: &Core, clock: &impl Clock, bell: &Bell) {
     let until = core.wakes_at().map(|at| Duration::from_millis(at.saturating_sub(clock.now()).max(0) as u64));
     let time = until.unwrap_or(PARK_MAX).min(PARK_MAX);
     if time > Duration::ZERO {
@@ -203,17 +165,19 @@ async fn sleep(core: &Core, clock: &Clock, bell: &Bell) {
 }
 
 /// Processing time: the wall clock at the start, and a monotonic one since.
-struct Clock {
+struct WallClock {
     origin_ms: Timestamp,
     origin: Instant,
 }
 
-impl Clock {
+impl WallClock {
     fn new() -> Self {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self { origin_ms: i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX), origin: Instant::now() }
     }
+}
 
+impl Clock for WallClock {
     fn now(&self) -> Timestamp {
         self.origin_ms.saturating_add(i64::try_from(self.origin.elapsed().as_millis()).unwrap_or(i64::MAX))
     }

@@ -4,6 +4,11 @@
 //!   execute ─▶ start: a pinned executor per core ─▶ drive: step the Core, poll or park ─▶ join: results, or the first failure
 //! ```
 //!
+//! A core itself is sans-IO; what it needs from outside is the **runtime seam** of [`seam`]: a `Link` to each peer, a `Clock`,
+//! a `Bell` that wakes it, and someone who steps it. This module is one implementation, with threads, rings and glommio;
+//! [`crate::testing::Simulator`] is the other, with one thread, delayed queues, a virtual clock and a seed.
+//!
+//! - [`seam`]: what stands between a core and whoever runs it;
 //! - [`bell`]: wakes a parked core;
 //! - [`core_thread`]: builds a core on its thread and drives it;
 //! - [`link`]: the rings between two cores;
@@ -13,6 +18,7 @@ pub(crate) mod bell;
 mod core_thread;
 mod link;
 mod machine;
+pub(crate) mod seam;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
+use thalweg::testing::Simulator;
 use thalweg::{Env, IdleStrategy};
 
 use crate::nexmark::job::{DigestTotal, Events};
 use crate::nexmark::queries::Query;
-use crate::nexmark::{DataSet, generate_in_memory, write_shards};
+use crate::nexmark::{DataSet, Digest, generate_in_memory, write_shards};
 use crate::report::{CpuTime, QueryResult, peak_rss_bytes, plot, reset_peak_rss, table};
 
 /// Runs NEXMark queries and prints their rate, their cost and the digest of their results.
@@ -50,6 +51,10 @@ pub struct NexmarkArgs {
     /// Computes associative aggregates before the exchange in part.
     #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     pre_aggregation: bool,
+    /// Runs each query under the deterministic simulator instead, with seeds 0 to N - 1, and compares the digests. Slow: no rate is
+    /// measured.
+    #[arg(long, value_name = "N", conflicts_with_all = ["plot", "write"])]
+    simulate: Option<u64>,
     /// Writes a data set of --events events to a folder, and runs nothing.
     #[arg(long, value_name = "DIR", requires = "events")]
     write: Option<PathBuf>,
@@ -77,6 +82,9 @@ pub fn run(args: &NexmarkArgs) -> Result<()> {
     };
     ensure!(args.passes > 0, "--passes must be at least 1");
     let data = Arc::new(load(args, parallelism)?);
+    if let Some(seeds) = args.simulate {
+        return queries.iter().try_for_each(|&query| simulate(query, &data, args, parallelism, seeds));
+    }
     let mut results = Vec::new();
     for query in queries {
         let result = run_query(query, &data, args, parallelism).with_context(|| format!("{query} failed"))?;
@@ -181,6 +189,28 @@ fn run_query(
         cpu_seconds,
         peak_rss_bytes: peak_rss_bytes().unwrap_or(0),
     })
+}
+
+/// Runs a query with many seeds: another schedule, other buffer sizes, other delays each time, and always the same digest.
+fn simulate(query: Query, data: &Arc<DataSet>, args: &NexmarkArgs, parallelism: usize, seeds: u64) -> Result<()> {
+    let mut first: Option<Digest> = None;
+    for seed in 0..seeds {
+        let total = DigestTotal::default();
+        let env = Env::new().name(query.name()).parallelism(parallelism).pre_aggregation(args.pre_aggregation);
+        query.build(&env, Events::new(data.clone(), args.passes), &total);
+        Simulator::new(seed).ticks_max(u64::MAX).run(&env).with_context(|| format!("{query} with seed {seed}"))?;
+        let digest = total.get();
+        let expected = *first.get_or_insert(digest);
+        ensure!(
+            (digest.net_count, digest.sum) == (expected.net_count, expected.sum),
+            "{query}: seed {seed} gives {digest} ({} rows), seed 0 gave {expected} ({} rows)",
+            digest.net_count,
+            expected.net_count
+        );
+    }
+    let digest = first.unwrap_or_default();
+    println!("{query}: {seeds} seeds, {parallelism} simulated cores, {} rows, digest {digest}", digest.net_count);
+    Ok(())
 }
 
 fn progress_bar(length: u64, message: &str) -> ProgressBar {

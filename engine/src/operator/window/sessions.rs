@@ -270,8 +270,28 @@ where
             }
             !is_gone
         };
-        open.more.retain_mut(&mut look);
-        if !look(&mut open.one) {
+        if open.more.is_empty() {
+            if !look(&mut open.one) {
+                sessions.remove(key_hash, |k| k == key);
+            }
+            return;
+        }
+        // Several sessions: in the order of their ends.
+        open.more.sort_by_key(|s| s.window.end);
+        let place = open.more.partition_point(|s| s.window.end < open.one.window.end);
+        let mut kept = 0;
+        let mut is_one_kept = true;
+        for i in 0..=open.more.len() {
+            if i == place {
+                is_one_kept = look(&mut open.one);
+            }
+            if i < open.more.len() && look(&mut open.more[i]) {
+                open.more.swap(kept, i);
+                kept += 1;
+            }
+        }
+        open.more.truncate(kept);
+        if !is_one_kept {
             match open.more.pop() {
                 Some(other) => open.one = other,
                 None => {

@@ -17,6 +17,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
+use thalweg_state::HashSpread;
 use thalweg_state::heap::Table;
 
 use super::combiner::MISSING_TIMESTAMP;
@@ -62,6 +63,8 @@ struct Running<K, Acc> {
 /// See the [module](self).
 pub(crate) struct Slices<K, A, E, N, Acc> {
     slicing: Slicing,
+    /// From key hashes to positions in the tables.
+    spread: HashSpread,
     lateness: i64,
     aggregate: A,
     emit: E,
@@ -91,6 +94,7 @@ impl<K: Key, A, E, N: Stage, Acc: 'static> Slices<K, A, E, N, Acc> {
     ) -> Self {
         Self {
             slicing,
+            spread: HashSpread::new(cx.key_groups(), cx.max_parallelism),
             lateness,
             aggregate,
             emit,
@@ -179,7 +183,8 @@ where
         let mut other = Some(Acc::unarchive(record.value));
         let make = || (<K as Record>::unarchive(record.key), other.take().expect("it is taken once"));
         let table = &mut self.slices[place].table;
-        let (_, acc, is_new) = table.entry(record.key_hash, |k| k.eq_archived(record.key), make);
+        let (_, acc, is_new) =
+            table.entry(self.spread.position(record.key_hash), |k| k.eq_archived(record.key), make);
         if let Some(other) = other {
             self.aggregate.merge(acc, other);
         }
@@ -192,7 +197,13 @@ where
         let is_new = self.add(number, record);
         if self.running.slices.contains(&number) {
             let key = <K as Record>::unarchive(record.key);
-            self.running.merge(&self.aggregate, record.key_hash, &key, Acc::unarchive(record.value), is_new);
+            self.running.merge(
+                &self.aggregate,
+                self.spread.position(record.key_hash),
+                &key,
+                Acc::unarchive(record.value),
+                is_new,
+            );
         }
         self.fire_late(number, record);
     }
@@ -210,7 +221,9 @@ where
             }
             let mut result: Option<(K, Acc)> = None;
             for slice in self.slices.iter().filter(|s| self.slicing.slices_of(window).contains(&s.number)) {
-                if let Some((key, acc)) = slice.table.get(record.key_hash, |k| k.eq_archived(record.key)) {
+                if let Some((key, acc)) =
+                    slice.table.get(self.spread.position(record.key_hash), |k| k.eq_archived(record.key))
+                {
                     match &mut result {
                         Some((_, sum)) => self.aggregate.merge(sum, acc.clone()),
                         None => result = Some((key.clone(), acc.clone())),
@@ -406,7 +419,7 @@ where
     #[inline]
     fn prefetch(&self, key_hash: u64, timestamp: Timestamp) {
         if let Ok(place) = self.place(self.slicing.slice_of(timestamp)) {
-            self.slices[place].table.prefetch(key_hash);
+            self.slices[place].table.prefetch(self.spread.position(key_hash));
         }
     }
 

@@ -1,0 +1,521 @@
+//! The second implementation of the runtime's seam: all cores on one thread, everything by chance from one seed.
+//!
+//! Time has two measures. A *tick* is one turn of the scheduler, in which one core takes one step; delays of links and naps of
+//! cores are counted in ticks. The *clock* is what the job sees as processing time, in ms. It moves when nothing else can
+//! happen, and by seeded jumps in between.
+//!
+//! A core is stepped while it works. Once idle it parks exactly as on the runtime: it is stepped again only when a message
+//! arrives, its bell rings, or a timer of its own is due. A wake-up that someone forgets is thereby found, as a job that
+//! comes to rest before its end.
+
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::network::{Network, Weather};
+use super::random::Random;
+use crate::api::config::Config;
+use crate::api::env::Env;
+use crate::data_plane::core::Core;
+use crate::data_plane::subtask::Progress;
+use crate::error::{Error, Result};
+use crate::runtime::JobResult;
+use crate::runtime::bell::Bell;
+use crate::runtime::seam::{self, Clock, CoreParts};
+use crate::time::Timestamp;
+
+/// The environment variable that makes [`seeds`] run one seed only.
+const SEED_VARIABLE: &str = "THALWEG_SEED";
+/// Ticks of a run before it is given up.
+const TICKS_MAX: u64 = 20_000_000;
+
+/// Runs `test` with the seeds from 0 to `count - 1`. Of a panic it prints the seed and how to replay it, and passes it on.
+///
+/// With `THALWEG_SEED=<n>` in the environment it runs that seed alone.
+///
+/// ```
+/// thalweg::testing::seeds(3, |seed| assert!(seed < 3));
+/// ```
+pub fn seeds(count: u64, test: impl Fn(u64)) {
+    let only = std::env::var(SEED_VARIABLE).ok().and_then(|seed| seed.parse().ok());
+    let range = only.map_or(0..count, |seed: u64| seed..seed + 1);
+    for seed in range {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| test(seed))) {
+            let name = std::thread::current().name().unwrap_or("<test>").to_owned();
+            eprintln!(
+                "{name} failed with seed {seed}; to replay it: {SEED_VARIABLE}={seed} cargo test {name}"
+            );
+            resume_unwind(panic);
+        }
+    }
+}
+
+/// Runs jobs deterministically, on any number of simulated cores, on the calling thread.
+///
+/// The seed decides in which order the cores run, for how long one is left alone, how long messages take, when a link has
+/// no room, when the clock moves, and settings that must not change results: [`Env::buffer_bytes`] (1 to 32 KiB),
+/// [`Env::credit_buffers`] (1 to 8), [`Env::batch_records`] (1 to 1024), [`Env::buffer_timeout`] (0 to 100 ms), and whether
+/// aggregates are pre-aggregated.
+///
+/// Sources and sinks must do their work in place: one that needs a thread of its own is refused
+/// ([`crate::SourceContext::bell`]).
+///
+/// ```
+/// use thalweg::{Env, testing::Simulator};
+///
+/// let env = Env::new().parallelism(5);
+/// let sums = env.generate(1_000, |n| n).key_by(|n| n % 10).sum(|n| n).collect();
+/// Simulator::new(42).run(&env)?;
+/// assert_eq!(sums.take().len(), 1_000);
+/// # Ok::<(), thalweg::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Simulator {
+    seed: u64,
+    clock: Timestamp,
+    ticks_max: u64,
+    varies_settings: bool,
+}
+
+impl Simulator {
+    /// A simulator whose choices all follow from `seed`.
+    pub fn new(seed: u64) -> Self {
+        Self { seed, clock: 0, ticks_max: TICKS_MAX, varies_settings: true }
+    }
+
+    /// What the clock shows at the start, in ms since the epoch. Default: 0.
+    pub fn clock(mut self, now: Timestamp) -> Self {
+        self.clock = now;
+        self
+    }
+
+    /// After how many turns of the scheduler a run fails with [`Error::Simulation`]. Default: 20 million, some 10 s.
+    pub fn ticks_max(mut self, ticks: u64) -> Self {
+        self.ticks_max = ticks;
+        self
+    }
+
+    /// Leaves the settings of the environment as they are.
+    pub fn keep_settings(mut self) -> Self {
+        self.varies_settings = false;
+        self
+    }
+
+    /// Runs a job to its end. [`JobResult::elapsed`] is by the virtual clock.
+    ///
+    /// Errors: those of [`Env::execute`], and [`Error::Simulation`] when the job comes to rest before its end, with what each
+    /// subtask waits for.
+    pub fn run(&self, env: &Env) -> Result<JobResult> {
+        self.start(env)?.run_to_end()
+    }
+
+    /// Builds a job, for a test to drive. Nothing has run yet.
+    ///
+    /// Errors: those of a job that cannot start.
+    pub fn start(&self, env: &Env) -> Result<RunningJob> {
+        let (graph, mut config) = env.build()?;
+        let mut random = Random::new(self.seed);
+        let weather = Weather {
+            delay_max: random.pick(&[0, 1, 4, 30]),
+            refuse_one_in: random.pick(&[0, 0, 2, 20]),
+            room: random.pick(&[1, 4, 64, 1024]),
+        };
+        let habits = Habits {
+            nap_one_in: random.pick(&[0, 4, 30, 300]),
+            nap_ticks_max: random.pick(&[3, 30, 300]),
+            jump_one_in: random.pick(&[0, 10, 100, 1000]),
+        };
+        if self.varies_settings {
+            vary(&mut config, &mut random);
+        }
+        config.is_simulated = true;
+        let (graph, config) = (Arc::new(graph), Arc::new(config));
+        let network = Network::new(graph.cores(), weather, Random::new(random.next()));
+        let clock = Rc::new(ManualClock(Cell::new(self.clock)));
+        let mut cores = Vec::new();
+        for core in 0..graph.cores() {
+            let bell = Bell::default();
+            let built = seam::build_core(CoreParts {
+                core,
+                graph: graph.clone(),
+                config: config.clone(),
+                links: network.links(core),
+                bell: bell.clone(),
+                now: clock.now(),
+            })?;
+            cores.push(SimulatedCore {
+                core: built,
+                bell,
+                rest: Rest::Awake,
+                naps_until: 0,
+                idle_at: None,
+                finished: false,
+            });
+        }
+        Ok(RunningJob {
+            cores,
+            network,
+            clock,
+            random,
+            habits,
+            seed: self.seed,
+            started: self.clock,
+            ticks_max: self.ticks_max,
+            failure: None,
+        })
+    }
+}
+
+/// Settings that must not change results.
+fn vary(config: &mut Config, random: &mut Random) {
+    config.credit_buffers = random.below(8) + 1;
+    config.buffer_bytes = random.pick(&[1, 2, 4, 8, 32]) << 10;
+    // As many bytes as before, in smaller buffers.
+    config.overdraft_buffers_max = config.overdraft_buffers_max.saturating_mul(32);
+    config.batch_records = random.pick(&[1, 2, 3, 7, 16, 100, 1024]);
+    config.buffer_timeout = Duration::from_millis(random.pick(&[0, 1, 10, 100]));
+    config.pre_aggregation &= random.one_in(2);
+}
+
+/// How the scheduler of one run behaves. One turn in so many; 0: never.
+#[derive(Debug, Clone, Copy)]
+struct Habits {
+    /// A core is left alone after its step.
+    nap_one_in: u64,
+    nap_ticks_max: u64,
+    /// The clock jumps.
+    jump_one_in: u64,
+}
+
+/// The longest jump of the clock, in ms.
+const JUMP_MS_MAX: u64 = 50;
+
+/// Processing time that moves only when it is told to.
+struct ManualClock(Cell<Timestamp>);
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        self.0.get()
+    }
+}
+
+/// How far a core has gone to sleep: the steps that a thread of the runtime takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    Awake,
+    /// It has announced that it will park, and looks at everything once more.
+    Announced,
+    Parked,
+}
+
+struct SimulatedCore {
+    core: Core,
+    bell: Bell,
+    rest: Rest,
+    naps_until: u64,
+    /// What the clock showed when it last had nothing to do: no timer up to then is a reason to wake it.
+    idle_at: Option<Timestamp>,
+    finished: bool,
+}
+
+impl SimulatedCore {
+    /// The tick from which the core may be stepped. `None`: nothing is in sight that would wake it.
+    fn ready_at(&self, index: usize, network: &Network, now: Timestamp) -> Option<u64> {
+        if self.finished {
+            return None;
+        }
+        let is_due = |at: Timestamp| at <= now && self.idle_at.is_none_or(|idle| idle < now);
+        let is_awake =
+            self.rest != Rest::Parked || !self.bell.is_silent() || self.core.wakes_at().is_some_and(is_due);
+        let awake_at = if is_awake { 0 } else { network.next_arrival(index)? };
+        Some(awake_at.max(self.naps_until))
+    }
+}
+
+/// What a turn of the scheduler came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    Stepped,
+    /// Nothing can happen until an input or the clock moves.
+    Quiet,
+    Finished,
+}
+
+/// A job in the simulator that a test drives: it runs until it is quiet, and its clock moves when the test says so.
+///
+/// ```
+/// use std::time::Duration;
+/// use thalweg::testing::{Event, Recorder, Simulator, script};
+/// use thalweg::{Env, bounded};
+///
+/// let env = Env::new().parallelism(1).auto_watermark_interval(Duration::from_millis(200));
+/// let (input, source) = script::<char>();
+/// let seen = Recorder::new();
+/// env.source("script", source).watermarks(bounded(Duration::ZERO)).sink("recorder", seen.clone());
+/// let mut job = Simulator::new(0).start(&env)?;
+///
+/// input.record('a', 10);
+/// job.run_until_quiet()?;
+/// assert_eq!(seen.take(), [Event::Record('a', Some(10))]);
+/// job.advance_clock_to(250)?; // A tick of the generator is due on the way.
+/// assert_eq!(seen.take(), [Event::Watermark(9)]);
+/// # Ok::<(), thalweg::Error>(())
+/// ```
+pub struct RunningJob {
+    cores: Vec<SimulatedCore>,
+    network: Network,
+    clock: Rc<ManualClock>,
+    random: Random,
+    habits: Habits,
+    seed: u64,
+    started: Timestamp,
+    ticks_max: u64,
+    failure: Option<Error>,
+}
+
+impl RunningJob {
+    /// Runs until all that was pushed has had all its effects. The clock stands still.
+    ///
+    /// Errors: what made the job fail, now and at every later call.
+    pub fn run_until_quiet(&mut self) -> Result<()> {
+        while self.turn()? == Turn::Stepped {}
+        Ok(())
+    }
+
+    /// Moves the clock to `time`, in ms, and never back. What is due on the way happens in the order of its time, and sees
+    /// the clock show just that time.
+    ///
+    /// Errors: what made the job fail.
+    pub fn advance_clock_to(&mut self, time: Timestamp) -> Result<()> {
+        self.run_until_quiet()?;
+        while let Some(due) = self.next_timer().filter(|&due| due <= time) {
+            self.clock.0.set(due);
+            self.run_until_quiet()?;
+        }
+        self.clock.0.set(time.max(self.clock.now()));
+        self.run_until_quiet()
+    }
+
+    /// Runs to the end of the job. The clock moves by itself.
+    ///
+    /// Errors: as [`Simulator::run`].
+    pub fn run_to_end(&mut self) -> Result<JobResult> {
+        loop {
+            if self.random.one_in(self.habits.jump_one_in) {
+                let jump = 1 + self.random.below(JUMP_MS_MAX) as Timestamp;
+                self.clock.0.set(self.clock.now().saturating_add(jump));
+            }
+            match self.turn()? {
+                Turn::Stepped => {}
+                Turn::Finished => return Ok(self.result()),
+                Turn::Quiet => match self.next_timer() {
+                    Some(due) => self.clock.0.set(due),
+                    None => return Err(self.stuck("the job has come to rest before its end")),
+                },
+            }
+        }
+    }
+
+    /// What the clock shows, in ms.
+    pub fn clock(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Whether all inputs have ended and everything is done.
+    pub fn is_finished(&self) -> bool {
+        self.cores.iter().all(|core| core.finished) && self.failure.is_none()
+    }
+
+    /// A hash over every step and every message so far: equal for two runs exactly if they were the same.
+    pub fn trace_hash(&self) -> u64 {
+        self.network.trace()
+    }
+
+    /// What the job has done so far, as [`Env::execute`] returns it.
+    pub fn result(&self) -> JobResult {
+        let mut result = JobResult {
+            elapsed: Duration::from_millis(self.clock.now().abs_diff(self.started)),
+            ..JobResult::default()
+        };
+        for core in &self.cores {
+            let (sent, overdraft, memory) = core.core.switch().stats();
+            result.buffers_sent += sent;
+            result.overdraft_buffers_max = result.overdraft_buffers_max.max(overdraft);
+            result.buffer_memory_bytes += memory;
+        }
+        result
+    }
+
+    /// Steps one of the cores that could be stepped now; when there is none, time passes to when there will be.
+    fn turn(&mut self) -> Result<Turn> {
+        if let Some(failure) = &self.failure {
+            return Err(failure.clone());
+        }
+        let tick = self.network.tick() + 1;
+        if tick > self.ticks_max {
+            return Err(self.stuck("the job takes too long"));
+        }
+        let now = self.clock.now();
+        let ready_at = |(index, core): (usize, &SimulatedCore)| core.ready_at(index, &self.network, now);
+        let ready: Vec<Option<u64>> = self.cores.iter().enumerate().map(ready_at).collect();
+        let Some(earliest) = ready.iter().flatten().min().copied() else {
+            let finished = self.cores.iter().all(|core| core.finished);
+            return Ok(if finished { Turn::Finished } else { Turn::Quiet });
+        };
+        let tick = tick.max(earliest);
+        self.network.set_tick(tick);
+        let is_ready = |at: &Option<u64>| at.is_some_and(|at| at <= tick);
+        let choice = self.random.below(ready.iter().filter(|at| is_ready(at)).count() as u64);
+        let chosen = ready.iter().enumerate().filter(|(_, at)| is_ready(at)).nth(choice as usize);
+        let (index, _) = chosen.expect("at least the earliest is ready");
+        self.step(index, now);
+        if self.random.one_in(self.habits.nap_one_in) {
+            self.cores[index].naps_until = tick + 1 + self.random.below(self.habits.nap_ticks_max);
+        }
+        self.failure.clone().map_or(Ok(Turn::Stepped), Err)
+    }
+
+    fn step(&mut self, index: usize, now: Timestamp) {
+        let core = &mut self.cores[index];
+        if core.rest == Rest::Parked || !core.bell.is_silent() {
+            core.bell.cancel();
+            core.rest = Rest::Awake;
+        }
+        let progress = core.core.step(now);
+        core.idle_at = (progress == Progress::Idle).then_some(now);
+        match (progress, core.rest) {
+            (Progress::Idle, Rest::Announced) => core.rest = Rest::Parked,
+            (Progress::Idle, _) => {
+                core.bell.prepare();
+                core.rest = Rest::Announced;
+            }
+            (Progress::Worked, _) => {
+                core.bell.cancel();
+                core.rest = Rest::Awake;
+            }
+            (Progress::Finished, _) => {
+                core.finished = true;
+                self.failure = core.core.switch().failure();
+                self.network.close(index);
+            }
+        }
+        self.network.note(index as u64);
+        self.network.note(now as u64);
+        self.network.note(progress as u64);
+    }
+
+    /// The earliest time after now at which some core wants to be stepped.
+    fn next_timer(&self) -> Option<Timestamp> {
+        let now = self.clock.now();
+        let running = self.cores.iter().filter(|core| !core.finished);
+        running.filter_map(|core| core.core.wakes_at()).map(|at| at.max(now.saturating_add(1))).min()
+    }
+
+    fn stuck(&self, what: &str) -> Error {
+        let mut message = format!("{what} (tick {}, clock {} ms)", self.network.tick(), self.clock.now());
+        for (index, core) in self.cores.iter().enumerate().filter(|(_, core)| !core.finished) {
+            for waiting in core.core.waiting() {
+                message.push_str(&format!("; core {index}: {waiting}"));
+            }
+        }
+        Error::Simulation { seed: self.seed, message }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::source::{Source, SourceContext, SourceOutput, SourceReader, SourceStatus};
+    use crate::operator::output::Output;
+    use crate::testing::script;
+
+    fn sums(env: &Env) -> crate::Collected<u64> {
+        env.generate(500, |n| n).key_by(|n| n % 7).sum(|n| n).rebalance().owned().collect()
+    }
+
+    /// Goal: the same seed is the same run, to the last byte; another seed is another run.
+    #[test]
+    fn a_seed_is_a_run() {
+        let run = |seed| {
+            let env = Env::new().parallelism(3);
+            let sums = sums(&env);
+            let mut job = Simulator::new(seed).start(&env).unwrap();
+            let result = job.run_to_end().unwrap();
+            (job.trace_hash(), result, sums.take())
+        };
+        let hashes: Vec<u64> = (0..20).map(|seed| run(seed).0).collect();
+        for seed in 0..20 {
+            assert_eq!(run(seed), run(seed), "seed {seed}");
+            assert_eq!(run(seed).0, hashes[seed as usize]);
+        }
+        let mut distinct = hashes;
+        distinct.sort_unstable();
+        distinct.dedup();
+        assert_eq!(distinct.len(), 20);
+    }
+
+    #[test]
+    fn a_panic_fails_the_job() {
+        let env = Env::new().parallelism(2);
+        let stream = env.generate(100, |n| n).rebalance().owned();
+        stream.map(|n| if *n == 50 { std::panic::resume_unwind(Box::new("fifty")) } else { *n }).blackhole();
+        let mut job = Simulator::new(1).start(&env).unwrap();
+        for _ in 0..2 {
+            let error = job.run_to_end().unwrap_err();
+            assert!(matches!(&error, Error::Panic { message, .. } if message == "fifty"), "{error}");
+        }
+        assert!(!job.is_finished());
+    }
+
+    #[test]
+    fn a_job_that_comes_to_rest_says_what_waits() {
+        let env = Env::new().parallelism(1);
+        let (input, source) = script::<u64>();
+        env.source("script", source).rebalance().blackhole();
+        input.record(1, 1);
+        let error = Simulator::new(7).run(&env).unwrap_err().to_string();
+        assert!(error.starts_with("simulation with seed 7: the job has come to rest"), "{error}");
+        assert!(error.contains("subtask 0 of Source: script waits for its source"), "{error}");
+        assert!(error.contains("subtask 0 of Exchange -> Blackhole waits for input"), "{error}");
+    }
+
+    #[test]
+    fn a_run_is_bounded() {
+        let env = Env::new().parallelism(1);
+        env.generate(u64::MAX, |n| n).blackhole();
+        let error = Simulator::new(7).ticks_max(1000).run(&env).unwrap_err().to_string();
+        assert!(error.contains("the job takes too long (tick 1000"), "{error}");
+    }
+
+    #[derive(Clone)]
+    struct Threaded;
+
+    impl Source for Threaded {
+        type Item = u64;
+        type Reader = Threaded;
+
+        fn reader(&self, cx: &SourceContext) -> Result<Threaded> {
+            let _wakes_this_core = cx.bell();
+            Ok(Threaded)
+        }
+    }
+
+    impl SourceReader for Threaded {
+        type Item = u64;
+
+        fn poll<N: Output<u64>>(&mut self, _out: &mut SourceOutput<'_, N>) -> Result<SourceStatus> {
+            Ok(SourceStatus::End)
+        }
+    }
+
+    #[test]
+    fn a_source_with_a_thread_is_refused() {
+        let env = Env::new().parallelism(1);
+        env.source("threaded", Threaded).blackhole();
+        let error = Simulator::new(0).run(&env).unwrap_err().to_string();
+        assert!(error.contains("Source: threaded") && error.contains("a thread of its own"), "{error}");
+        env.execute().unwrap();
+    }
+}

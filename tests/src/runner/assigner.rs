@@ -1,0 +1,375 @@
+//! The assigner and the trigger of a case: one type each over those of the API, since a case chooses at run time.
+//!
+//! Triggers that only the corpus has (`early_count`, `on_value`) are written here as a user would.
+
+use std::time::Duration;
+
+use thalweg::{
+    ContinuousEventTime, CountTrigger, Delta, DynamicSession, EndOfStream, EventTime, Global,
+    GlobalEndOfStream, Never, OnProcessingTime, ProcessingTime, Purging, Session, Sliding, TimeWindow,
+    Timestamp, Trigger, TriggerContext, TriggerResult, Tumbling, WindowAssigner, WindowError,
+};
+
+use super::build::millis;
+use crate::conformance::value::{Rec, Value};
+use crate::conformance::window::{self, Assigner, TimeDomain, Windowing};
+
+type Dynamic = DynamicSession<Rec, fn(&Rec) -> Duration>;
+
+/// The assigner of a case. `MERGING`: its windows are sessions.
+#[derive(Clone)]
+pub(super) enum CaseAssigner<const MERGING: bool> {
+    Tumbling(Tumbling),
+    Sliding(Sliding),
+    Session(Session),
+    Dynamic(Dynamic),
+    Global(Global),
+    GlobalEndOfStream(GlobalEndOfStream),
+    TumblingNow(OnProcessingTime<Tumbling>),
+    SlidingNow(OnProcessingTime<Sliding>),
+    SessionNow(OnProcessingTime<Session>),
+    DynamicNow(OnProcessingTime<Dynamic>),
+}
+
+/// The tumbling windows of an assigner that has them.
+pub(super) fn tumbling(size: i64, offset: i64) -> Tumbling {
+    // An offset is a span of time, so it is not negative: the same windows start a whole number of sizes later.
+    Tumbling::of(millis(size)).offset(millis(offset.rem_euclid(size.max(1))))
+}
+
+/// The sliding windows of an assigner that has them.
+pub(super) fn sliding(size: i64, slide: i64, offset: i64) -> Sliding {
+    Sliding::of(millis(size)).every(millis(slide)).offset(millis(offset.rem_euclid(slide.max(1))))
+}
+
+fn dynamic() -> Dynamic {
+    let gap: fn(&Rec) -> Duration = |rec| {
+        let aux = rec.aux.expect("a dynamic session is for records that have aux");
+        Duration::from_millis(u64::try_from(aux).unwrap_or(0)) // A negative gap is as wrong as none.
+    };
+    Session::dynamic(gap)
+}
+
+/// Whether the windows of a case merge.
+pub(super) fn merges(assigner: &Assigner) -> bool {
+    matches!(assigner, Assigner::Session { .. } | Assigner::SessionDynamic { .. })
+}
+
+impl<const MERGING: bool> CaseAssigner<MERGING> {
+    /// Panics on a count window, which the API does not have yet.
+    pub(super) fn new(assigner: &Assigner) -> Self {
+        use TimeDomain::{Event, Processing};
+        assert_eq!(merges(assigner), MERGING);
+        match *assigner {
+            Assigner::Tumbling { size, offset, time: Event } => Self::Tumbling(tumbling(size, offset)),
+            Assigner::Tumbling { size, offset, time: Processing } => {
+                Self::TumblingNow(tumbling(size, offset).processing_time())
+            }
+            Assigner::Sliding { size, slide, offset, time: Event } => {
+                Self::Sliding(sliding(size, slide, offset))
+            }
+            Assigner::Sliding { size, slide, offset, time: Processing } => {
+                Self::SlidingNow(sliding(size, slide, offset).processing_time())
+            }
+            Assigner::Session { gap, time: Event } => Self::Session(Session::gap(millis(gap))),
+            Assigner::Session { gap, time: Processing } => {
+                Self::SessionNow(Session::gap(millis(gap)).processing_time())
+            }
+            Assigner::SessionDynamic { time: Event } => Self::Dynamic(dynamic()),
+            Assigner::SessionDynamic { time: Processing } => Self::DynamicNow(dynamic().processing_time()),
+            Assigner::Global { end_of_stream_trigger: false } => Self::Global(Global),
+            Assigner::Global { end_of_stream_trigger: true } => {
+                Self::GlobalEndOfStream(Global::end_of_stream())
+            }
+            Assigner::CountTumbling { .. } | Assigner::CountSliding { .. } => {
+                panic!("count windows are unmapped")
+            }
+        }
+    }
+}
+
+/// Does the same with the assigner of the API, whichever it is.
+macro_rules! with_assigner {
+    ($self:ident, $assigner:ident => $do:expr) => {
+        match $self {
+            CaseAssigner::Tumbling($assigner) => $do,
+            CaseAssigner::Sliding($assigner) => $do,
+            CaseAssigner::Session($assigner) => $do,
+            CaseAssigner::Dynamic($assigner) => $do,
+            CaseAssigner::Global($assigner) => $do,
+            CaseAssigner::GlobalEndOfStream($assigner) => $do,
+            CaseAssigner::TumblingNow($assigner) => $do,
+            CaseAssigner::SlidingNow($assigner) => $do,
+            CaseAssigner::SessionNow($assigner) => $do,
+            CaseAssigner::DynamicNow($assigner) => $do,
+        }
+    };
+}
+
+impl<const MERGING: bool> WindowAssigner<Rec> for CaseAssigner<MERGING> {
+    type Trigger = CaseTrigger;
+    const MERGING: bool = MERGING;
+
+    fn assign(
+        &self,
+        record: &Rec,
+        timestamp: Timestamp,
+        now: Timestamp,
+        into: &mut Vec<TimeWindow>,
+    ) -> Result<(), WindowError> {
+        with_assigner!(self, assigner => assigner.assign(record, timestamp, now, into))
+    }
+
+    fn default_trigger(&self) -> CaseTrigger {
+        match self {
+            Self::Tumbling(_) | Self::Sliding(_) | Self::Session(_) | Self::Dynamic(_) => {
+                CaseTrigger::EventTime(EventTime)
+            }
+            Self::Global(_) => CaseTrigger::Never(Never),
+            Self::GlobalEndOfStream(_) => CaseTrigger::EndOfStream(EndOfStream),
+            _ => CaseTrigger::ProcessingTime(ProcessingTime),
+        }
+    }
+
+    fn is_event_time(&self) -> bool {
+        with_assigner!(self, assigner => WindowAssigner::<Rec>::is_event_time(assigner))
+    }
+
+    fn check(&self) -> Result<(), String> {
+        with_assigner!(self, assigner => WindowAssigner::<Rec>::check(assigner))
+    }
+}
+
+type DeltaOfValue = Delta<fn(&Rec) -> f64, fn(&f64, &f64) -> f64>;
+
+/// The trigger of a case.
+#[derive(Clone)]
+pub(super) enum CaseTrigger {
+    EventTime(EventTime),
+    ProcessingTime(ProcessingTime),
+    Never(Never),
+    EndOfStream(EndOfStream),
+    Count(CountTrigger),
+    Continuous(ContinuousEventTime),
+    Delta(DeltaOfValue),
+    EarlyCount(EarlyCount),
+    OnValue(OnValue),
+    Purging(Box<Purging<CaseTrigger>>),
+}
+
+/// What the triggers of a case keep: each has its own part, as one may be inside another.
+#[derive(Debug, Clone, Default)]
+pub(super) struct CaseState {
+    none: (),
+    count: u64,
+    next: Option<Timestamp>,
+    last: Option<f64>,
+}
+
+impl CaseTrigger {
+    /// The trigger of the windows; `None` if it is the assigner's own. Panics on one that the API does not have yet.
+    pub(super) fn new(windowing: &Windowing) -> Option<Self> {
+        windowing.trigger.as_ref().map(Self::of)
+    }
+
+    fn of(trigger: &window::Trigger) -> Self {
+        match trigger {
+            window::Trigger::EventTime {} => Self::EventTime(EventTime),
+            window::Trigger::ProcessingTime {} => Self::ProcessingTime(ProcessingTime),
+            window::Trigger::Count { n } => Self::Count(CountTrigger::of(u64::try_from(*n).unwrap_or(0))),
+            window::Trigger::Purging { inner } => Self::Purging(Box::new(Purging::of(Self::of(inner)))),
+            window::Trigger::Delta { threshold } => {
+                let value: fn(&Rec) -> f64 = |rec| rec.value.as_double();
+                let distance: fn(&f64, &f64) -> f64 = |old, new| (new - old).abs();
+                Self::Delta(Delta::of(*threshold, value, distance))
+            }
+            window::Trigger::ContinuousEventTime { interval } => {
+                Self::Continuous(ContinuousEventTime::every(millis(*interval)))
+            }
+            window::Trigger::EarlyCount { n, purge } => {
+                Self::EarlyCount(EarlyCount { n: u64::try_from(*n).unwrap_or(0), purge: *purge })
+            }
+            window::Trigger::OnValue { v, purge } => {
+                Self::OnValue(OnValue { value: v.clone(), purge: *purge })
+            }
+            other => panic!("the trigger {other:?} is unmapped"),
+        }
+    }
+
+    /// Whether [`CaseTrigger::new`] knows it.
+    pub(super) fn is_mapped(trigger: &window::Trigger) -> bool {
+        match trigger {
+            window::Trigger::Purging { inner } => Self::is_mapped(inner),
+            window::Trigger::ContinuousProcessingTime { .. } | window::Trigger::ProcessingTimeout { .. } => {
+                false
+            }
+            _ => true,
+        }
+    }
+}
+
+/// Does the same with whichever trigger it is, and what finds its part of the state.
+macro_rules! with_trigger {
+    ($self:ident, |$trigger:ident, $part:ident| $do:expr) => {
+        with_trigger!($self, |$trigger, $part| $do;
+            EventTime: none (), ProcessingTime: none (), Never: none (), EndOfStream: none (), OnValue: none (),
+            Count: count u64, EarlyCount: count u64, Continuous: next Option<Timestamp>, Delta: last Option<f64>)
+    };
+    ($self:ident, |$trigger:ident, $part:ident| $do:expr; $($variant:ident: $field:ident $state:ty),*) => {
+        match $self {
+            $(CaseTrigger::$variant($trigger) => {
+                let $part: fn(&mut CaseState) -> &mut $state = |state| &mut state.$field;
+                $do
+            })*
+            CaseTrigger::Purging($trigger) => {
+                let $trigger = &mut **$trigger;
+                let $part: fn(&mut CaseState) -> &mut CaseState = |state| state;
+                $do
+            }
+        }
+    };
+}
+
+impl Trigger<Rec> for CaseTrigger {
+    type State = CaseState;
+
+    fn on_element(
+        &mut self,
+        record: &Rec,
+        timestamp: Timestamp,
+        window: TimeWindow,
+        cx: &mut TriggerContext<'_, CaseState>,
+    ) -> TriggerResult {
+        with_trigger!(self, |trigger, part| trigger.on_element(
+            record,
+            timestamp,
+            window,
+            &mut cx.narrow(part)
+        ))
+    }
+
+    fn on_event_time(
+        &mut self,
+        time: Timestamp,
+        window: TimeWindow,
+        cx: &mut TriggerContext<'_, CaseState>,
+    ) -> TriggerResult {
+        with_trigger!(self, |trigger, part| {
+            Trigger::<Rec>::on_event_time(&mut *trigger, time, window, &mut cx.narrow(part))
+        })
+    }
+
+    fn on_processing_time(
+        &mut self,
+        time: Timestamp,
+        window: TimeWindow,
+        cx: &mut TriggerContext<'_, CaseState>,
+    ) -> TriggerResult {
+        with_trigger!(self, |trigger, part| {
+            Trigger::<Rec>::on_processing_time(&mut *trigger, time, window, &mut cx.narrow(part))
+        })
+    }
+
+    fn can_merge(&self) -> bool {
+        let trigger = &mut self.clone();
+        with_trigger!(trigger, |trigger, _part| Trigger::<Rec>::can_merge(&*trigger))
+    }
+
+    fn on_merge(&mut self, merged: &[CaseState], window: TimeWindow, cx: &mut TriggerContext<'_, CaseState>) {
+        with_trigger!(self, |trigger, part| {
+            let parts: Vec<_> = merged.iter().map(|state| part(&mut state.clone()).clone()).collect();
+            Trigger::<Rec>::on_merge(&mut *trigger, &parts, window, &mut cx.narrow(part));
+        });
+    }
+
+    fn clear(&mut self, window: TimeWindow, cx: &mut TriggerContext<'_, CaseState>) {
+        with_trigger!(self, |trigger, part| {
+            Trigger::<Rec>::clear(&mut *trigger, window, &mut cx.narrow(part));
+        });
+    }
+}
+
+/// Fires at the window's end, and early at every n-th record.
+#[derive(Debug, Clone)]
+pub(super) struct EarlyCount {
+    n: u64,
+    purge: bool,
+}
+
+impl Trigger<Rec> for EarlyCount {
+    /// Records since the last early firing.
+    type State = u64;
+
+    fn on_element(
+        &mut self,
+        _record: &Rec,
+        _timestamp: Timestamp,
+        window: TimeWindow,
+        cx: &mut TriggerContext<'_, u64>,
+    ) -> TriggerResult {
+        if window.max_timestamp() <= cx.watermark() {
+            return TriggerResult::Fire;
+        }
+        cx.register_event_timer(window.max_timestamp());
+        *cx.state() += 1;
+        if *cx.state() < self.n {
+            return TriggerResult::Continue;
+        }
+        *cx.state() = 0;
+        fire(self.purge)
+    }
+
+    fn on_event_time(
+        &mut self,
+        time: Timestamp,
+        window: TimeWindow,
+        _cx: &mut TriggerContext<'_, u64>,
+    ) -> TriggerResult {
+        if time == window.max_timestamp() { TriggerResult::Fire } else { TriggerResult::Continue }
+    }
+
+    fn can_merge(&self) -> bool {
+        true
+    }
+
+    fn on_merge(&mut self, merged: &[u64], window: TimeWindow, cx: &mut TriggerContext<'_, u64>) {
+        *cx.state() += merged.iter().sum::<u64>();
+        if window.max_timestamp() > cx.watermark() {
+            cx.register_event_timer(window.max_timestamp());
+        }
+    }
+
+    fn clear(&mut self, window: TimeWindow, cx: &mut TriggerContext<'_, u64>) {
+        cx.delete_event_timer(window.max_timestamp());
+        *cx.state() = 0;
+    }
+}
+
+/// Fires when a record has a certain value. Its windows cannot merge.
+#[derive(Debug, Clone)]
+pub(super) struct OnValue {
+    value: Value,
+    purge: bool,
+}
+
+impl Trigger<Rec> for OnValue {
+    type State = ();
+
+    fn on_element(
+        &mut self,
+        record: &Rec,
+        _timestamp: Timestamp,
+        _window: TimeWindow,
+        _cx: &mut TriggerContext<'_, ()>,
+    ) -> TriggerResult {
+        if record.value == self.value.typed_as(&record.value) {
+            fire(self.purge)
+        } else {
+            TriggerResult::Continue
+        }
+    }
+}
+
+fn fire(purge: bool) -> TriggerResult {
+    if purge { TriggerResult::FireAndPurge } else { TriggerResult::Fire }
+}
