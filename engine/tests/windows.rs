@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use thalweg::{
-    Chain, Collector, Count, CountTrigger, Delta, Either, Env, Error, Global, ProcessWindowFunction, Purging,
-    Session, Sliding, Stream, Tag, TimeWindow, Timestamp, Trigger, TriggerContext, TriggerResult, Tumbling,
+    Chain, Count, CountTrigger, Delta, Either, Env, Error, Global, ProcessWindowFunction, Purging, Session,
+    Sliding, Stream, Tag, TimeWindow, Timestamp, Trigger, TriggerContext, TriggerResult, Tumbling,
     WindowContext, punctuated,
 };
 
@@ -72,18 +72,14 @@ impl ProcessWindowFunction<char, Event> for Counted {
     type WindowState = u32;
     type KeyState = u32;
 
-    fn process(
-        &mut self,
-        cx: &mut WindowContext<'_, char, u32, u32>,
-        elements: &[Event],
-        out: &mut Collector<Self::Out>,
-    ) {
+    fn process(&mut self, elements: &[Event], cx: &mut impl WindowContext<char, Self::Out, u32, u32>) {
         *cx.window_state() += 1;
         *cx.key_state() += 1;
         cx.side(&self.sizes, &(elements.len() as u64));
         let (of_window, of_key) = (*cx.window_state(), *cx.key_state());
         let values = elements.iter().map(|e| e.2).collect();
-        out.collect((*cx.key(), cx.window().end, of_window, of_key, values));
+        let result = (*cx.key(), cx.window().end, of_window, of_key, values);
+        cx.collect(&result);
     }
 }
 
@@ -96,8 +92,8 @@ fn a_process_function_has_state_for_windows_and_keys_and_side_outputs() {
             .key_by(|e| e.0)
             .window(Tumbling::of(ms(10)))
             .allowed_lateness(ms(100))
-            .with_side_output(&sizes)
-            .process(Counted { sizes });
+            .process(Counted { sizes })
+            .with_sides(sizes);
         (out.side_output(&sizes).map(|n| n.to_native()).collect(), out.collect(), env)
     };
     let out = run(|env| {
@@ -353,8 +349,8 @@ fn what_fails_while_it_runs_fails_the_job() {
     });
     assert!(message.contains("gap"), "{message}");
     let message = run(&|env| {
-        let windows = events(env, &[('a', 1, 1)]).key_by(|e| e.0).window(Tumbling::of(ms(5)));
+        let windows = events(env, &[('a', 1, 1)]).key_by(|e| e.0).window(Session::gap(ms(5)));
         windows.process(Counted { sizes: Tag::new("sizes") }).blackhole();
     });
-    assert!(message.contains("with_side_output"), "{message}");
+    assert!(message.contains("merge"), "{message}");
 }

@@ -50,7 +50,7 @@ pub struct JoinedWindows<C: Chain, D: Chain, Kind, F, G, K, A, Tr> {
 }
 
 /// A chain that begins with a join of the streams `C` and `D` by the key `K`.
-pub type JoinChain<C, D, K, A, Tr, F> =
+pub(crate) type JoinChain<C, D, K, A, Tr, F> =
     Exchanged<K, Either<<C as Chain>::Out, <D as Chain>::Out>, WindowFactory<A, Tr, F>>;
 
 impl<C: Chain> Stream<C> {
@@ -175,6 +175,7 @@ where
     }
 }
 
+#[expect(clippy::type_complexity, reason = "the type of a chain says what it is made of")]
 impl<C, D, F, G, K, A, Tr> JoinedWindows<C, D, Pairs, F, G, K, A, Tr>
 where
     C: Chain<Out: Record + Clone>,
@@ -195,6 +196,7 @@ where
     }
 }
 
+#[expect(clippy::type_complexity, reason = "the type of a chain says what it is made of")]
 impl<C, D, F, G, K, A, Tr> JoinedWindows<C, D, Groups, F, G, K, A, Tr>
 where
     C: Chain<Out: Record + Clone>,

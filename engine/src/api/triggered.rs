@@ -2,16 +2,16 @@
 
 use std::fmt::Debug;
 use std::marker::PhantomData;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::aggregate::Aggregate;
 use super::chain::{Chain, Exchanged, OneInputFactory};
 use super::env::Env;
 use super::keyed::KeyedStream;
+use super::process::TakesSides;
 use super::record::{Key, Record};
 use super::stream::Stream;
-use super::tag::{SideWriter, Tag};
+use super::tag::{Declared, SideWriter, Sides, Tag};
 use super::windowed::WindowedStream;
 use crate::data_plane::SubtaskContext;
 use crate::data_plane::writer::{Extract, KeyedWriter};
@@ -22,8 +22,8 @@ use crate::operator::output::Output;
 use crate::operator::rolling::{Better, Extreme, First, Last, MaxField, MinField, Number, Reduce, SumField};
 use crate::operator::stateless::Collector;
 use crate::operator::window::function::{
-    AggregateProcessWindow, AggregateWindow, ProcessClosure, ProcessWindow, ProcessWindowFunction,
-    ReduceProcessWindow, ReduceWindow, Sides, WindowFunction,
+    AggregateProcessWindow, AggregateWindow, ProcessClosureWindow, ProcessWindow, ProcessWindowFunction,
+    ReduceProcessWindow, ReduceWindow, WindowFunction,
 };
 use crate::operator::window::general::WindowOperator;
 use crate::time::assigner::{WindowAssigner, millis};
@@ -31,7 +31,7 @@ use crate::time::trigger::Trigger;
 use crate::time::window::TimeWindow;
 
 /// A chain that begins with windows over the stream `C`, keyed by `X`.
-pub type WindowChain<C, X, A, Tr, F> = Exchanged<KeyOf<C, X>, ValueOf<C, X>, WindowFactory<A, Tr, F>>;
+pub(crate) type WindowChain<C, X, A, Tr, F> = Exchanged<KeyOf<C, X>, ValueOf<C, X>, WindowFactory<A, Tr, F>>;
 
 type KeyOf<C, X> = <X as Extract<<C as Chain>::Out>>::Key;
 type ValueOf<C, X> = <X as Extract<<C as Chain>::Out>>::Value;
@@ -47,7 +47,6 @@ pub struct TriggeredStream<C: Chain, X: Extract<C::Out>, A, Tr> {
     trigger: Tr,
     lateness: Duration,
     late: Option<Tag<X::Value>>,
-    sides: Vec<DeclaredSide>,
     partitioning: Partitioning,
 }
 
@@ -59,7 +58,7 @@ where
 {
     fn new(keyed: KeyedStream<C, X>, assigner: A, partitioning: Partitioning) -> Self {
         let (trigger, lateness) = (assigner.default_trigger(), Duration::ZERO);
-        Self { keyed, assigner, trigger, lateness, late: None, sides: Vec::new(), partitioning }
+        Self { keyed, assigner, trigger, lateness, late: None, partitioning }
     }
 }
 
@@ -89,6 +88,7 @@ impl<C: Chain> Stream<C> {
 }
 
 /// A window stream that is given what only the general operator has becomes a [`TriggeredStream`].
+#[expect(clippy::type_complexity, reason = "the type of a chain says what it is made of")]
 impl<C, X, A> WindowedStream<C, X, A>
 where
     C: Chain,
@@ -111,11 +111,6 @@ where
         self.general().late_output(tag)
     }
 
-    /// See [`TriggeredStream::with_side_output`].
-    pub fn with_side_output<S: Record>(self, tag: &Tag<S>) -> TriggeredStream<C, X, A, A::Trigger> {
-        self.general().with_side_output(tag)
-    }
-
     /// See [`TriggeredStream::process`].
     pub fn process<F>(self, function: F) -> Stream<WindowChain<C, X, A, A::Trigger, ProcessWindow<F>>>
     where
@@ -128,7 +123,7 @@ where
     pub fn process_with<U, F>(
         self,
         function: F,
-    ) -> Stream<WindowChain<C, X, A, A::Trigger, ProcessWindow<ProcessClosure<F, U>>>>
+    ) -> Stream<WindowChain<C, X, A, A::Trigger, ProcessClosureWindow<F, U>>>
     where
         U: 'static,
         F: FnMut(&X::Key, TimeWindow, &[X::Value], &mut Collector<U>) + Clone + Send + Sync + 'static,
@@ -163,6 +158,7 @@ where
     }
 }
 
+#[expect(clippy::type_complexity, reason = "the type of a chain says what it is made of")]
 impl<C, X, A, Tr> TriggeredStream<C, X, A, Tr>
 where
     C: Chain,
@@ -195,8 +191,8 @@ where
     where
         Own: Trigger<X::Value>,
     {
-        let Self { keyed, assigner, lateness, late, sides, partitioning, .. } = self;
-        TriggeredStream { keyed, assigner, trigger, lateness, late, sides, partitioning }
+        let Self { keyed, assigner, lateness, late, partitioning, .. } = self;
+        TriggeredStream { keyed, assigner, trigger, lateness, late, partitioning }
     }
 
     /// Keeps a window until the watermark is `lateness` past its end; a late record in that time fires it again.
@@ -232,29 +228,19 @@ where
         Self { late: Some(*tag), ..self }
     }
 
-    /// Lets the process function write to `tag`, by [`crate::WindowContext::side`]. May be called for several.
-    pub fn with_side_output<S: Record>(mut self, tag: &Tag<S>) -> Self {
-        let port = self.keyed.stream.env.side_port(tag);
-        let tag = *tag;
-        let open = Arc::new(move |cx: &SubtaskContext, sides: &mut Sides| sides.add(cx, tag, port));
-        self.sides.push(DeclaredSide { port, open });
-        self
-    }
-
     /// The windows with a function: the operator.
     fn apply<F>(self, name: &str, function: F) -> Stream<WindowChain<C, X, A, Tr, F>>
     where
         F: WindowFunction<X::Key, X::Value>,
     {
-        let Self { keyed, assigner, trigger, lateness, late, sides, partitioning } = self;
+        let Self { keyed, assigner, trigger, lateness, late, partitioning } = self;
         let env = keyed.stream.env.clone();
         let mut factory = WindowFactory::new(&env, name, assigner, trigger, lateness, function);
         let late = late.map(|tag| env.side_port(&tag));
-        let written: Vec<PortId> = sides.iter().map(|side| side.port).chain(late).collect();
         let KeyedStream { stream, extract } = keyed;
         let (env, edge) =
             stream.exchange(partitioning, move |cx, port| Ok(KeyedWriter::new(cx, port, extract.clone())));
-        (factory.late, factory.sides) = (late, sides);
+        factory.late = late;
         let all = partitioning == Partitioning::Global;
         let chain = Exchanged::new(&[edge], factory);
         let mut stream = Stream::begin(env, chain, name, &[edge], all.then_some(1));
@@ -262,7 +248,7 @@ where
             stream.open.max_parallelism = Some(1); // A greater parallelism is then an error of the plan.
         }
         let node = stream.node;
-        stream.sides.extend(written.into_iter().map(|port| (port, node)));
+        stream.sides.extend(late.map(|port| (port, node)));
         stream
     }
 
@@ -312,12 +298,12 @@ where
     pub fn process_with<U, F>(
         self,
         function: F,
-    ) -> Stream<WindowChain<C, X, A, Tr, ProcessWindow<ProcessClosure<F, U>>>>
+    ) -> Stream<WindowChain<C, X, A, Tr, ProcessClosureWindow<F, U>>>
     where
         U: 'static,
         F: FnMut(&X::Key, TimeWindow, &[X::Value], &mut Collector<U>) + Clone + Send + Sync + 'static,
     {
-        self.process(ProcessClosure::new(function))
+        self.apply("Window: Process", ProcessClosureWindow::new(function))
     }
 
     /// Aggregates while records come, and gives the result to `function` when the window fires: it sees a single element.
@@ -414,27 +400,14 @@ extreme! {
     max_by_last, "Window: MaxBy", true, Last;
 }
 
-/// A side output that a window function may write to.
-#[derive(Clone)]
-struct DeclaredSide {
-    port: PortId,
-    open: Arc<dyn Fn(&SubtaskContext, &mut Sides) + Send + Sync>,
-}
-
-impl Debug for DeclaredSide {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("DeclaredSide").field("port", &self.port).finish_non_exhaustive()
-    }
-}
-
 /// Builds the operator of a [`TriggeredStream`].
 #[derive(Debug, Clone)]
-pub struct WindowFactory<A, Tr, F> {
+pub struct WindowFactory<A, Tr, F, S = ()> {
     assigner: A,
     trigger: Tr,
     lateness_ms: i64,
     late: Option<PortId>,
-    sides: Vec<DeclaredSide>,
+    sides: Declared<S>,
     function: F,
 }
 
@@ -458,11 +431,31 @@ impl<A, Tr, F> WindowFactory<A, Tr, F> {
             env.check_windows(Err(format!("{name}: windows merge, and the trigger {trigger} cannot")));
         }
         let lateness_ms = millis(lateness);
-        Self { assigner, trigger, lateness_ms, late: None, sides: Vec::new(), function }
+        Self { assigner, trigger, lateness_ms, late: None, sides: Declared::none(), function }
     }
 }
 
-impl<K, V, A, Tr, F> OneInputFactory<K, V> for WindowFactory<A, Tr, F>
+impl<K, V, A, Tr, F, S> OneInputFactory<K, V> for WindowFactory<A, Tr, F, S>
+where
+    K: Key,
+    V: Record,
+    A: WindowAssigner<V>,
+    Tr: Trigger<V>,
+    F: WindowFunction<K, V>,
+    S: Sides,
+{
+    type Out = F::Out;
+
+    fn build<N: Output<F::Out>>(&self, next: N, cx: &mut SubtaskContext) -> Result<impl OneInput<K, V>> {
+        let late = self.late.map(|port| SideWriter::new(cx, port));
+        let sides = self.sides.open(cx);
+        let (assigner, trigger) = (self.assigner.clone(), self.trigger.clone());
+        let function = self.function.clone();
+        Ok(WindowOperator::new(cx, assigner, trigger, self.lateness_ms, function, late, sides, next))
+    }
+}
+
+impl<K, V, A, Tr, F> TakesSides for Exchanged<K, V, WindowFactory<A, Tr, F>>
 where
     K: Key,
     V: Record,
@@ -470,15 +463,13 @@ where
     Tr: Trigger<V>,
     F: WindowFunction<K, V>,
 {
-    type Out = F::Out;
+    type With<S: Sides> = Exchanged<K, V, WindowFactory<A, Tr, F, S>>;
 
-    fn build<N: Output<F::Out>>(&self, next: N, cx: &mut SubtaskContext) -> Result<impl OneInput<K, V>> {
-        let late = self.late.map(|port| SideWriter::new(cx, port));
-        let mut sides = Sides::default();
-        self.sides.iter().for_each(|side| (side.open)(cx, &mut sides));
-        let (assigner, trigger) = (self.assigner.clone(), self.trigger.clone());
-        let function = self.function.clone();
-        Ok(WindowOperator::new(cx, assigner, trigger, self.lateness_ms, function, late, sides, next))
+    fn with_sides<S: Sides>(self, sides: Declared<S>) -> Self::With<S> {
+        self.map_factory(|factory| {
+            let WindowFactory { assigner, trigger, lateness_ms, late, function, .. } = factory;
+            WindowFactory { assigner, trigger, lateness_ms, late, sides, function }
+        })
     }
 }
 

@@ -220,9 +220,10 @@ impl Sliding {
     #[inline]
     fn windows(&self, time: Timestamp, into: &mut Vec<TimeWindow>) {
         let mut start = window_start(time, self.offset_ms, self.slide_ms);
-        while start > time.wrapping_sub(self.size_ms) {
+        while start > time.saturating_sub(self.size_ms) {
             into.push(TimeWindow { start, end: start.wrapping_add(self.size_ms) });
-            start = start.wrapping_sub(self.slide_ms);
+            let Some(before) = start.checked_sub(self.slide_ms) else { break }; // Java would go on for ever.
+            start = before;
         }
     }
 
@@ -548,6 +549,11 @@ mod tests {
         check(Sliding::of(ms(10)).every(ms(4)).offset(ms(1)), 9, &[(9, 19), (5, 15), (1, 11)]);
         check(Sliding::of(ms(2)).every(ms(5)), 1, &[(0, 2)]);
         check(Sliding::of(ms(2)).every(ms(5)), 2, &[]); // In the gap between two windows.
+        check(
+            Sliding::of(ms(4)).every(ms(2)),
+            i64::MIN + 4,
+            &[(i64::MIN + 4, i64::MIN + 8), (i64::MIN + 2, i64::MIN + 6)],
+        );
         check(Session::gap(ms(7)), 5, &[(5, 12)]);
     }
 

@@ -119,6 +119,12 @@ pub trait Trigger<T>: Clone + Send + Sync + 'static {
     ) {
     }
 
+    /// Whether `state` is as good as a new one, with no timer left. Windows that never end, once purged, are then forgotten.
+    /// Default: no, which is always right.
+    fn is_fresh(&self, _state: &Self::State) -> bool {
+        false
+    }
+
     /// The window is forgotten: deletes the timers that are left. Its state goes by itself. Default: nothing.
     fn clear(&mut self, _window: TimeWindow, _cx: &mut TriggerContext<'_, Self::State>) {}
 }
@@ -141,6 +147,8 @@ pub struct TriggerContext<'a, S> {
     pub(crate) state: &'a mut S,
     pub(crate) watermark: Timestamp,
     pub(crate) now: Timestamp,
+    /// An event-time timer that is registered already: most triggers ask for the same one at each record.
+    pub(crate) registered: &'a mut Option<Timestamp>,
     pub(crate) requests: &'a mut Vec<TimerRequest>,
 }
 
@@ -166,12 +174,15 @@ impl<S> TriggerContext<'_, S> {
     /// Calls [`Trigger::on_event_time`] when the watermark comes to `time`.
     #[inline]
     pub fn register_event_timer(&mut self, time: Timestamp) {
-        self.requests.push(TimerRequest::RegisterEvent(time));
+        if *self.registered != Some(time) {
+            self.requests.push(TimerRequest::RegisterEvent(time));
+        }
     }
 
     /// Takes back [`TriggerContext::register_event_timer`].
     #[inline]
     pub fn delete_event_timer(&mut self, time: Timestamp) {
+        *self.registered = None;
         self.requests.push(TimerRequest::DeleteEvent(time));
     }
 
@@ -200,6 +211,7 @@ impl<S> TriggerContext<'_, S> {
             state: part(self.state),
             watermark: self.watermark,
             now: self.now,
+            registered: self.registered,
             requests: self.requests,
         }
     }
@@ -388,6 +400,10 @@ impl<T> Trigger<T> for Count {
     fn on_merge(&mut self, merged: &[u64], _window: TimeWindow, cx: &mut TriggerContext<'_, u64>) {
         *cx.state += merged.iter().sum::<u64>();
     }
+
+    fn is_fresh(&self, state: &u64) -> bool {
+        *state == 0
+    }
 }
 
 /// Fires when `inner` does, and drops the contents each time.
@@ -446,6 +462,10 @@ impl<T, I: Trigger<T>> Trigger<T> for Purging<I> {
 
     fn on_merge(&mut self, merged: &[I::State], window: TimeWindow, cx: &mut TriggerContext<'_, I::State>) {
         self.inner.on_merge(merged, window, cx);
+    }
+
+    fn is_fresh(&self, state: &I::State) -> bool {
+        self.inner.is_fresh(state)
     }
 
     fn clear(&mut self, window: TimeWindow, cx: &mut TriggerContext<'_, I::State>) {
@@ -624,7 +644,8 @@ mod tests {
         ) -> TriggerResult {
             let Self { trigger, state, watermark, requests } = self;
             requests.clear();
-            f(trigger, &mut TriggerContext { state, watermark: *watermark, now: 0, requests })
+            let (watermark, registered) = (*watermark, &mut None);
+            f(trigger, &mut TriggerContext { state, watermark, now: 0, registered, requests })
         }
 
         fn element(&mut self, value: i64, timestamp: Timestamp) -> TriggerResult {

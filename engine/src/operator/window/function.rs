@@ -10,16 +10,14 @@
 //!
 //! Invariant: what is kept exists only while there is a record in it; an empty window has none and never fires.
 
-use std::any::Any;
 use std::marker::PhantomData;
 
 use crate::api::aggregate::{Aggregate, WindowResult};
+use crate::api::context::Context;
 use crate::api::record::{Key, Record};
-use crate::api::tag::{SideWriter, Tag};
-use crate::data_plane::SubtaskContext;
+use crate::api::tag::{SideWriters, Tag};
 use crate::data_plane::subtask::Guard;
-use crate::graph::PortId;
-use crate::operator::output::{Control, Output};
+use crate::operator::output::Output;
 use crate::operator::rolling::Reducer;
 use crate::operator::stateless::Collector;
 use crate::time::Timestamp;
@@ -48,17 +46,19 @@ pub trait WindowFunction<K: Key, V: Record>: Clone + Send + Sync + 'static {
     /// Takes in what another window kept.
     fn merge(&mut self, contents: &mut Self::Contents, other: Self::Contents);
 
-    /// The window fires. `collector` is empty, and for use meanwhile.
-    fn fire(
+    /// The window fires.
+    fn fire<SW: SideWriters, N: Output<Self::Out>>(
         &mut self,
         contents: &Self::Contents,
-        cx: &mut WindowContext<'_, K, Self::WindowState, Self::KeyState>,
-        collector: &mut Collector<Self::Out>,
-        next: &mut impl Output<Self::Out>,
+        cx: &mut FiringContext<'_, K, Self::WindowState, Self::KeyState, Self::Out, SW, N>,
     );
 
     /// The window is forgotten.
-    fn clear(&mut self, _cx: &mut WindowContext<'_, K, Self::WindowState, Self::KeyState>) {}
+    fn clear<SW: SideWriters, N: Output<Self::Out>>(
+        &mut self,
+        _cx: &mut FiringContext<'_, K, Self::WindowState, Self::KeyState, Self::Out, SW, N>,
+    ) {
+    }
 }
 
 /// A function over all records of a window. Source: Flink's `ProcessWindowFunction`.
@@ -67,7 +67,7 @@ pub trait WindowFunction<K: Key, V: Record>: Clone + Send + Sync + 'static {
 ///
 /// ```
 /// use std::time::Duration;
-/// use thalweg::{Collector, Env, ProcessWindowFunction, Tumbling, WindowContext, bounded};
+/// use thalweg::{Env, ProcessWindowFunction, Tumbling, WindowContext, bounded};
 ///
 /// #[derive(Clone)]
 /// struct Numbered;
@@ -77,14 +77,10 @@ pub trait WindowFunction<K: Key, V: Record>: Clone + Send + Sync + 'static {
 ///     type WindowState = u32;
 ///     type KeyState = ();
 ///
-///     fn process(
-///         &mut self,
-///         cx: &mut WindowContext<'_, char, u32, ()>,
-///         elements: &[(char, i64)],
-///         out: &mut Collector<Self::Out>,
-///     ) {
+///     fn process(&mut self, elements: &[(char, i64)], cx: &mut impl WindowContext<char, Self::Out, u32, ()>) {
 ///         *cx.window_state() += 1;
-///         out.collect((*cx.key(), *cx.window_state(), elements.len()));
+///         let (key, number) = (*cx.key(), *cx.window_state());
+///         cx.collect(&(key, number, elements.len()));
 ///     }
 /// }
 ///
@@ -111,113 +107,114 @@ pub trait ProcessWindowFunction<K: Key, V>: Clone + Send + Sync + 'static {
     type KeyState: Default + 'static;
 
     /// The window fires: `elements` are its records in order of arrival, at least one.
-    ///
-    /// What is collected has the window's last timestamp.
     fn process(
         &mut self,
-        cx: &mut WindowContext<'_, K, Self::WindowState, Self::KeyState>,
         elements: &[V],
-        out: &mut Collector<Self::Out>,
+        cx: &mut impl WindowContext<K, Self::Out, Self::WindowState, Self::KeyState>,
     );
 
     /// The window is forgotten. Its state goes by itself. Default: nothing.
-    fn clear(&mut self, _cx: &mut WindowContext<'_, K, Self::WindowState, Self::KeyState>) {}
+    fn clear(&mut self, _cx: &mut impl WindowContext<K, Self::Out, Self::WindowState, Self::KeyState>) {}
 }
 
-/// What a window function may know and do: its key, window and states, the time, side outputs.
-pub struct WindowContext<'a, K, W, S> {
+/// What a window function can ask and do besides reading its elements.
+///
+/// What it collects, and what it writes to side outputs, has the window's last timestamp. The watermark is, at a firing, already
+/// the one that caused it. See [`ProcessWindowFunction`] for an example.
+pub trait WindowContext<K, Out, W, S>: Context<Out> {
+    /// The key.
+    fn key(&self) -> &K;
+
+    /// The window.
+    fn window(&self) -> TimeWindow;
+
+    /// The state for this window and key. Errors: the job fails when windows merge, as it does in Flink.
+    fn window_state(&mut self) -> &mut W;
+
+    /// The state for this key.
+    fn key_state(&mut self) -> &mut S;
+}
+
+/// The context of a firing, with what stands behind the operator.
+#[doc(hidden)]
+pub struct FiringContext<'a, K, W, S, Out, SW, N> {
     pub(crate) key: &'a K,
     pub(crate) window: TimeWindow,
     pub(crate) watermark: Timestamp,
     pub(crate) now: Timestamp,
     pub(crate) window_state: &'a mut W,
     pub(crate) key_state: &'a mut Option<S>,
-    pub(crate) sides: &'a mut Sides,
-    pub(crate) guard: &'a Guard,
     pub(crate) merging: bool,
+    pub(crate) guard: &'a Guard,
+    pub(crate) sides: &'a mut SW,
+    /// Empty, for use meanwhile.
+    pub(crate) collector: &'a mut Collector<Out>,
+    pub(crate) next: &'a mut N,
 }
 
-impl<K, W, S: Default> WindowContext<'_, K, W, S> {
-    /// The key.
-    pub fn key(&self) -> &K {
-        self.key
+impl<K, W, S, Out, SW, N: Output<Out>> FiringContext<'_, K, W, S, Out, SW, N> {
+    /// Emits what was collected.
+    pub(crate) fn emit_collected(&mut self) {
+        for result in self.collector.drain() {
+            self.next.collect(&result, self.window.max_timestamp());
+        }
+    }
+}
+
+impl<K, W, S, Out, SW, N> Context<Out> for FiringContext<'_, K, W, S, Out, SW, N>
+where
+    SW: SideWriters,
+    N: Output<Out>,
+{
+    #[inline]
+    fn collect(&mut self, record: &Out) {
+        self.next.collect(record, self.window.max_timestamp());
     }
 
-    /// The window.
-    pub fn window(&self) -> TimeWindow {
-        self.window
+    fn side<T: Record>(&mut self, tag: &Tag<T>, record: &T) {
+        self.sides.write(tag.id, record, self.window.max_timestamp());
     }
 
-    /// How far event time has come, in ms: at a firing already the watermark that caused it.
-    pub fn watermark(&self) -> Timestamp {
+    fn timestamp(&self) -> Option<Timestamp> {
+        Some(self.window.max_timestamp())
+    }
+
+    fn watermark(&self) -> Timestamp {
         self.watermark
     }
 
-    /// The processing-time clock, in ms since the epoch.
-    pub fn now(&self) -> Timestamp {
+    fn now(&self) -> Timestamp {
         self.now
     }
 
-    /// The state for this window and key. Errors: the job fails when windows merge, as it does in Flink.
-    pub fn window_state(&mut self) -> &mut W {
+    fn fail(&mut self, message: impl Into<String>) {
+        self.guard.fail(message);
+    }
+}
+
+impl<K, W, S, Out, SW, N> WindowContext<K, Out, W, S> for FiringContext<'_, K, W, S, Out, SW, N>
+where
+    S: Default,
+    SW: SideWriters,
+    N: Output<Out>,
+{
+    fn key(&self) -> &K {
+        self.key
+    }
+
+    fn window(&self) -> TimeWindow {
+        self.window
+    }
+
+    fn window_state(&mut self) -> &mut W {
         if self.merging {
             self.guard.fail("windows that merge have no state for each window: use the state of the key");
         }
         self.window_state
     }
 
-    /// The state for this key.
-    pub fn key_state(&mut self) -> &mut S {
+    fn key_state(&mut self) -> &mut S {
         self.key_state.get_or_insert_default()
-    }
-
-    /// Writes to a side output, with the window's last timestamp.
-    ///
-    /// Errors: the job fails when the tag was not given to `with_side_output` of the windows.
-    pub fn side<T: Record>(&mut self, tag: &Tag<T>, record: &T) {
-        match self.sides.get(tag) {
-            Some(writer) => writer.write(record, self.window.max_timestamp()),
-            None => self.guard.fail(format!(
-                "the side output {:?} was not declared: add `.with_side_output(&tag)` to the windows",
-                tag.name()
-            )),
-        }
-    }
-}
-
-/// The side outputs of a window function. Found by the tag at each use: they are few, and used at firings only.
-#[derive(Default)]
-pub(crate) struct Sides {
-    writers: Vec<(u64, Box<dyn Side>)>,
-}
-
-trait Side {
-    fn control(&mut self, control: Control);
-    fn writer(&mut self) -> &mut dyn Any;
-}
-
-impl<T: Record> Side for SideWriter<T> {
-    fn control(&mut self, control: Control) {
-        SideWriter::control(self, control);
-    }
-
-    fn writer(&mut self) -> &mut dyn Any {
-        self
-    }
-}
-
-impl Sides {
-    pub(crate) fn add<T: Record>(&mut self, cx: &SubtaskContext, tag: Tag<T>, port: PortId) {
-        self.writers.push((tag.id, Box::new(SideWriter::<T>::new(cx, port))));
-    }
-
-    pub(crate) fn control(&mut self, control: Control) {
-        self.writers.iter_mut().for_each(|(_, side)| side.control(control));
-    }
-
-    fn get<T: Record>(&mut self, tag: &Tag<T>) -> Option<&mut SideWriter<T>> {
-        let (_, side) = self.writers.iter_mut().find(|(id, _)| *id == tag.id)?;
-        side.writer().downcast_mut()
     }
 }
 
@@ -243,14 +240,12 @@ impl<K: Key, V: Record, R: Reducer<V>> WindowFunction<K, V> for ReduceWindow<R> 
         self.0.reduce(contents, other);
     }
 
-    fn fire(
+    fn fire<SW: SideWriters, N: Output<Self::Out>>(
         &mut self,
         contents: &V,
-        cx: &mut WindowContext<'_, K, (), ()>,
-        _collector: &mut Collector<V>,
-        next: &mut impl Output<V>,
+        cx: &mut FiringContext<'_, K, (), (), Self::Out, SW, N>,
     ) {
-        next.collect(contents, cx.window.max_timestamp());
+        cx.collect(contents);
     }
 }
 
@@ -280,29 +275,13 @@ impl<K: Key, V: Record, A: Aggregate<V>> WindowFunction<K, V> for AggregateWindo
         self.0.merge(contents, other);
     }
 
-    fn fire(
+    fn fire<SW: SideWriters, N: Output<Self::Out>>(
         &mut self,
         contents: &A::Acc,
-        cx: &mut WindowContext<'_, K, (), ()>,
-        _collector: &mut Collector<Self::Out>,
-        next: &mut impl Output<Self::Out>,
+        cx: &mut FiringContext<'_, K, (), (), Self::Out, SW, N>,
     ) {
         let result = WindowResult { key: cx.key.clone(), window: cx.window, value: self.0.result(contents) };
-        next.collect(&result, cx.window.max_timestamp());
-    }
-}
-
-/// Runs a user's function, and passes on what it collects.
-fn run<K: Key, V, F: ProcessWindowFunction<K, V>>(
-    function: &mut F,
-    elements: &[V],
-    cx: &mut WindowContext<'_, K, F::WindowState, F::KeyState>,
-    collector: &mut Collector<F::Out>,
-    next: &mut impl Output<F::Out>,
-) {
-    function.process(cx, elements, collector);
-    for result in collector.drain() {
-        next.collect(&result, cx.window.max_timestamp());
+        cx.collect(&result);
     }
 }
 
@@ -325,17 +304,18 @@ impl<K: Key, V: Record, F: ProcessWindowFunction<K, V>> WindowFunction<K, V> for
         contents.append(&mut other);
     }
 
-    fn fire(
+    fn fire<SW: SideWriters, N: Output<Self::Out>>(
         &mut self,
         contents: &Vec<V>,
-        cx: &mut WindowContext<'_, K, F::WindowState, F::KeyState>,
-        collector: &mut Collector<F::Out>,
-        next: &mut impl Output<F::Out>,
+        cx: &mut FiringContext<'_, K, F::WindowState, F::KeyState, Self::Out, SW, N>,
     ) {
-        run(&mut self.0, contents, cx, collector, next);
+        self.0.process(contents, cx);
     }
 
-    fn clear(&mut self, cx: &mut WindowContext<'_, K, F::WindowState, F::KeyState>) {
+    fn clear<SW: SideWriters, N: Output<Self::Out>>(
+        &mut self,
+        cx: &mut FiringContext<'_, K, F::WindowState, F::KeyState, Self::Out, SW, N>,
+    ) {
         self.0.clear(cx);
     }
 }
@@ -371,17 +351,18 @@ where
         self.reducer.reduce(contents, other);
     }
 
-    fn fire(
+    fn fire<SW: SideWriters, N: Output<Self::Out>>(
         &mut self,
         contents: &V,
-        cx: &mut WindowContext<'_, K, F::WindowState, F::KeyState>,
-        collector: &mut Collector<F::Out>,
-        next: &mut impl Output<F::Out>,
+        cx: &mut FiringContext<'_, K, F::WindowState, F::KeyState, Self::Out, SW, N>,
     ) {
-        run(&mut self.function, std::slice::from_ref(contents), cx, collector, next);
+        self.function.process(std::slice::from_ref(contents), cx);
     }
 
-    fn clear(&mut self, cx: &mut WindowContext<'_, K, F::WindowState, F::KeyState>) {
+    fn clear<SW: SideWriters, N: Output<Self::Out>>(
+        &mut self,
+        cx: &mut FiringContext<'_, K, F::WindowState, F::KeyState, Self::Out, SW, N>,
+    ) {
         self.function.clear(cx);
     }
 }
@@ -421,51 +402,68 @@ where
         self.aggregate.merge(contents, other);
     }
 
-    fn fire(
+    fn fire<SW: SideWriters, N: Output<Self::Out>>(
         &mut self,
         contents: &A::Acc,
-        cx: &mut WindowContext<'_, K, F::WindowState, F::KeyState>,
-        collector: &mut Collector<F::Out>,
-        next: &mut impl Output<F::Out>,
+        cx: &mut FiringContext<'_, K, F::WindowState, F::KeyState, Self::Out, SW, N>,
     ) {
         let result = self.aggregate.result(contents);
-        run(&mut self.function, std::slice::from_ref(&result), cx, collector, next);
+        self.function.process(std::slice::from_ref(&result), cx);
     }
 
-    fn clear(&mut self, cx: &mut WindowContext<'_, K, F::WindowState, F::KeyState>) {
+    fn clear<SW: SideWriters, N: Output<Self::Out>>(
+        &mut self,
+        cx: &mut FiringContext<'_, K, F::WindowState, F::KeyState, Self::Out, SW, N>,
+    ) {
         self.function.clear(cx);
     }
 }
 
-/// The process function of a closure that needs no state.
-pub struct ProcessClosure<F, U> {
+/// Keeps all records, and gives them to a closure, which needs no state.
+pub struct ProcessClosureWindow<F, U> {
     function: F,
     out: PhantomData<fn() -> U>,
 }
 
-impl<F, U> ProcessClosure<F, U> {
+impl<F, U> ProcessClosureWindow<F, U> {
     pub(crate) fn new(function: F) -> Self {
         Self { function, out: PhantomData }
     }
 }
 
-impl<F: Clone, U> Clone for ProcessClosure<F, U> {
+impl<F: Clone, U> Clone for ProcessClosureWindow<F, U> {
     fn clone(&self) -> Self {
         Self::new(self.function.clone())
     }
 }
 
-impl<K, V, U, F> ProcessWindowFunction<K, V> for ProcessClosure<F, U>
+impl<K, V, U, F> WindowFunction<K, V> for ProcessClosureWindow<F, U>
 where
     K: Key,
+    V: Record,
     U: 'static,
     F: FnMut(&K, TimeWindow, &[V], &mut Collector<U>) + Clone + Send + Sync + 'static,
 {
     type Out = U;
+    type Contents = Vec<V>;
     type WindowState = ();
     type KeyState = ();
 
-    fn process(&mut self, cx: &mut WindowContext<'_, K, (), ()>, elements: &[V], out: &mut Collector<U>) {
-        (self.function)(cx.key, cx.window, elements, out);
+    #[inline]
+    fn take(&mut self, contents: &mut Option<Vec<V>>, record: V) {
+        contents.get_or_insert_default().push(record);
+    }
+
+    fn merge(&mut self, contents: &mut Vec<V>, mut other: Vec<V>) {
+        contents.append(&mut other);
+    }
+
+    fn fire<SW: SideWriters, N: Output<U>>(
+        &mut self,
+        contents: &Vec<V>,
+        cx: &mut FiringContext<'_, K, (), (), U, SW, N>,
+    ) {
+        (self.function)(cx.key, cx.window, contents, cx.collector);
+        cx.emit_collected();
     }
 }

@@ -20,9 +20,9 @@ use std::mem;
 use thalweg_state::Timers;
 use thalweg_state::heap::KeyedTable;
 
-use super::function::{Sides, WindowContext, WindowFunction};
+use super::function::{FiringContext, WindowFunction};
 use crate::api::record::{Key, Record};
-use crate::api::tag::SideWriter;
+use crate::api::tag::{SideWriter, SideWriters};
 use crate::data_plane::SubtaskContext;
 use crate::data_plane::subtask::Guard;
 use crate::operator::output::{Control, Output, Stage};
@@ -138,9 +138,10 @@ impl<K: Key> Clocks<K> {
         slot: &mut Slot<C, S, W>,
         ask: impl FnOnce(&mut TriggerContext<'_, S>) -> TriggerResult,
     ) -> TriggerResult {
-        let Self { watermark, now, requests, .. } = self;
-        let result =
-            ask(&mut TriggerContext { state: &mut slot.trigger, watermark: *watermark, now: *now, requests });
+        let (watermark, now, requests) = (self.watermark, self.now, &mut self.requests);
+        let registered = &mut slot.timers.event_end.then(|| slot.window.max_timestamp());
+        let state = &mut slot.trigger;
+        let result = ask(&mut TriggerContext { state, watermark, now, registered, requests });
         if !self.requests.is_empty() {
             self.serve(key, key_hash, slot.window, &mut slot.timers);
         }
@@ -165,9 +166,12 @@ impl<K: Key> Clocks<K> {
                     }
                 }
                 TimerRequest::DeleteEvent(time) => {
-                    timers.event_end &= time != end;
-                    timers.cleanup &= !self.is_event_time || time != cleanup;
-                    self.event.delete(time, key_hash, &payload());
+                    let is_cleanup = self.is_event_time && time == cleanup && mem::take(&mut timers.cleanup);
+                    let is_end = time == end && mem::take(&mut timers.event_end);
+                    // The timer of the end is mostly the one that has just fired.
+                    if is_end || is_cleanup || time != end {
+                        self.event.delete(time, key_hash, &payload());
+                    }
                 }
                 TimerRequest::DeleteProcessing(time) => {
                     timers.processing_end &= time != end;
@@ -185,6 +189,9 @@ impl<K: Key> Clocks<K> {
         if time == i64::MAX || mem::replace(&mut slot.timers.cleanup, true) {
             return;
         }
+        if self.is_event_time && slot.timers.event_end && time == slot.window.max_timestamp() {
+            return; // Without lateness it is the timer at the end, which the trigger has asked for.
+        }
         let payload = (key.clone(), slot.window);
         let timers = if self.is_event_time { &mut self.event } else { &mut self.processing };
         timers.register(time, key_hash, &payload);
@@ -198,16 +205,16 @@ impl<K: Key> Clocks<K> {
 }
 
 /// The function and what stands behind it.
-struct Firing<F, U, N> {
+struct Firing<F, U, SW, N> {
     function: F,
     collector: Collector<U>,
-    sides: Sides,
+    sides: SW,
     guard: Guard,
     merging: bool,
     next: N,
 }
 
-impl<F, U, N> Firing<F, U, N> {
+impl<F, U, SW: SideWriters, N: Output<U>> Firing<F, U, SW, N> {
     /// What shall be done with a window after its trigger was asked.
     #[inline]
     fn act<K, V, S>(
@@ -221,23 +228,12 @@ impl<F, U, N> Firing<F, U, N> {
         K: Key,
         V: Record,
         F: WindowFunction<K, V, Out = U>,
-        N: Output<U>,
     {
         if result.is_fire()
-            && let Some(contents) = &slot.contents
+            && let Some(contents) = slot.contents.take()
         {
-            let mut cx = WindowContext {
-                key,
-                window: slot.window,
-                watermark: clocks.watermark,
-                now: clocks.now,
-                window_state: &mut slot.state,
-                key_state,
-                sides: &mut self.sides,
-                guard: &self.guard,
-                merging: self.merging,
-            };
-            self.function.fire(contents, &mut cx, &mut self.collector, &mut self.next);
+            self.with_context(key, slot, key_state, clocks, |function, cx| function.fire(&contents, cx));
+            slot.contents = Some(contents);
         }
         if result.is_purge() {
             slot.contents = None;
@@ -255,22 +251,42 @@ impl<F, U, N> Firing<F, U, N> {
         V: Record,
         F: WindowFunction<K, V, Out = U>,
     {
-        self.function.clear(&mut WindowContext {
+        self.with_context(key, slot, key_state, clocks, |function, cx| function.clear(cx));
+    }
+
+    #[inline]
+    fn with_context<K, V, S>(
+        &mut self,
+        key: &K,
+        slot: &mut Slot<F::Contents, S, F::WindowState>,
+        key_state: &mut Option<F::KeyState>,
+        clocks: &Clocks<K>,
+        call: impl FnOnce(&mut F, &mut FiringContext<'_, K, F::WindowState, F::KeyState, U, SW, N>),
+    ) where
+        K: Key,
+        V: Record,
+        F: WindowFunction<K, V, Out = U>,
+    {
+        let Self { function, collector, sides, guard, merging, next } = self;
+        let mut cx = FiringContext {
             key,
             window: slot.window,
             watermark: clocks.watermark,
             now: clocks.now,
             window_state: &mut slot.state,
             key_state,
-            sides: &mut self.sides,
-            guard: &self.guard,
-            merging: self.merging,
-        });
+            merging: *merging,
+            guard,
+            sides,
+            collector,
+            next,
+        };
+        call(function, &mut cx);
     }
 }
 
 /// See the [module](self).
-pub(crate) struct WindowOperator<K, V, A, Tr, F, N>
+pub(crate) struct WindowOperator<K, V, A, Tr, F, SW, N>
 where
     K: Key,
     V: Record,
@@ -281,7 +297,7 @@ where
     trigger: Tr,
     keys: KeyedTable<K, WindowsOf<K, V, Tr, F>>,
     clocks: Clocks<K>,
-    firing: Firing<F, F::Out, N>,
+    firing: Firing<F, F::Out, SW, N>,
     late: Option<SideWriter<V>>,
     /// Late records that went nowhere.
     late_dropped: u64,
@@ -292,13 +308,14 @@ where
     spare: Vec<Vec<SlotOf<K, V, Tr, F>>>,
 }
 
-impl<K, V, A, Tr, F, N> WindowOperator<K, V, A, Tr, F, N>
+impl<K, V, A, Tr, F, SW, N> WindowOperator<K, V, A, Tr, F, SW, N>
 where
     K: Key,
     V: Record,
     A: WindowAssigner<V>,
     Tr: Trigger<V>,
     F: WindowFunction<K, V>,
+    SW: SideWriters,
     N: Output<F::Out>,
 {
     #[expect(clippy::too_many_arguments, reason = "all that a program chooses of its windows")]
@@ -309,7 +326,7 @@ where
         lateness_ms: i64,
         function: F,
         late: Option<SideWriter<V>>,
-        sides: Sides,
+        sides: SW,
         next: N,
     ) -> Self {
         let clocks = Clocks {
@@ -401,6 +418,12 @@ where
         Some(from)
     }
 
+    /// Whether nothing but a purge can end the window, and the function keeps nothing of it.
+    #[inline]
+    fn never_ends(clocks: &Clocks<K>, window: TimeWindow) -> bool {
+        size_of::<F::WindowState>() == 0 && clocks.cleanup_time(window) == i64::MAX
+    }
+
     /// A timer is due. `domain_is_event` says on which clock.
     fn on_timer(
         &mut self,
@@ -415,6 +438,7 @@ where
         let Windows { slots, key_state } = windows;
         let slot = &mut slots[at];
         let is_end = time == window.max_timestamp();
+        slot.timers.cleanup &= domain_is_event != clocks.is_event_time || time != clocks.cleanup_time(window);
         let result = if domain_is_event {
             slot.timers.event_end &= !is_end;
             clocks.ask(key, key_hash, slot, |cx| trigger.on_event_time(time, window, cx))
@@ -450,13 +474,14 @@ where
     }
 }
 
-impl<K, V, A, Tr, F, N> Stage for WindowOperator<K, V, A, Tr, F, N>
+impl<K, V, A, Tr, F, SW, N> Stage for WindowOperator<K, V, A, Tr, F, SW, N>
 where
     K: Key,
     V: Record,
     A: WindowAssigner<V>,
     Tr: Trigger<V>,
     F: WindowFunction<K, V>,
+    SW: SideWriters,
     N: Output<F::Out>,
 {
     fn control(&mut self, control: Control) {
@@ -476,13 +501,14 @@ where
     }
 }
 
-impl<K, V, A, Tr, F, N> Operator for WindowOperator<K, V, A, Tr, F, N>
+impl<K, V, A, Tr, F, SW, N> Operator for WindowOperator<K, V, A, Tr, F, SW, N>
 where
     K: Key,
     V: Record,
     A: WindowAssigner<V>,
     Tr: Trigger<V>,
     F: WindowFunction<K, V>,
+    SW: SideWriters,
     N: Output<F::Out>,
 {
     fn advance(&mut self, watermark: Timestamp, budget: &mut Budget) -> bool {
@@ -497,13 +523,14 @@ where
     }
 }
 
-impl<K, V, A, Tr, F, N> OneInput<K, V> for WindowOperator<K, V, A, Tr, F, N>
+impl<K, V, A, Tr, F, SW, N> OneInput<K, V> for WindowOperator<K, V, A, Tr, F, SW, N>
 where
     K: Key,
     V: Record,
     A: WindowAssigner<V>,
     Tr: Trigger<V>,
     F: WindowFunction<K, V>,
+    SW: SideWriters,
     N: Output<F::Out>,
 {
     #[inline]
@@ -559,6 +586,16 @@ where
             }
             firing.act(result, key, slot, &mut windows.key_state, clocks);
             clocks.register_cleanup(key, key_hash, slot);
+            let is_empty = slot.contents.is_none() && trigger.is_fresh(&slot.trigger);
+            if is_empty && !A::MERGING && Self::never_ends(clocks, window) {
+                windows.slots.remove(at);
+            }
+        }
+        if windows.is_empty()
+            && let Some((_, windows)) = keys.remove(key_hash, is_key)
+            && spare.len() < SPARE_LISTS_MAX
+        {
+            spare.push(windows.slots);
         }
         if skipped {
             self.skip(&record);

@@ -13,8 +13,10 @@ use std::marker::PhantomData;
 use rkyv::Deserialize;
 use rkyv::rancor::Fallible;
 
-use super::function::{WindowContext, WindowFunction};
+use super::function::{FiringContext, WindowFunction};
+use crate::api::context::Context;
 use crate::api::record::{Key, Record};
+use crate::api::tag::SideWriters;
 use crate::data_plane::writer::Extract;
 use crate::operator::output::Output;
 use crate::operator::stateless::Collector;
@@ -49,13 +51,13 @@ impl<L: Record, R: Record, D: Fallible + ?Sized> Deserialize<Either<L, R>, D> fo
 }
 
 /// Key and side of the records on the left.
-pub struct LeftSide<F, K, R> {
+pub(crate) struct LeftSide<F, K, R> {
     key: F,
     types: PhantomData<fn() -> (K, R)>,
 }
 
 /// Key and side of the records on the right.
-pub struct RightSide<F, K, L> {
+pub(crate) struct RightSide<F, K, L> {
     key: F,
     types: PhantomData<fn() -> (K, L)>,
 }
@@ -129,7 +131,7 @@ pub struct CoGroupWindow<F, U> {
 }
 
 macro_rules! join_function {
-    ($name:ident, $bound:path, |$function:ident, $sides:ident, $timestamp:ident, $collector:ident, $next:ident| $fire:expr) => {
+    ($name:ident, $bound:path, |$function:ident, $sides:ident, $cx:ident| $fire:expr) => {
         impl<F, U> $name<F, U> {
             pub(crate) fn new(function: F) -> Self {
                 Self { function, out: PhantomData }
@@ -164,14 +166,11 @@ macro_rules! join_function {
                 contents.append(other);
             }
 
-            fn fire(
+            fn fire<SW: SideWriters, N: Output<U>>(
                 &mut self,
                 $sides: &Sides<L, R>,
-                cx: &mut WindowContext<'_, K, (), ()>,
-                $collector: &mut Collector<U>,
-                $next: &mut impl Output<U>,
+                $cx: &mut FiringContext<'_, K, (), (), U, SW, N>,
             ) {
-                let $timestamp = cx.window().max_timestamp();
                 let $function = &mut self.function;
                 $fire
             }
@@ -189,17 +188,15 @@ pub trait GroupFunction<L, R, U>: FnMut(&[L], &[R], &mut Collector<U>) {}
 
 impl<L, R, U, F: FnMut(&[L], &[R], &mut Collector<U>)> GroupFunction<L, R, U> for F {}
 
-join_function!(JoinWindow, PairFunction<L, R, U>, |function, sides, timestamp, _collector, next| {
+join_function!(JoinWindow, PairFunction<L, R, U>, |function, sides, cx| {
     for left in &sides.left {
         for right in &sides.right {
-            next.collect(&function(left, right), timestamp);
+            cx.collect(&function(left, right));
         }
     }
 });
 
-join_function!(CoGroupWindow, GroupFunction<L, R, U>, |function, sides, timestamp, collector, next| {
-    function(&sides.left, &sides.right, collector);
-    for result in collector.drain() {
-        next.collect(&result, timestamp);
-    }
+join_function!(CoGroupWindow, GroupFunction<L, R, U>, |function, sides, cx| {
+    function(&sides.left, &sides.right, cx.collector);
+    cx.emit_collected();
 });

@@ -14,8 +14,8 @@ use thalweg_state::Key as _;
 use super::*;
 use crate::api::env::Env;
 use crate::data_plane::switch::{Switch, SwitchLimits};
-use crate::operator::window::function::{ProcessClosure, ProcessWindow};
-use crate::time::assigner::{Session, Sliding, Tumbling};
+use crate::operator::window::function::ProcessClosureWindow;
+use crate::time::assigner::{Global, Session, Sliding, Tumbling};
 use crate::time::trigger::{Count, EventTime, Purging};
 
 /// What came out: key, window, records, timestamp.
@@ -66,24 +66,23 @@ struct Bench<O> {
 }
 
 type Emit = fn(&u64, TimeWindow, &[i64], &mut Collector<(u64, TimeWindow, Vec<i64>)>);
-type EmitAll = ProcessWindow<ProcessClosure<Emit, (u64, TimeWindow, Vec<i64>)>>;
+type EmitAll = ProcessClosureWindow<Emit, (u64, TimeWindow, Vec<i64>)>;
 
 fn bench<A: WindowAssigner<i64>, Tr: Trigger<i64>>(
     assigner: A,
     trigger: Tr,
     lateness_ms: i64,
-) -> Bench<WindowOperator<u64, i64, A, Tr, EmitAll, Recorder>> {
+) -> Bench<WindowOperator<u64, i64, A, Tr, EmitAll, (), Recorder>> {
     let cx = context();
     let emit: Emit = |key, window, records, out| out.collect((*key, window, records.to_vec()));
-    let function = ProcessWindow(ProcessClosure::new(emit));
+    let function = ProcessClosureWindow::new(emit);
     let recorder = Recorder::default();
     let next = recorder.clone();
-    let sides = Sides::default();
-    let operator = WindowOperator::new(&cx, assigner, trigger, lateness_ms, function, None, sides, next);
+    let operator = WindowOperator::new(&cx, assigner, trigger, lateness_ms, function, None, (), next);
     Bench { operator, recorder, switch: cx.switch }
 }
 
-impl<A: WindowAssigner<i64>, Tr: Trigger<i64>> Bench<WindowOperator<u64, i64, A, Tr, EmitAll, Recorder>> {
+impl<A: WindowAssigner<i64>, Tr: Trigger<i64>> Bench<WindowOperator<u64, i64, A, Tr, EmitAll, (), Recorder>> {
     fn element(&mut self, key: u64, timestamp: Timestamp, value: i64) -> Vec<Fired> {
         let (archived_key, archived) = (u64_le::from_native(key), i64_le::from_native(value));
         let record = Received { key: &archived_key, key_hash: key.key_hash(), value: &archived, timestamp };
@@ -286,6 +285,15 @@ fn counts_of_sessions_add_up_when_they_merge() {
     assert_eq!(bench.element(1, 0, 100), []);
     assert_eq!(bench.element(1, 10, 101), []);
     assert_eq!(bench.element(1, 5, 102), [fired(1, 0, 15, &[100, 101, 102])]);
+}
+
+#[test]
+fn a_global_window_that_is_purged_leaves_nothing() {
+    let mut bench = bench(Global, Purging::of(Count::of(2)), 0);
+    assert_eq!(bench.element(1, 0, 100), []);
+    assert_eq!(bench.operator.keys.len(), 1);
+    assert_eq!(bench.element(1, 0, 101), [(1, TimeWindow::GLOBAL, vec![100, 101], i64::MAX)]);
+    assert!(bench.operator.keys.is_empty());
 }
 
 #[test]
