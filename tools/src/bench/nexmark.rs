@@ -192,13 +192,23 @@ fn run_query(
 }
 
 /// Runs a query with many seeds: another schedule, other buffer sizes, other delays each time, and always the same digest.
-fn simulate(query: Query, data: &Arc<DataSet>, args: &NexmarkArgs, parallelism: usize, seeds: u64) -> Result<()> {
+fn simulate(
+    query: Query,
+    data: &Arc<DataSet>,
+    args: &NexmarkArgs,
+    parallelism: usize,
+    seeds: u64,
+) -> Result<()> {
     let mut first: Option<Digest> = None;
     for seed in 0..seeds {
         let total = DigestTotal::default();
-        let env = Env::new().name(query.name()).parallelism(parallelism).pre_aggregation(args.pre_aggregation);
+        let env =
+            Env::new().name(query.name()).parallelism(parallelism).pre_aggregation(args.pre_aggregation);
         query.build(&env, Events::new(data.clone(), args.passes), &total);
-        Simulator::new(seed).ticks_max(u64::MAX).run(&env).with_context(|| format!("{query} with seed {seed}"))?;
+        Simulator::new(seed)
+            .ticks_max(u64::MAX)
+            .run(&env)
+            .with_context(|| format!("{query} with seed {seed}"))?;
         let digest = total.get();
         let expected = *first.get_or_insert(digest);
         ensure!(
@@ -209,7 +219,10 @@ fn simulate(query: Query, data: &Arc<DataSet>, args: &NexmarkArgs, parallelism: 
         );
     }
     let digest = first.unwrap_or_default();
-    println!("{query}: {seeds} seeds, {parallelism} simulated cores, {} rows, digest {digest}", digest.net_count);
+    println!(
+        "{query}: {seeds} seeds, {parallelism} simulated cores, {} rows, digest {digest}",
+        digest.net_count
+    );
     Ok(())
 }
 
