@@ -10,7 +10,7 @@ use thalweg_state::StateSet;
 use super::output::{Control, Output, Stage};
 use super::process::{OwnedKeys, Services};
 use super::stateless::{Collector, pass_through};
-use super::{Budget, Operator, Received, TwoInput};
+use super::{Budget, CACHED_STATE_BYTES, Operator, Received, TwoInput};
 use crate::api::connect::KeyedCoProcessFunction;
 use crate::api::record::{Key, Record};
 use crate::api::tag::SideWriters;
@@ -103,6 +103,10 @@ where
     S: SideWriters,
     N: Output<F::Out>,
 {
+    fn looks_ahead(&self) -> bool {
+        self.state.memory_bytes() > CACHED_STATE_BYTES
+    }
+
     #[inline]
     fn prefetch(&self, key_hash: u64, _timestamp: Timestamp) {
         self.state.prefetch(key_hash);

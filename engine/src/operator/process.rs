@@ -26,7 +26,7 @@ use thalweg_state::{KeyContext, StateSet, Timers};
 
 use super::output::{Control, Output, Stage};
 use super::stateless::Collector;
-use super::{Budget, OneInput, Operator, Received};
+use super::{Budget, CACHED_STATE_BYTES, OneInput, Operator, Received};
 use crate::api::context::{Context, KeyedContext, TimeDomain};
 use crate::api::process::{KeyedProcessFunction, ProcessFunction};
 use crate::api::record::{Key, Record};
@@ -429,6 +429,10 @@ impl<K: Key, T: Record, F: KeyedProcessFunction<K, T>, S: SideWriters, N: Output
 impl<K: Key, T: Record, F: KeyedProcessFunction<K, T>, S: SideWriters, N: Output<F::Out>> OneInput<K, T>
     for KeyedProcess<K, T, F, F::State, S, N>
 {
+    fn looks_ahead(&self) -> bool {
+        self.state.memory_bytes() > CACHED_STATE_BYTES
+    }
+
     #[inline]
     fn prefetch(&self, key_hash: u64, _timestamp: Timestamp) {
         self.state.prefetch(key_hash);

@@ -87,6 +87,10 @@ impl<K, A, C, F, R> StateSet for AggregatingState<K, A, C, F, R> {
     fn prefetch(&self, hash: u64) {
         self.accumulator.prefetch(hash);
     }
+
+    fn memory_bytes(&self) -> usize {
+        self.accumulator.memory_bytes()
+    }
 }
 
 impl<K: fmt::Debug, A: fmt::Debug, C, F, R> fmt::Debug for AggregatingState<K, A, C, F, R> {

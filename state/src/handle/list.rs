@@ -94,4 +94,8 @@ impl<K, T> StateSet for ListState<K, T> {
     fn prefetch(&self, hash: u64) {
         self.table.prefetch(hash);
     }
+
+    fn memory_bytes(&self) -> usize {
+        self.table.memory_bytes()
+    }
 }

@@ -121,6 +121,10 @@ impl<K, UK, UV> StateSet for MapState<K, UK, UV> {
     fn prefetch(&self, hash: u64) {
         self.table.prefetch(hash);
     }
+
+    fn memory_bytes(&self) -> usize {
+        self.table.memory_bytes()
+    }
 }
 
 /// What [`MapState::iter`] returns.

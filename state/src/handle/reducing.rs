@@ -68,6 +68,10 @@ impl<K, V, F> StateSet for ReducingState<K, V, F> {
     fn prefetch(&self, hash: u64) {
         self.value.prefetch(hash);
     }
+
+    fn memory_bytes(&self) -> usize {
+        self.value.memory_bytes()
+    }
 }
 
 impl<K: fmt::Debug, V: fmt::Debug, F> fmt::Debug for ReducingState<K, V, F> {

@@ -15,6 +15,12 @@
 pub trait StateSet {
     /// Asks the processor for what a key of that hash has here. A hint, without an effect.
     fn prefetch(&self, hash: u64);
+
+    /// The size of the tables, in bytes, without what keys and values own elsewhere. Decides whether `prefetch` is worth calling;
+    /// by default it always is. O(key groups).
+    fn memory_bytes(&self) -> usize {
+        usize::MAX
+    }
 }
 
 macro_rules! tuple_set {
@@ -24,6 +30,10 @@ macro_rules! tuple_set {
             fn prefetch(&self, hash: u64) {
                 let _ = hash; // Not used by `()`.
                 $(self.$index.prefetch(hash);)*
+            }
+
+            fn memory_bytes(&self) -> usize {
+                0_usize$(.saturating_add(self.$index.memory_bytes()))*
             }
         }
     };

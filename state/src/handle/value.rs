@@ -41,6 +41,29 @@ impl<K: Key, V> ValueState<K, V> {
         self.table.get(cx.hash, |key| key == cx.key).map(|(_, value)| value)
     }
 
+    /// The key's value, to change in place. Only this handle is borrowed: the context is free meanwhile.
+    #[inline]
+    pub fn get_mut(&mut self, cx: KeyContext<'_, K>) -> Option<&mut V> {
+        self.table.get_mut(cx.hash, |key| key == cx.key).map(|(_, value)| value)
+    }
+
+    /// The key's value, which is `init()` if it had none, to change in place. One look-up.
+    ///
+    /// ```
+    /// use thalweg_state::{HeapBackend, KeyContext, KeyGroupRange, MaxParallelism, ValueState};
+    /// let max = MaxParallelism::default();
+    /// let backend = HeapBackend::new(KeyGroupRange::all(max), max);
+    /// let mut count = ValueState::<u64, u64>::new("count", &backend)?;
+    /// *count.get_or_insert_with(KeyContext::new(&7), || 0) += 1;
+    /// *count.get_mut(KeyContext::new(&7)).unwrap() += 1;
+    /// assert_eq!(count.get(KeyContext::new(&7)), Some(&2));
+    /// # Ok::<(), thalweg_state::Error>(())
+    /// ```
+    #[inline]
+    pub fn get_or_insert_with(&mut self, cx: KeyContext<'_, K>, init: impl FnOnce() -> V) -> &mut V {
+        self.table.entry(cx.hash, |key| key == cx.key, || (cx.key.clone(), init())).1
+    }
+
     /// Whether the key has a value.
     #[inline]
     pub fn contains(&self, cx: KeyContext<'_, K>) -> bool {
@@ -111,5 +134,9 @@ impl<K, V> StateSet for ValueState<K, V> {
     #[inline(always)]
     fn prefetch(&self, hash: u64) {
         self.table.prefetch(hash);
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.table.memory_bytes()
     }
 }

@@ -16,7 +16,8 @@
 //! | 13.. | | the fields in the order of their accessors: an integer is a u64, a text a u16 length and as many bytes of UTF-8 |
 //!
 //! A source lends `&Event` to the job's closures. There is one `Event` for each subtask, which its [`Cursor`]
-//! moves from record to record: nothing is decoded that no closure asks for.
+//! moves from record to record: nothing is decoded that no closure asks for. An event crosses an exchange as the bytes of
+//! its record, in one copy, and is read there in the same way.
 //!
 //! Invariants:
 //! - the bytes are a [`Shard`]'s, so they are valid, and the slices taken here never fail;
@@ -27,6 +28,13 @@
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
+
+use rkyv::munge::munge;
+use rkyv::rancor::Fallible;
+use rkyv::rend::u64_le;
+use rkyv::ser::{Allocator, Writer};
+use rkyv::vec::{ArchivedVec, VecResolver};
+use rkyv::{Archive, Deserialize, Place, Serialize};
 
 use super::data::Shard;
 
@@ -120,8 +128,7 @@ impl Event {
     /// The bid, if it is one.
     #[inline(always)]
     pub fn bid(&self) -> Option<Bid<'_>> {
-        let (head, rest) = self.record().split_first_chunk()?;
-        (head[KIND_AT] == Kind::Bid as u8).then_some(Bid { head, rest, shift: self.shift() })
+        bid_in(self.record(), self.shift())
     }
 
     /// The auction, if it is one.
@@ -158,6 +165,59 @@ impl Event {
     #[inline(always)]
     fn shift(&self) -> Shift {
         Shift { id: self.id_shift, time: self.time_shift }
+    }
+}
+
+#[inline(always)]
+fn bid_in(record: &[u8], shift: Shift) -> Option<Bid<'_>> {
+    let (head, rest) = record.split_first_chunk()?;
+    (head[KIND_AT] == Kind::Bid as u8).then_some(Bid { head, rest, shift })
+}
+
+/// An event behind an exchange.
+#[derive(Debug, rkyv::Portable, rkyv::bytecheck::CheckBytes)]
+#[bytecheck(crate = rkyv::bytecheck)]
+#[repr(C)]
+pub struct ArchivedEvent {
+    record: ArchivedVec<u8>,
+    id_shift: u64_le,
+    time_shift: u64_le,
+}
+
+impl ArchivedEvent {
+    /// The bid, if it is one.
+    #[inline(always)]
+    pub fn bid(&self) -> Option<Bid<'_>> {
+        let shift = Shift { id: self.id_shift.to_native(), time: self.time_shift.to_native() };
+        bid_in(self.record.as_slice(), shift)
+    }
+}
+
+impl Archive for Event {
+    type Archived = ArchivedEvent;
+    type Resolver = VecResolver;
+
+    #[inline]
+    fn resolve(&self, resolver: VecResolver, out: Place<ArchivedEvent>) {
+        munge!(let ArchivedEvent { record, id_shift, time_shift } = out);
+        ArchivedVec::resolve_from_len(self.record().len(), resolver, record);
+        self.id_shift.resolve((), id_shift);
+        self.time_shift.resolve((), time_shift);
+    }
+}
+
+impl<S: Fallible + Allocator + Writer + ?Sized> Serialize<S> for Event {
+    #[inline]
+    fn serialize(&self, serializer: &mut S) -> Result<VecResolver, S::Error> {
+        ArchivedVec::serialize_from_slice(self.record(), serializer)
+    }
+}
+
+impl<D: Fallible + ?Sized> Deserialize<Event, D> for ArchivedEvent {
+    fn deserialize(&self, _: &mut D) -> Result<Event, D::Error> {
+        let (id_shift, time_shift) = (self.id_shift.to_native(), self.time_shift.to_native());
+        let end = self.record.len();
+        Ok(Event { bytes: Arc::new(self.record.as_slice().to_vec()), at: 0, end, id_shift, time_shift })
     }
 }
 
@@ -302,6 +362,51 @@ impl<'a> Bid<'a> {
     pub fn extra(&self) -> Text<'a> {
         let after_url = split_text(split_text(self.rest).1).1;
         split_text(&after_url[8..]).0
+    }
+}
+
+/// The texts of a bid that are kept after it has gone: as they lie in its record, in one piece of memory.
+///
+/// ```
+/// use thalweg_tools::nexmark::{BidTexts, Cursor, generate_in_memory};
+/// let data = generate_in_memory(5, 1);
+/// let mut cursor = Cursor::new(&data.shards[0], 1);
+/// let mut texts = BidTexts::default();
+/// while let Some(event) = cursor.next(|_, _| ()) {
+///     if let Some(bid) = event.bid() {
+///         texts.set(&bid);
+///         assert_eq!((texts.channel(), texts.url(), texts.extra()), (bid.channel(), bid.url(), bid.extra()));
+///     }
+/// }
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BidTexts(Vec<u8>);
+
+impl BidTexts {
+    /// Keeps the texts of `bid` instead. Allocates if they are longer than any so far.
+    #[inline]
+    pub fn set(&mut self, bid: &Bid<'_>) {
+        self.0.clear();
+        self.0.reserve_exact(bid.rest.len());
+        self.0.extend_from_slice(bid.rest);
+    }
+
+    /// Where the bid came from: the name of a site. Panics, as the others do, if no bid's texts were set.
+    #[inline]
+    pub fn channel(&self) -> Text<'_> {
+        split_text(&self.0).0
+    }
+
+    /// Where the bid came from: the page.
+    #[inline]
+    pub fn url(&self) -> Text<'_> {
+        split_text(skip_texts(&self.0, 1)).0
+    }
+
+    /// The bid's padding.
+    #[inline]
+    pub fn extra(&self) -> Text<'_> {
+        split_text(&skip_texts(&self.0, 2)[8..]).0
     }
 }
 

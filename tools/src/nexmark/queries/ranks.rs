@@ -1,0 +1,167 @@
+//! q18 and q19: of many bids those that count, each with all its fields.
+//!
+//! A bid crosses the exchange as it lies in its shard. What is kept of it is what is compared, and its texts in one piece of
+//! memory, which the next bid in the same place uses again.
+
+use std::cmp::Ordering;
+use std::mem;
+
+use thalweg::{Chain, KeyedContext, KeyedProcessFunction, OpenContext, Result, Stream, ValueState};
+
+use super::super::job::DigestTotal;
+use super::super::{ArchivedEvent, Bid, BidTexts, Event, RowHash};
+use super::{Change, Sign, bid, bids, digest_changes};
+
+/// How many bids of an auction are kept.
+const RANKS: usize = 10;
+
+/// The last bid of each bidder for each auction.
+pub(super) fn q18(events: Stream<impl Chain<Out = Event>>, total: &DigestTotal) {
+    let last = bids(events).key_by(|event| (bid(event).auction(), bid(event).bidder())).process(Last);
+    digest_changes(last, total, Row::hash);
+}
+
+/// The ten best bids of each auction.
+pub(super) fn q19(events: Stream<impl Chain<Out = Event>>, total: &DigestTotal) {
+    let best = bids(events).key_by(|event| bid(event).auction()).process(Best);
+    digest_changes(best, total, Row::hash);
+}
+
+/// What is kept of a bid.
+#[derive(Clone, Debug, Default)]
+struct Kept {
+    price: u64,
+    date_time: u64,
+    texts: BidTexts,
+}
+
+impl Kept {
+    #[inline]
+    fn set(&mut self, bid: &Bid<'_>) {
+        self.price = bid.price();
+        self.date_time = bid.date_time();
+        self.texts.set(bid);
+    }
+
+    /// Whether the bid is greater by time, then price, then extra.
+    #[inline]
+    fn is_earlier_than(&self, bid: &Bid<'_>) -> bool {
+        let order = self.date_time.cmp(&bid.date_time()).then(self.price.cmp(&bid.price()));
+        order.then_with(|| self.texts.extra().cmp(&bid.extra())) == Ordering::Less
+    }
+
+    /// Whether the bid is greater by price, then lesser by time, then by extra.
+    #[inline]
+    fn is_worse_than(&self, bid: &Bid<'_>) -> bool {
+        let order = bid.price().cmp(&self.price).then(self.date_time.cmp(&bid.date_time()));
+        order.then_with(|| self.texts.extra().cmp(&bid.extra())) == Ordering::Greater
+    }
+}
+
+/// A bid as a result.
+#[derive(Clone, Debug)]
+struct Row {
+    auction: u64,
+    bidder: u64,
+    bid: Kept,
+}
+
+impl Row {
+    #[inline]
+    fn hash(&self) -> u64 {
+        let Self { auction, bidder, bid: Kept { price, date_time, texts } } = self;
+        let ints = RowHash::new().int(*auction).int(*bidder).int(*price).int(*date_time);
+        ints.text(&texts.channel()).text(&texts.url()).text(&texts.extra()).finish()
+    }
+}
+
+/// Keeps the last bid under each key.
+#[derive(Clone, Copy, Debug)]
+struct Last;
+
+impl KeyedProcessFunction<(u64, u64), Event> for Last {
+    type Out = Change<Row>;
+    type State = ValueState<(u64, u64), Kept>;
+
+    fn open(&mut self, cx: &OpenContext<'_>) -> Result<Self::State> {
+        cx.value("last")
+    }
+
+    #[inline]
+    fn process(
+        &mut self,
+        event: &ArchivedEvent,
+        last: &mut Self::State,
+        cx: &mut impl KeyedContext<(u64, u64), Self::Out>,
+    ) {
+        let bid = event.bid().expect("only bids are sent");
+        let (auction, bidder) = *cx.key();
+        let kept = last.get_or_insert_with(cx.at(), Kept::default);
+        let is_first = kept.date_time == 0;
+        if !is_first && !kept.is_earlier_than(&bid) {
+            return;
+        }
+        // The bid kept moves through the row that is sent, and back.
+        let row = Row { auction, bidder, bid: mem::take(kept) };
+        let mut change = Change { sign: Sign::Minus, row };
+        if !is_first {
+            cx.collect(&change);
+        }
+        change.sign = Sign::Plus;
+        change.row.bid.set(&bid);
+        cx.collect(&change);
+        *kept = change.row.bid;
+    }
+}
+
+/// Keeps the best bids under each key.
+#[derive(Clone, Copy, Debug)]
+struct Best;
+
+/// A bid among the best.
+#[derive(Clone, Debug)]
+struct Ranked {
+    bidder: u64,
+    bid: Kept,
+}
+
+impl KeyedProcessFunction<u64, Event> for Best {
+    type Out = Change<Row>;
+    /// The best first.
+    type State = ValueState<u64, Vec<Ranked>>;
+
+    fn open(&mut self, cx: &OpenContext<'_>) -> Result<Self::State> {
+        cx.value("best")
+    }
+
+    #[inline]
+    fn process(
+        &mut self,
+        event: &ArchivedEvent,
+        best: &mut Self::State,
+        cx: &mut impl KeyedContext<u64, Self::Out>,
+    ) {
+        let bid = event.bid().expect("only bids are sent");
+        let auction = *cx.key();
+        let best = best.get_or_insert_with(cx.at(), Vec::new);
+        let row = match best.last() {
+            Some(worst) if best.len() == RANKS => {
+                if !worst.bid.is_worse_than(&bid) {
+                    return;
+                }
+                let Ranked { bidder, bid } = best.pop().expect("it is full");
+                let pushed_out = Change { sign: Sign::Minus, row: Row { auction, bidder, bid } };
+                cx.collect(&pushed_out);
+                pushed_out.row
+            }
+            _ => Row { auction, bidder: 0, bid: Kept::default() },
+        };
+        let mut change = Change { sign: Sign::Plus, row };
+        change.row.bidder = bid.bidder();
+        change.row.bid.set(&bid);
+        cx.collect(&change);
+        let place =
+            best.iter().rposition(|other| !other.bid.is_worse_than(&bid)).map_or(0, |better| better + 1);
+        best.insert(place, Ranked { bidder: bid.bidder(), bid: change.row.bid });
+    }
+}
