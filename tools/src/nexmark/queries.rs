@@ -5,7 +5,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use thalweg::{Aggregate, Chain, Count, Env, Record, Session, Sliding, Stream, Tumbling, bounded};
+use thalweg::{
+    Aggregate, Chain, Count, Env, Record, Session, Sliding, Stream, Tumbling, WindowResult, bounded,
+};
 
 use super::job::{DigestSink, DigestTotal, Events};
 use super::{Bid, Digest, Event, Kind, RowHash};
@@ -82,13 +84,13 @@ impl FromStr for Query {
     }
 }
 
-fn bids(events: Stream<impl Chain<Out = Event>>) -> Stream<impl Chain<Out = Event>> {
+pub(crate) fn bids(events: Stream<impl Chain<Out = Event>>) -> Stream<impl Chain<Out = Event>> {
     events.filter(|event| event.kind() == Kind::Bid)
 }
 
 /// The bid behind [`bids`].
 #[inline(always)]
-fn bid(event: &Event) -> Bid<'_> {
+pub(crate) fn bid(event: &Event) -> Bid<'_> {
     event.bid().expect("only bids pass the filter")
 }
 
@@ -129,16 +131,22 @@ fn q2(events: Stream<impl Chain<Out = Event>>, total: &DigestTotal) {
 }
 
 /// Hot items: of each 10 s, every 2 s, the auctions with the most bids.
-fn q5(events: Stream<impl Chain<Out = Event>>, total: &DigestTotal) {
+pub(crate) fn hot_items(
+    events: Stream<impl Chain<Out = Event>>,
+) -> Stream<impl Chain<Out = WindowResult<(), Rows<(u64,)>>>> {
     let counts = bids(events)
         .key_by(|event| bid(event).auction())
         .window(Sliding::of(WINDOW).every(SLIDE))
         .aggregate(Count);
-    let hottest = counts
+    counts
         .map(|count| (count.value, (count.key,)))
         .window_all(Tumbling::of(SLIDE)) // The timestamp of a count is its window's last millisecond.
-        .aggregate(Greatest);
-    digest(hottest, total, |hottest, digest| {
+        .aggregate(Greatest)
+}
+
+/// The digest of [`hot_items`].
+fn q5(events: Stream<impl Chain<Out = Event>>, total: &DigestTotal) {
+    digest(hot_items(events), total, |hottest, digest| {
         for (auction,) in &hottest.value.rows {
             let end = hottest.window.end.cast_unsigned();
             digest.add(RowHash::new().int(end).int(hottest.value.greatest).int(*auction).finish());
@@ -197,7 +205,7 @@ fn wc(events: Stream<impl Chain<Out = Event>>, total: &DigestTotal) {
 
 /// The rows with the greatest value.
 #[derive(Clone, Debug, Default, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
-struct Rows<R> {
+pub(crate) struct Rows<R> {
     greatest: u64,
     rows: Vec<R>,
 }
