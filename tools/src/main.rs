@@ -26,11 +26,15 @@ enum Command {
 #[derive(Debug, Subcommand)]
 enum Bench {
     Nexmark(bench::nexmark::NexmarkArgs),
+    Latency(bench::latency::LatencyArgs),
+    Exchange(bench::exchange::ExchangeArgs),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Bench(Bench::Nexmark(args)) => bench::nexmark::run(&args),
+        Command::Bench(Bench::Latency(args)) => bench::latency::run(&args),
+        Command::Bench(Bench::Exchange(args)) => bench::exchange::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

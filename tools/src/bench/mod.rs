@@ -1,5 +1,9 @@
 //! `thalweg bench`: what people run first.
 //!
-//! - [`nexmark`]: throughput and cost of the NEXMark queries, with digests that other engines must agree on.
+//! - [`nexmark`]: throughput and cost of the NEXMark queries, with digests that other engines must agree on;
+//! - [`latency`]: the time from when an event was due to its result, by percentile, at a given rate;
+//! - [`exchange`]: what it costs to bring a record from one subtask to another.
 
+pub mod exchange;
+pub mod latency;
 pub mod nexmark;

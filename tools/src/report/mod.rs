@@ -11,4 +11,5 @@ mod table;
 
 pub use json::{CpuTime, QueryResult, peak_rss_bytes, reset_peak_rss};
 pub use plot::plot;
+pub(crate) use plot::{COLOURS, Svg};
 pub use table::table;

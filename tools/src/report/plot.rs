@@ -18,7 +18,8 @@ use std::fmt::Write;
 use super::QueryResult;
 
 /// Colours of the series in turn, told apart by people with colour-blindness too (Okabe and Ito).
-const COLOURS: [&str; 7] = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#666666"];
+pub(crate) const COLOURS: [&str; 7] =
+    ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#666666"];
 
 const WIDTH: f64 = 820.0;
 const LEFT: f64 = 70.0;
@@ -141,10 +142,10 @@ fn short(value: f64, step: f64) -> String {
 }
 
 /// The text of an SVG under construction.
-struct Svg(String);
+pub(crate) struct Svg(String);
 
 impl Svg {
-    fn new(width: f64, height: f64) -> Svg {
+    pub(crate) fn new(width: f64, height: f64) -> Svg {
         let mut svg = Svg(String::new());
         svg.push(format_args!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" \
@@ -154,19 +155,27 @@ impl Svg {
         svg
     }
 
-    fn rect(&mut self, x: f64, y: f64, width: f64, height: f64, fill: &str) {
+    pub(crate) fn rect(&mut self, x: f64, y: f64, width: f64, height: f64, fill: &str) {
         self.push(format_args!(
             "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" fill=\"{fill}\"/>\n"
         ));
     }
 
-    fn line(&mut self, x1: f64, y1: f64, x2: f64, y2: f64) {
+    pub(crate) fn line(&mut self, x1: f64, y1: f64, x2: f64, y2: f64) {
         self.push(format_args!(
             "<line x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\" stroke=\"#ddd\"/>\n"
         ));
     }
 
-    fn text(&mut self, x: f64, y: f64, anchor: &str, attributes: &str, text: &str) {
+    pub(crate) fn polyline(&mut self, points: &[(f64, f64)], stroke: &str) {
+        let points: Vec<String> = points.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
+        let points = points.join(" ");
+        self.push(format_args!(
+            "<polyline points=\"{points}\" fill=\"none\" stroke=\"{stroke}\" stroke-width=\"2\"/>\n"
+        ));
+    }
+
+    pub(crate) fn text(&mut self, x: f64, y: f64, anchor: &str, attributes: &str, text: &str) {
         let text = text.replace('&', "&amp;").replace('<', "&lt;");
         self.push(format_args!(
             "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\" {attributes}>{text}</text>\n"
@@ -177,7 +186,7 @@ impl Svg {
         self.0.write_fmt(part).expect("memory takes all");
     }
 
-    fn finish(mut self) -> String {
+    pub(crate) fn finish(mut self) -> String {
         self.0.push_str("</svg>\n");
         self.0
     }

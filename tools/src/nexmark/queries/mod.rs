@@ -10,6 +10,8 @@ mod ranks;
 mod sellers;
 mod windows;
 
+pub(crate) use windows::hot_items;
+
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -86,13 +88,13 @@ impl FromStr for Query {
     }
 }
 
-fn bids(events: Stream<impl Chain<Out = Event>>) -> Stream<impl Chain<Out = Event>> {
+pub(crate) fn bids(events: Stream<impl Chain<Out = Event>>) -> Stream<impl Chain<Out = Event>> {
     events.filter(|event| event.kind() == Kind::Bid)
 }
 
 /// The bid behind [`bids`].
 #[inline(always)]
-fn bid(event: &Event) -> Bid<'_> {
+pub(crate) fn bid(event: &Event) -> Bid<'_> {
     event.bid().expect("only bids pass the filter")
 }
 

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::time::Duration;
 
-use thalweg::{Aggregate, Chain, Count, Record, Session, Sliding, Stream, Tumbling};
+use thalweg::{Aggregate, Chain, Count, Record, Session, Sliding, Stream, Tumbling, WindowResult};
 
 use super::super::job::DigestTotal;
 use super::super::{Event, Kind, RowHash, View};
@@ -14,16 +14,22 @@ const WINDOW: Duration = Duration::from_secs(10);
 const SLIDE: Duration = Duration::from_secs(2);
 
 /// Hot items: of each 10 s, every 2 s, the auctions with the most bids.
-pub(super) fn q5(events: Stream<impl Chain<Out = Event>>, total: &DigestTotal) {
+pub(crate) fn hot_items(
+    events: Stream<impl Chain<Out = Event>>,
+) -> Stream<impl Chain<Out = WindowResult<(), Rows<(u64,)>>>> {
     let counts = bids(events)
         .key_by(|event| bid(event).auction())
         .window(Sliding::of(WINDOW).every(SLIDE))
         .aggregate(Count);
-    let hottest = counts
+    counts
         .map(|count| (count.value, (count.key,)))
         .window_all(Tumbling::of(SLIDE)) // The timestamp of a count is its window's last millisecond.
-        .aggregate(Greatest);
-    digest(hottest, total, |hottest, digest| {
+        .aggregate(Greatest)
+}
+
+/// The digest of [`hot_items`].
+pub(super) fn q5(events: Stream<impl Chain<Out = Event>>, total: &DigestTotal) {
+    digest(hot_items(events), total, |hottest, digest| {
         for (auction,) in &hottest.value.rows {
             let end = hottest.window.end.cast_unsigned();
             digest.add(RowHash::new().int(end).int(hottest.value.greatest).int(*auction).finish());
@@ -93,7 +99,7 @@ pub(super) fn q12(events: Stream<impl Chain<Out = Event>>, total: &DigestTotal) 
 
 /// The rows with the greatest value.
 #[derive(Clone, Debug, Default, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
-struct Rows<R> {
+pub(crate) struct Rows<R> {
     greatest: u64,
     rows: Vec<R>,
 }
