@@ -36,6 +36,23 @@ pub trait Key: rkyv::Archive + Clone + Eq + Debug + Send + Sync + 'static {
     /// The owned key from a received buffer.
     fn from_archived(archived: &Self::Archived) -> Self;
 
+    /// Becomes that key, as `from_archived`, but may keep what it has allocated: so an operator that holds one key at
+    /// a time allocates for the longest one only.
+    ///
+    /// ```
+    /// use thalweg_state::Key;
+    /// let archived = rkyv::to_bytes::<rkyv::rancor::Error>(&String::from("be")).unwrap();
+    /// let archived = rkyv::access::<rkyv::string::ArchivedString, rkyv::rancor::Error>(&archived).unwrap();
+    /// let mut key = String::from("question");
+    /// let capacity = key.capacity();
+    /// key.assign_archived(archived);
+    /// assert_eq!((key.as_str(), key.capacity()), ("be", capacity));
+    /// ```
+    #[inline]
+    fn assign_archived(&mut self, archived: &Self::Archived) {
+        *self = Self::from_archived(archived);
+    }
+
     /// Appends the key's ordered bytes to `out`.
     fn encode(&self, out: &mut Vec<u8>);
 
@@ -298,6 +315,10 @@ impl Key for String {
     fn from_archived(archived: &ArchivedString) -> String {
         archived.as_str().to_owned()
     }
+    #[inline]
+    fn assign_archived(&mut self, archived: &ArchivedString) {
+        archived.as_str().clone_into(self);
+    }
     fn encode(&self, out: &mut Vec<u8>) {
         encode_bytes(self.as_bytes(), out);
     }
@@ -317,6 +338,10 @@ impl Key for Vec<u8> {
     }
     fn from_archived(archived: &ArchivedVec<u8>) -> Vec<u8> {
         archived.as_slice().to_vec()
+    }
+    #[inline]
+    fn assign_archived(&mut self, archived: &ArchivedVec<u8>) {
+        archived.as_slice().clone_into(self);
     }
     fn encode(&self, out: &mut Vec<u8>) {
         encode_bytes(self, out);
@@ -367,6 +392,13 @@ impl<K: Key> Key for Option<K> {
     fn from_archived(archived: &ArchivedOption<K::Archived>) -> Option<K> {
         archived.as_ref().map(K::from_archived)
     }
+    #[inline]
+    fn assign_archived(&mut self, archived: &ArchivedOption<K::Archived>) {
+        match (self, archived) {
+            (Some(key), ArchivedOption::Some(archived)) => key.assign_archived(archived),
+            (key, archived) => *key = Self::from_archived(archived),
+        }
+    }
     fn encode(&self, out: &mut Vec<u8>) {
         out.push(u8::from(self.is_some()));
         if let Some(key) = self {
@@ -394,6 +426,11 @@ macro_rules! tuple_key {
             #[inline]
             fn from_archived(archived: &Self::Archived) -> Self {
                 ($first::from_archived(&archived.0), $($key::from_archived(&archived.$index),)*)
+            }
+            #[inline]
+            fn assign_archived(&mut self, archived: &Self::Archived) {
+                self.0.assign_archived(&archived.0);
+                $(self.$index.assign_archived(&archived.$index);)*
             }
             fn encode(&self, out: &mut Vec<u8>) {
                 self.0.encode(out);

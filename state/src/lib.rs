@@ -9,7 +9,7 @@
 //! In reading order:
 //! - `key`: the [`Key`] trait, its stable hash and its ordered bytes (both part of the savepoint format);
 //! - `key_group`: how hashes are cut into [`KeyGroup`]s, and these among subtasks;
-//! - [`heap`]: typed hash tables in hash order, one per key group;
+//! - [`heap`]: typed hash tables nearly in hash order, one per key group;
 //! - `handle`: what user functions hold: [`ValueState`], [`ListState`], [`MapState`], [`ReducingState`],
 //!   [`AggregatingState`], all registered with a [`HeapBackend`];
 //! - `timer`: [`Timers`], the queue of timers of one operator; `due`: [`DueQueue`], a plainer and faster one.
@@ -20,9 +20,9 @@
 //! - nothing here knows a clock, a thread or a file.
 //!
 //! # Decisions
-//! - **Tables are sorted by hash**, by linear probing that keeps its runs in order. Growing is then one
-//!   sequential pass, iteration is deterministic, and a cursor is a hash, which stays valid while the table
-//!   changes between two steps of a long walk. It costs a shift of some neighbours for each new key.
+//! - **Tables are nearly in hash order**: linear probing from a home that rises with the hash. Growing is then one
+//!   sequential pass, iteration depends on the history of the table only, and a cursor is a hash, which stays valid
+//!   while the table changes between two steps of a long walk. It is probed like hashbrown's, sixteen tags at a time.
 //! - **A table per key group** rather than one for all: growing one moves 1/128 of the keys, so no record
 //!   waits for a rehash of millions. Their capacities are staggered, so that they do not grow together.
 //! - **The hash comes in from outside.** It travelled with the record, so no table ever computes one.

@@ -14,7 +14,7 @@
 //!
 //! Invariants:
 //! - an entry is in the table of its hash's key group, at its position;
-//! - so all entries, table after table, are in the order of their hashes, and a cursor is a hash.
+//! - so all entries, table after table, are nearly in the order of their hashes, and a cursor is a hash.
 
 use super::table::{self, Table};
 use crate::{KeyGroup, KeyGroupRange, MaxParallelism};
@@ -129,12 +129,12 @@ impl<K, V> KeyedTable<K, V> {
         self.groups[group].remove(position, eq)
     }
 
-    /// All entries, in the order of their hashes.
+    /// All entries, nearly in the order of their hashes.
     pub fn iter(&self) -> KeyedIter<'_, K, V> {
         KeyedIter { groups: self.groups.iter(), entries: table::Iter::empty(), left: self.len() }
     }
 
-    /// The entries of one key group, in the order of their hashes. Panics if the subtask does not own it.
+    /// The entries of one key group, nearly in the order of their hashes. Panics if the subtask does not own it.
     ///
     /// ```
     /// # use thalweg_state::{Key, KeyGroupRange, MaxParallelism, heap::KeyedTable, key_group};
@@ -148,7 +148,7 @@ impl<K, V> KeyedTable<K, V> {
         self.groups[usize::from(group.0) - self.start].iter()
     }
 
-    /// All entries, in the order of their hashes, with values to change.
+    /// All entries, nearly in the order of their hashes, with values to change.
     pub fn iter_mut(&mut self) -> KeyedIterMut<'_, K, V> {
         KeyedIterMut { left: self.len(), groups: self.groups.iter_mut(), entries: None }
     }

@@ -1,4 +1,4 @@
-//! State in memory: typed hash tables whose slots are in hash order.
+//! State in memory: typed hash tables whose entries are near their place in hash order.
 //!
 //! - [`Table`] is one such table over all 64-bit hashes;
 //! - [`KeyedTable`] is one [`Table`] for each key group of a subtask, behind the same methods.

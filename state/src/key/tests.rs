@@ -137,6 +137,9 @@ where
     prop_assert!(a.eq_archived(archived));
     prop_assert_eq!(b.eq_archived(archived), a == b);
     prop_assert_eq!(&K::from_archived(archived), a);
+    let mut assigned = b.clone();
+    assigned.assign_archived(archived);
+    prop_assert_eq!(&assigned, a);
     Ok(())
 }
 

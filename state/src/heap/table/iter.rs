@@ -1,8 +1,9 @@
-//! Walks over a whole table, slot by slot and so in the order of the hashes.
+//! Walks over a whole table, slot by slot and so nearly in the order of the hashes.
 
-use super::{Slot, Table};
+use super::Table;
+use super::group::VACANT;
 use std::iter::FusedIterator;
-use std::mem;
+use std::mem::{self, MaybeUninit};
 
 impl<'a, K, V> IntoIterator for &'a Table<K, V> {
     type Item = (&'a K, &'a V);
@@ -21,29 +22,41 @@ impl<'a, K, V> IntoIterator for &'a mut Table<K, V> {
 }
 
 /// What [`Table::iter`] returns.
-#[derive(Clone)]
 pub struct Iter<'a, K, V> {
-    slots: std::slice::Iter<'a, Slot<K, V>>,
+    /// `None` for one over nothing.
+    table: Option<&'a Table<K, V>>,
+    next: usize,
     left: usize,
 }
 
 impl<'a, K, V> Iter<'a, K, V> {
     pub(super) fn over(table: &'a Table<K, V>) -> Self {
-        Self { slots: table.slots.iter(), left: table.len }
+        Self { table: Some(table), next: 0, left: table.len }
     }
 
     /// One over nothing.
     pub(in crate::heap) fn empty() -> Self {
-        Self { slots: [].iter(), left: 0 }
+        Self { table: None, next: 0, left: 0 }
+    }
+}
+
+impl<K, V> Clone for Iter<'_, K, V> {
+    fn clone(&self) -> Self {
+        Self { ..*self }
     }
 }
 
 impl<'a, K, V> Iterator for Iter<'a, K, V> {
     type Item = (&'a K, &'a V);
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        let pair = self.slots.by_ref().find_map(Slot::get)?;
+        let table = self.table?;
+        let slot = table.occupied_from(self.next)?;
+        self.next = slot + 1;
         self.left -= 1;
-        Some(pair)
+        // SAFETY: the slot is occupied, so its pair is initialised.
+        let (key, value) = unsafe { table.pairs[slot].assume_init_ref() };
+        Some((key, value))
     }
     fn size_hint(&self) -> (usize, Option<usize>) {
         (self.left, Some(self.left))
@@ -55,22 +68,24 @@ impl<K, V> FusedIterator for Iter<'_, K, V> {}
 
 /// What [`Table::iter_mut`] returns.
 pub struct IterMut<'a, K, V> {
-    slots: std::slice::IterMut<'a, Slot<K, V>>,
+    slots: std::iter::Zip<std::slice::Iter<'a, u8>, std::slice::IterMut<'a, MaybeUninit<(K, V)>>>,
     left: usize,
 }
 
 impl<'a, K, V> IterMut<'a, K, V> {
     pub(super) fn over(table: &'a mut Table<K, V>) -> Self {
-        Self { left: table.len, slots: table.slots.iter_mut() }
+        Self { left: table.len, slots: table.tags.iter().zip(&mut table.pairs) }
     }
 }
 
 impl<'a, K, V> Iterator for IterMut<'a, K, V> {
     type Item = (&'a K, &'a mut V);
     fn next(&mut self) -> Option<Self::Item> {
-        let pair = self.slots.by_ref().find_map(Slot::get_mut)?;
+        let (_, pair) = self.slots.find(|(tag, _)| **tag != VACANT)?;
         self.left -= 1;
-        Some(pair)
+        // SAFETY: the tag is not `VACANT`, so the pair is initialised.
+        let (key, value) = unsafe { pair.assume_init_mut() };
+        Some((key, value))
     }
     fn size_hint(&self) -> (usize, Option<usize>) {
         (self.left, Some(self.left))
@@ -99,14 +114,9 @@ impl<'a, K, V> Drain<'a, K, V> {
 impl<K, V> Iterator for Drain<'_, K, V> {
     type Item = (K, V);
     fn next(&mut self) -> Option<(K, V)> {
-        while let Some(slot) = self.full.slots.get_mut(self.next) {
-            self.next += 1;
-            if let Some(pair) = slot.take() {
-                self.full.len -= 1;
-                return Some(pair);
-            }
-        }
-        None
+        let (slot, pair) = self.full.take_from(self.next)?;
+        self.next = slot + 1;
+        Some(pair)
     }
     fn size_hint(&self) -> (usize, Option<usize>) {
         (self.full.len, Some(self.full.len))

@@ -12,22 +12,23 @@ use std::rc::Rc;
 /// The invariants of the module's docs.
 #[track_caller]
 fn check_invariants<K, V>(table: &Table<K, V>) {
-    if table.slots.is_empty() {
-        assert_eq!((table.homes, table.len, table.limit), (0, 0, 0));
+    let count = table.pairs.len();
+    if count == 0 {
+        assert_eq!((table.homes, table.len, table.limit, table.tags.len()), (0, 0, 0, 0));
         return;
     }
-    assert!(table.homes + WINDOW_MAX <= table.slots.len() && table.len <= table.limit);
-    assert!(table.slots.last().unwrap().is_vacant());
+    assert!(table.homes <= count && table.len <= table.limit);
+    assert_eq!((table.hashes.len(), table.tags.len()), (count, count + WIDTH));
+    assert!(table.tags[count..].iter().all(|&tag| tag == VACANT));
     let (mut len, mut run) = (0, None);
-    for (at, slot) in table.slots.iter().enumerate() {
-        if slot.is_vacant() {
+    for (at, &hash) in table.hashes.iter().enumerate() {
+        if table.tags[at] == VACANT {
             run = None;
             continue;
         }
-        let (run_start, tag_before) = run.unwrap_or((at, u64::MAX));
-        assert!(slot.tag <= tag_before, "slot {at} is out of order");
-        assert!((run_start..=at).contains(&home_of(slot.hash(), table.homes)), "slot {at} is off its run");
-        run = Some((run_start, slot.tag));
+        assert_eq!(table.tags[at], tag_of(hash));
+        let run_start = *run.get_or_insert(at);
+        assert!((run_start..=at).contains(&home_of(hash, table.homes)), "slot {at} is off its run");
         len += 1;
     }
     assert_eq!(table.len, len);
@@ -137,12 +138,15 @@ fn run(hashes: Hashes, ops: &[Op]) {
             Op::Scan(slots_max) => {
                 let (mut from, mut seen) = (Some(0), Vec::new());
                 while let Some(cursor) = from {
+                    let mut step = Vec::new();
                     from = table.scan(cursor, slots_max, |hash, key, value| {
-                        assert!(hash == hashes.of(*key) || hash == u64::MAX - 1);
+                        step.push(hash);
+                        assert_eq!(hash, hashes.of(*key));
                         seen.push((*key, value.0));
                     });
+                    // Steps are in the order of hashes, each between its cursor and the next one.
+                    assert!(step.iter().all(|&hash| hash >= cursor && from.is_none_or(|from| hash < from)));
                 }
-                assert!(seen.is_sorted_by_key(|&(key, _)| hashes.of(key).min(u64::MAX - 1)));
                 assert_eq!(seen.len(), table.len());
                 assert_eq!(seen.into_iter().collect::<BTreeMap<_, _>>(), model);
             }
@@ -217,7 +221,7 @@ fn the_slack_grows_for_equal_hashes() {
         table.entry(u64::MAX, |&k| k == key, || (key, ()));
         check_invariants(&table);
     }
-    assert!(table.memory_bytes() < 2000 * 8 * size_of::<Slot<i32, ()>>());
+    assert!(table.memory_bytes() < 2000 * 8 * (size_of::<i32>() + size_of::<u64>() + 1));
     assert!((0..2000).all(|key| table.remove(u64::MAX, |&k| k == key).is_some()));
     assert!(table.is_empty());
 }
@@ -233,7 +237,7 @@ fn starts_small_and_keeps_its_capacity() {
     table.clear();
     assert_eq!(table.drain().count(), 0);
     table.entry(1, |_| true, || (1, 1));
-    assert_eq!((table.capacity(), table.memory_bytes()), (6, 24 * (8 + slack_of(8))));
+    assert_eq!((table.capacity(), table.memory_bytes()), (6, 25 * (8 + slack_of(8)) + WIDTH));
     assert_eq!(table.remove(1, |_| true), Some((1, 1)));
     assert_eq!(table.capacity(), 6);
 }
