@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rkyv::Archived;
 use thalweg::testing::{Event, Recorder, Simulator, seeds};
-use thalweg::{Chain, Collected, Env, Error, MAX_WATERMARK, Stream, bounded};
+use thalweg::{Chain, Collected, Env, Error, JobResult, MAX_WATERMARK, Result, Stream, bounded};
 
 /// Seeds of a test; its cores follow from the seed.
 const SEEDS: u64 = 500;
@@ -205,14 +205,14 @@ fn failures() {
 #[test]
 fn the_runtime_agrees() {
     let build = |env: &Env| env.generate(500, |n| n).key_by(|n| n % 5).count().collect();
-    let run = |run: &dyn Fn(&Env)| {
+    let run = |run: &dyn Fn(&Env) -> Result<JobResult>| {
         let env = Env::new().parallelism(2);
         let counts = build(&env);
-        run(&env);
+        run(&env).unwrap();
         sorted(&counts)
     };
-    let real = run(&|env| drop(env.execute().unwrap()));
-    assert_eq!(run(&|env| drop(Simulator::new(0).run(env).unwrap())), real);
+    let real = run(&Env::execute);
+    assert_eq!(run(&|env| Simulator::new(0).run(env)), real);
 }
 
 mod testing {

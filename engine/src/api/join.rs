@@ -175,6 +175,7 @@ where
     }
 }
 
+#[expect(clippy::type_complexity, reason = "the type of a chain says what it is made of")]
 impl<C, D, F, G, K, A, Tr> JoinedWindows<C, D, Pairs, F, G, K, A, Tr>
 where
     C: Chain<Out: Record + Clone>,
@@ -195,6 +196,7 @@ where
     }
 }
 
+#[expect(clippy::type_complexity, reason = "the type of a chain says what it is made of")]
 impl<C, D, F, G, K, A, Tr> JoinedWindows<C, D, Groups, F, G, K, A, Tr>
 where
     C: Chain<Out: Record + Clone>,

@@ -89,6 +89,7 @@ impl<C: Chain> Stream<C> {
 }
 
 /// A window stream that is given what only the general operator has becomes a [`TriggeredStream`].
+#[expect(clippy::type_complexity, reason = "the type of a chain says what it is made of")]
 impl<C, X, A> WindowedStream<C, X, A>
 where
     C: Chain,
@@ -163,6 +164,7 @@ where
     }
 }
 
+#[expect(clippy::type_complexity, reason = "the type of a chain says what it is made of")]
 impl<C, X, A, Tr> TriggeredStream<C, X, A, Tr>
 where
     C: Chain,
@@ -381,7 +383,7 @@ where
 /// A shortcut that keeps the best record of a window, by what a function takes from it.
 macro_rules! extreme {
     ($($(#[$doc:meta])* $method:ident, $name:literal, $greater:literal, $which:ident;)*) => {
-        impl<C, X, A, Tr> TriggeredStream<C, X, A, Tr>
+impl<C, X, A, Tr> TriggeredStream<C, X, A, Tr>
         where
             C: Chain,
             X: Extract<C::Out, Value: Record>,
@@ -414,11 +416,14 @@ extreme! {
     max_by_last, "Window: MaxBy", true, Last;
 }
 
+/// Opens a side output in one subtask.
+type OpenSide = Arc<dyn Fn(&SubtaskContext, &mut Sides) + Send + Sync>;
+
 /// A side output that a window function may write to.
 #[derive(Clone)]
 struct DeclaredSide {
     port: PortId,
-    open: Arc<dyn Fn(&SubtaskContext, &mut Sides) + Send + Sync>,
+    open: OpenSide,
 }
 
 impl Debug for DeclaredSide {

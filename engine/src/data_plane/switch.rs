@@ -47,8 +47,6 @@ pub(crate) trait Link {
     fn try_receive(&mut self) -> Option<Message>;
     /// Gives the room of received messages back.
     fn release(&mut self);
-    /// Whether something could be received now.
-    fn has_message(&mut self) -> bool;
 }
 
 /// Where the other end of a channel is.
@@ -294,11 +292,6 @@ impl Switch {
             }
         }
         any
-    }
-
-    /// Whether a peer has sent something that was not taken in yet. Asked before a core parks.
-    pub(crate) fn has_message(&self) -> bool {
-        self.links.borrow_mut().iter_mut().flatten().any(|state| state.link.has_message())
     }
 
     /// Whether a link had no room for something. Nobody rings when it has, so the core must not sleep.

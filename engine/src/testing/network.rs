@@ -155,21 +155,14 @@ impl Link for SimulatedLink {
     }
 
     fn try_receive(&mut self) -> Option<Message> {
-        if !self.has_message() {
-            return None;
-        }
         let mut pipe = self.incoming().borrow_mut();
+        let (_, message) = pipe.flying.pop_front_if(|(at, _)| *at <= self.shared.tick.get())?;
         pipe.taken += 1;
-        pipe.flying.pop_front().map(|(_, message)| message)
+        Some(message)
     }
 
     fn release(&mut self) {
         self.incoming().borrow_mut().taken = 0;
-    }
-
-    fn has_message(&mut self) -> bool {
-        let tick = self.shared.tick.get();
-        self.incoming().borrow().flying.front().is_some_and(|(at, _)| *at <= tick)
     }
 }
 
@@ -216,7 +209,7 @@ mod tests {
                 b.release();
                 assert!(tick < 100_000);
             }
-            assert!(!b.has_message() && network.next_arrival(1).is_none());
+            assert!(b.try_receive().is_none() && network.next_arrival(1).is_none());
         }
     }
 }

@@ -158,7 +158,7 @@ pub(super) enum CaseTrigger {
 }
 
 /// What the triggers of a case keep: each has its own part, as one may be inside another.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct CaseState {
     none: (),
     count: u64,
@@ -277,7 +277,7 @@ impl Trigger<Rec> for CaseTrigger {
 
     fn on_merge(&mut self, merged: &[CaseState], window: TimeWindow, cx: &mut TriggerContext<'_, CaseState>) {
         with_trigger!(self, |trigger, part| {
-            let parts: Vec<_> = merged.iter().map(|state| part(&mut state.clone()).clone()).collect();
+            let parts: Vec<_> = merged.iter().copied().map(|mut state| *part(&mut state)).collect();
             Trigger::<Rec>::on_merge(&mut *trigger, &parts, window, &mut cx.narrow(part));
         });
     }

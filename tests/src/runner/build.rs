@@ -27,7 +27,7 @@ pub(super) struct Job {
     pub(super) outputs: BTreeMap<String, Recorder<Rec>>,
 }
 
-/// The operator of the case that cannot be expressed yet. `None` if [`Job::build`] knows all of them.
+/// The operator of the case that cannot be expressed yet. `None` if none of them.
 pub fn unmapped(case: &Case) -> Option<&'static str> {
     case.job.nodes.iter().find_map(|node| match &node.op {
         Op::Source { .. }

@@ -187,7 +187,7 @@ struct Table<K: Key, V, A: Aggregate<V>, S: Span<A::Acc>> {
     writer: KeyedChannelWriter<K, S::Message>,
     guard: Guard,
     /// Empty when pre-aggregation is off.
-    slots: Box<[Option<Slot<K, A::Acc>>]>,
+    slots: Slots<K, A::Acc>,
     /// The slots in use.
     used: Vec<u16>,
     sample: Sample,
@@ -196,6 +196,8 @@ struct Table<K: Key, V, A: Aggregate<V>, S: Span<A::Acc>> {
     sent: Timestamp,
     value: PhantomData<fn(V)>,
 }
+
+type Slots<K, Acc> = Box<[Option<Slot<K, Acc>>]>;
 
 /// Whether combining pays.
 #[derive(Default)]
