@@ -1,15 +1,21 @@
 //! The examples, run on small inputs. They are included as modules, so that no other build is needed.
-#![allow(dead_code, reason = "the examples' `main`s are not called here")]
 
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::net::TcpListener;
 use std::thread;
 
 use thalweg::Env;
+use thalweg::testing::{self, Simulator};
 
+#[expect(dead_code, reason = "its `main` is not called here")]
+#[path = "../examples/hot_items.rs"]
+mod hot_items;
+#[expect(dead_code, reason = "its `main` is not called here")]
 #[path = "../examples/socket_word_count.rs"]
 mod socket_word_count;
+#[expect(dead_code, reason = "its `main` is not called here")]
 #[path = "../examples/word_count.rs"]
 mod word_count;
 
@@ -66,4 +72,36 @@ fn socket_word_count_counts_what_comes() {
         peer.join().unwrap();
         assert_eq!(last_counts(counted.take()), counts(&[("to", 2), ("be", 2), ("or", 1), ("not", 1)]));
     }
+}
+
+/// Goal: the rows of the job are those of a batch computation, on real cores and on simulated ones.
+#[test]
+fn hot_items_finds_the_auction_with_the_most_bids() {
+    use hot_items::{Bid, HotItem, LENGTH, SLIDE, bid, hot_items};
+
+    const BIDS: u64 = 5_000;
+    let (length, slide) = (LENGTH.as_millis() as i64, SLIDE.as_millis() as i64);
+    let mut counts: BTreeMap<i64, HashMap<u64, u64>> = BTreeMap::new();
+    for Bid { auction, time } in (0..BIDS).map(bid) {
+        let first_end = time - time.rem_euclid(slide) + slide;
+        for window_end in (first_end..=time + length).step_by(slide as usize) {
+            *counts.entry(window_end).or_default().entry(auction).or_default() += 1;
+        }
+    }
+    let hottest = |(window_end, counts): (i64, HashMap<u64, u64>)| {
+        let (auction, bids) = counts.into_iter().max_by_key(|&(auction, n)| (n, Reverse(auction))).unwrap();
+        HotItem { window_end, auction, bids }
+    };
+    let expected: Vec<HotItem> = counts.into_iter().map(hottest).collect();
+
+    let run = |parallelism: usize, execute: &dyn Fn(&Env)| {
+        let env = Env::new().parallelism(parallelism);
+        let items = hot_items(env.generate(BIDS, bid)).collect();
+        execute(&env);
+        assert_eq!(items.take(), expected);
+    };
+    for parallelism in [1, 2] {
+        run(parallelism, &|env| assert!(env.execute().is_ok()));
+    }
+    testing::seeds(3, |seed| run(3, &|env| assert!(Simulator::new(seed).run(env).is_ok())));
 }

@@ -12,7 +12,9 @@
 //! - every item in a bucket above 0 is later than `now`; those at or before it are in bucket 0;
 //! - items come out when their time has come, in no order among those of one step.
 
-/// See the [module](self).
+/// Items with a time each: those whose time has come are taken out, in no order among themselves.
+///
+/// Cost: a push for an item that comes in, and at most one for each of its time's 64 bits after that.
 ///
 /// ```
 /// let mut queue = thalweg_state::DueQueue::new();

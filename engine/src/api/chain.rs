@@ -40,25 +40,34 @@ pub trait Chain: Clone + Send + Sync + 'static {
 }
 
 /// Builds an operator that stands behind an exchange with one input, given what comes after it.
-#[doc(hidden)]
 pub trait OneInputFactory<K: Key, T: Record>: Clone + Send + Sync + 'static {
+    /// What the operator makes.
     type Out: 'static;
+
+    /// The operator of one subtask.
+    #[doc(hidden)]
     fn build<N: Output<Self::Out>>(&self, next: N, cx: &mut SubtaskContext) -> Result<impl OneInput<K, T>>;
 }
 
-/// The same with two inputs.
-#[doc(hidden)]
+/// Builds an operator that stands behind two exchanges, given what comes after it.
 pub trait TwoInputFactory<K: Key, A: Record, B: Record>: Clone + Send + Sync + 'static {
+    /// What the operator makes.
     type Out: 'static;
+
+    /// The operator of one subtask.
+    #[doc(hidden)]
     fn build<N: Output<Self::Out>>(&self, next: N, cx: &mut SubtaskContext)
     -> Result<impl TwoInput<K, A, B>>;
 }
+
+/// Says which records there are, and holds none.
+type Makes<T> = PhantomData<fn() -> T>;
 
 /// A chain that begins behind an exchange.
 pub struct Exchanged<K, T, F> {
     edges: Arc<[EdgeId]>,
     factory: F,
-    records: PhantomData<fn() -> (K, T)>,
+    records: Makes<(K, T)>,
 }
 
 impl<K, T, F> Exchanged<K, T, F> {
@@ -92,7 +101,7 @@ pub struct Connected<K, A, B, F> {
     left: Arc<[EdgeId]>,
     right: Arc<[EdgeId]>,
     factory: F,
-    records: PhantomData<fn() -> (K, A, B)>,
+    records: Makes<(K, A, B)>,
 }
 
 impl<K, A, B, F> Connected<K, A, B, F> {
@@ -121,6 +130,9 @@ impl<K: Key, A: Record, B: Record, F: TwoInputFactory<K, A, B>> Chain for Connec
         Ok(Head::two_input(cx, &self.left, &self.right, operator))
     }
 }
+
+/// A chain that begins with an exchange that only moves records.
+pub type Moved<T> = Exchanged<(), T, Archives<T>>;
 
 /// Behind an exchange that only moves records: they are lent as they lie in the buffer.
 #[derive(Debug)]

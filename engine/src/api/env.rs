@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::chain::Chain;
 use super::config::{Config, IdleStrategy};
-use super::source::{Elements, Generator, Source, SourceContext};
+use super::source::{Elements, Generated, Source, SourceContext};
 use super::stream::Stream;
 use super::tag::Tag;
 use crate::connector::{socket::SocketText, text::TextFile};
@@ -137,11 +137,11 @@ impl Env {
     }
 
     /// A stream of `count` records made from their numbers, 0 to `count - 1`. Subtask i of n makes every n-th, from the i-th.
-    pub fn generate<T: 'static, F>(&self, count: u64, make: F) -> Stream<FromSource<Generator<F>>>
+    pub fn generate<T: 'static, F>(&self, count: u64, make: F) -> Stream<FromSource<Generated<F>>>
     where
         F: FnMut(u64) -> T + Clone + Send + Sync + 'static,
     {
-        self.source("Generator", Generator::new(count, make))
+        self.source("Generator", Generated::new(count, make))
     }
 
     /// A stream of the lines of a text file, without their ends. Each subtask reads its share of the file's bytes.

@@ -50,7 +50,7 @@ pub struct JoinedWindows<C: Chain, D: Chain, Kind, F, G, K, A, Tr> {
 }
 
 /// A chain that begins with a join of the streams `C` and `D` by the key `K`.
-pub(crate) type JoinChain<C, D, K, A, Tr, F> =
+pub type JoinChain<C, D, K, A, Tr, F> =
     Exchanged<K, Either<<C as Chain>::Out, <D as Chain>::Out>, WindowFactory<A, Tr, F>>;
 
 impl<C: Chain> Stream<C> {

@@ -24,6 +24,7 @@ pub struct KeyedStream<C: Chain, X> {
     pub(crate) extract: X,
 }
 
+#[expect(clippy::type_complexity, reason = "the type of a chain says what it is made of")]
 impl<C: Chain, X: Extract<C::Out>> KeyedStream<C, X> {
     pub(crate) fn new(stream: Stream<C>, extract: X) -> Self {
         Self { stream, extract }

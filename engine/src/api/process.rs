@@ -216,10 +216,11 @@ where
 }
 
 /// A chain that ends in a process function whose side outputs are not declared yet.
-#[doc(hidden)]
 pub trait TakesSides: Chain {
+    /// The chain with side outputs.
     type With<S: Sides>: Chain<Out = Self::Out>;
 
+    #[doc(hidden)]
     fn with_sides<S: Sides>(self, sides: Declared<S>) -> Self::With<S>;
 }
 

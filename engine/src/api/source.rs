@@ -234,20 +234,20 @@ impl<T: 'static> SourceReader for Elements<T> {
 
 /// Records made from their number: replayable and splittable, as subtask i of n makes numbers i, i + n, ...
 #[derive(Debug, Clone)]
-pub struct Generator<F> {
+pub struct Generated<F> {
     make: F,
     next: u64,
     step: u64,
     count: u64,
 }
 
-impl<F> Generator<F> {
+impl<F> Generated<F> {
     pub(crate) fn new(count: u64, make: F) -> Self {
         Self { make, next: 0, step: 1, count }
     }
 }
 
-impl<T: 'static, F: FnMut(u64) -> T + Clone + Send + Sync + 'static> Source for Generator<F> {
+impl<T: 'static, F: FnMut(u64) -> T + Clone + Send + Sync + 'static> Source for Generated<F> {
     type Item = T;
     type Reader = Self;
 
@@ -256,7 +256,7 @@ impl<T: 'static, F: FnMut(u64) -> T + Clone + Send + Sync + 'static> Source for 
     }
 }
 
-impl<T: 'static, F: FnMut(u64) -> T + 'static> SourceReader for Generator<F> {
+impl<T: 'static, F: FnMut(u64) -> T + 'static> SourceReader for Generated<F> {
     type Item = T;
 
     fn poll<N: Output<T>>(&mut self, out: &mut SourceOutput<'_, N>) -> Result<SourceStatus> {

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::chain::{Archives, Chain, Exchanged};
+use super::chain::{Archives, Chain, Exchanged, Moved};
 use super::env::Env;
 use super::keyed::{ByKey, KeyedStream};
 use super::record::{Key, Record};
@@ -126,7 +126,7 @@ impl<C: Chain> Stream<C> {
     }
 
     /// Begins a new chain behind the last operator, so that the two run as separate subtasks (Flink's `startNewChain`).
-    pub fn start_new_chain(self) -> Stream<Exchanged<(), C::Out, Archives<C::Out>>>
+    pub fn start_new_chain(self) -> Stream<Moved<C::Out>>
     where
         C::Out: Record,
     {
@@ -218,7 +218,7 @@ impl<C: Chain> Stream<C> {
     }
 
     /// Sends records to the receiving subtasks in turn.
-    pub fn rebalance(self) -> Stream<Exchanged<(), C::Out, Archives<C::Out>>>
+    pub fn rebalance(self) -> Stream<Moved<C::Out>>
     where
         C::Out: Record,
     {
@@ -226,7 +226,7 @@ impl<C: Chain> Stream<C> {
     }
 
     /// Sends records in turn to those receiving subtasks that are this one's share.
-    pub fn rescale(self) -> Stream<Exchanged<(), C::Out, Archives<C::Out>>>
+    pub fn rescale(self) -> Stream<Moved<C::Out>>
     where
         C::Out: Record,
     {
@@ -234,7 +234,7 @@ impl<C: Chain> Stream<C> {
     }
 
     /// Sends each record to a receiving subtask at random (seeded: a run can be repeated).
-    pub fn shuffle(self) -> Stream<Exchanged<(), C::Out, Archives<C::Out>>>
+    pub fn shuffle(self) -> Stream<Moved<C::Out>>
     where
         C::Out: Record,
     {
@@ -242,7 +242,7 @@ impl<C: Chain> Stream<C> {
     }
 
     /// Sends each record to all receiving subtasks.
-    pub fn broadcast(self) -> Stream<Exchanged<(), C::Out, Archives<C::Out>>>
+    pub fn broadcast(self) -> Stream<Moved<C::Out>>
     where
         C::Out: Record,
     {
@@ -250,7 +250,7 @@ impl<C: Chain> Stream<C> {
     }
 
     /// Sends all records to the first receiving subtask.
-    pub fn global(self) -> Stream<Exchanged<(), C::Out, Archives<C::Out>>>
+    pub fn global(self) -> Stream<Moved<C::Out>>
     where
         C::Out: Record,
     {
@@ -258,10 +258,7 @@ impl<C: Chain> Stream<C> {
     }
 
     /// Sends each record where `partitioner` says.
-    pub fn partition_custom<P: Partitioner<C::Out>>(
-        self,
-        partitioner: P,
-    ) -> Stream<Exchanged<(), C::Out, Archives<C::Out>>>
+    pub fn partition_custom<P: Partitioner<C::Out>>(self, partitioner: P) -> Stream<Moved<C::Out>>
     where
         C::Out: Record,
     {
@@ -272,7 +269,7 @@ impl<C: Chain> Stream<C> {
         self,
         partitioning: Partitioning,
         partitioner: P,
-    ) -> Stream<Exchanged<(), C::Out, Archives<C::Out>>>
+    ) -> Stream<Moved<C::Out>>
     where
         C::Out: Record,
     {
@@ -295,7 +292,7 @@ impl<C: Chain> Stream<C> {
     /// assert_eq!(result, [1, 2, 30]);
     /// # Ok::<(), thalweg::Error>(())
     /// ```
-    pub fn union(self, others: impl Streams<C::Out>) -> Stream<Exchanged<(), C::Out, Archives<C::Out>>>
+    pub fn union(self, others: impl Streams<C::Out>) -> Stream<Moved<C::Out>>
     where
         C::Out: Record,
     {
@@ -320,7 +317,7 @@ impl<C: Chain> Stream<C> {
     /// The records that an operator of this chain writes to `tag`.
     ///
     /// Errors: [`crate::Error::Plan`] at `execute` when no operator that runs was given the tag.
-    pub fn side_output<T: Record>(&self, tag: &Tag<T>) -> Stream<Exchanged<(), T, Archives<T>>> {
+    pub fn side_output<T: Record>(&self, tag: &Tag<T>) -> Stream<Moved<T>> {
         let port = self.env.side_port(tag);
         let edge = self.env.logical().edge(port, Partitioning::Forward);
         let chain = Exchanged::new(&[edge], Archives::new());
@@ -416,6 +413,7 @@ macro_rules! tuples_of_streams {
 tuples_of_streams! { (A B) (A B C) (A B C D) (A B C D E) (A B C D E F) }
 
 /// A stream behind an exchange whose records are to be owned values again.
+#[expect(clippy::type_complexity, reason = "the type of a chain says what it is made of")]
 impl<K: Key, T: Record> Stream<Exchanged<K, T, Archives<T>>>
 where
     Exchanged<K, T, Archives<T>>: Chain<Out = T::Archived>,
@@ -445,7 +443,7 @@ pub struct SharedStream<T> {
 
 impl<T: Record> SharedStream<T> {
     /// One more stream of the same records.
-    pub fn stream(&self) -> Stream<Exchanged<(), T, Archives<T>>> {
+    pub fn stream(&self) -> Stream<Moved<T>> {
         let edge = self.env.logical().edge(self.port, Partitioning::Forward);
         let chain = Exchanged::new(&[edge], Archives::new());
         Stream::begin(self.env.clone(), chain, "Shared", &[edge], self.parallelism)

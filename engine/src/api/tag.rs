@@ -85,21 +85,21 @@ pub trait Sides: Clone + Send + Sync + 'static {
 }
 
 /// The writing ends of [`Sides`] in one subtask.
-#[doc(hidden)]
 pub trait SideWriters: 'static {
-    /// One for each, with the timestamp of a record.
+    /// One [`Side`] for each, with the timestamp of a record.
     type Handles<'a>;
 
     /// Writes to the side output of that tag. If there is none among these, nobody reads it: the record is dropped.
     fn write<T: Record>(&mut self, tag: u64, record: &T, timestamp: Timestamp);
 
+    /// What a function writes to while it works on a record of this timestamp.
     fn handles(&mut self, timestamp: Timestamp) -> Self::Handles<'_>;
 
+    /// Passes on what is not a record.
     fn control(&mut self, control: Control);
 }
 
 /// Side outputs and the ports they leave by.
-#[doc(hidden)]
 #[derive(Debug, Clone)]
 pub struct Declared<S> {
     sides: S,
@@ -159,8 +159,7 @@ impl<T: Record> SideWriter<T> {
     }
 }
 
-/// A [`SideWriter`] and the tag that it is known by.
-#[doc(hidden)]
+/// The writing end of a side output in one subtask, and the tag that it is known by.
 pub struct TaggedWriter<T: Record> {
     tag: u64,
     writer: SideWriter<T>,

@@ -31,7 +31,7 @@ use crate::time::trigger::Trigger;
 use crate::time::window::TimeWindow;
 
 /// A chain that begins with windows over the stream `C`, keyed by `X`.
-pub(crate) type WindowChain<C, X, A, Tr, F> = Exchanged<KeyOf<C, X>, ValueOf<C, X>, WindowFactory<A, Tr, F>>;
+pub type WindowChain<C, X, A, Tr, F> = Exchanged<KeyOf<C, X>, ValueOf<C, X>, WindowFactory<A, Tr, F>>;
 
 type KeyOf<C, X> = <X as Extract<<C as Chain>::Out>>::Key;
 type ValueOf<C, X> = <X as Extract<<C as Chain>::Out>>::Value;
@@ -367,7 +367,7 @@ where
 /// A shortcut that keeps the best record of a window, by what a function takes from it.
 macro_rules! extreme {
     ($($(#[$doc:meta])* $method:ident, $name:literal, $greater:literal, $which:ident;)*) => {
-        impl<C, X, A, Tr> TriggeredStream<C, X, A, Tr>
+impl<C, X, A, Tr> TriggeredStream<C, X, A, Tr>
         where
             C: Chain,
             X: Extract<C::Out, Value: Record>,

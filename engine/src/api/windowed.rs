@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use super::aggregate::{Aggregate, Emit, EmitReduced, EmitResult, Reducing};
 use super::chain::{Chain, Exchanged, OneInputFactory};
-use super::keyed::{ByKey, KeyedStream};
+use super::keyed::KeyedStream;
 use super::record::{Key, Record};
 use super::stream::Stream;
+use super::triggered::Unkeyed;
 use crate::data_plane::SubtaskContext;
 use crate::data_plane::writer::Extract;
 use crate::error::Result;
@@ -81,9 +82,9 @@ impl<C: Chain> Stream<C> {
     /// assert_eq!(best.take(), [(36, 36), (73, 36)]);
     /// # Ok::<(), thalweg::Error>(())
     /// ```
-    pub fn window_all<W: FastWindows>(self, assigner: W) -> WindowedStream<C, ByKey<fn(&C::Out), ()>, W> {
+    pub fn window_all<W: FastWindows>(self, assigner: W) -> WindowedStream<C, Unkeyed<C::Out>, W> {
         self.env.check_windows(assigner.valid());
-        let keyed = KeyedStream::new(self, ByKey::new((|_| ()) as fn(&C::Out)));
+        let keyed = KeyedStream::new(self, Unkeyed::new());
         WindowedStream { keyed, assigner, allowed_lateness: Duration::ZERO, all: true }
     }
 }

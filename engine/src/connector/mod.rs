@@ -11,6 +11,6 @@
 
 mod feed;
 mod lines;
-mod reader;
+pub(crate) mod reader;
 pub(crate) mod socket;
 pub(crate) mod text;

@@ -41,7 +41,7 @@ pub(crate) trait Inbox<O>: 'static {
 }
 
 /// A buffer being read, and whether its keys are announced ahead.
-struct Open<K: Key, T: Record> {
+pub(crate) struct Open<K: Key, T: Record> {
     reader: Reader<K, T>,
     looks_ahead: bool,
 }

@@ -26,4 +26,4 @@ pub(crate) mod subtask;
 pub(crate) mod switch;
 pub(crate) mod writer;
 
-pub use subtask::{Subtask, SubtaskContext};
+pub(crate) use subtask::{Subtask, SubtaskContext};

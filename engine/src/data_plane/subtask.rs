@@ -106,7 +106,7 @@ impl SubtaskContext {
 
 /// What an operator needs of its core while it runs: the clock, when to stop, where to report a failure.
 #[derive(Clone)]
-pub struct Guard {
+pub(crate) struct Guard {
     pub(crate) switch: Rc<Switch>,
     name: Arc<str>,
     subtask: usize,

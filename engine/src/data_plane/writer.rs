@@ -178,9 +178,10 @@ impl<K: Key, V: Record> KeyedChannelWriter<K, V> {
 /// What `key_by` takes from a record: its key, and the value that is sent.
 ///
 /// Implemented by what [`crate::Stream::key_by`] and [`crate::KeyedStream::map_values`] make of the user's closures.
-#[doc(hidden)]
 pub trait Extract<T>: Clone + Send + Sync + 'static {
+    /// The key.
     type Key: Key;
+    /// What is sent: the record, or what was taken from it.
     type Value: 'static;
 
     /// Calls `use_it` with both; the value may be lent from the record.

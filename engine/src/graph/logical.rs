@@ -43,7 +43,6 @@ pub(crate) struct OpenChain {
 #[derive(Clone)]
 pub(crate) struct Chain {
     pub(crate) nodes: Vec<NodeId>,
-    pub(crate) inputs: Vec<EdgeId>,
     pub(crate) parallelism: Option<usize>,
     pub(crate) max_parallelism: Option<usize>,
     pub(crate) slot_sharing_group: Option<String>,
@@ -123,8 +122,8 @@ impl Logical {
                 ));
             }
         }
-        let OpenChain { nodes, inputs, parallelism, max_parallelism, slot_sharing_group } = open;
-        self.chains.push(Chain { nodes, inputs, parallelism, max_parallelism, slot_sharing_group, factory });
+        let OpenChain { nodes, parallelism, max_parallelism, slot_sharing_group, .. } = open;
+        self.chains.push(Chain { nodes, parallelism, max_parallelism, slot_sharing_group, factory });
         id
     }
 

@@ -15,11 +15,11 @@ pub(crate) mod plan;
 
 /// An operator as the program names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct NodeId(pub(crate) u32);
+pub(crate) struct NodeId(pub(crate) u32);
 
 /// Nodes fused into one loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ChainId(pub(crate) u32);
+pub(crate) struct ChainId(pub(crate) u32);
 
 /// An exchange between two chains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -20,19 +20,20 @@ impl Rings {
     }
 }
 
+/// What a core has of its rings to and from a peer.
+type Ends = (Option<Producer<Message>>, Option<Consumer<Message>>);
+
 /// The rings of each core, by peer.
 pub(super) fn mesh(cores: usize, channels: usize) -> Vec<Vec<Option<Rings>>> {
     let slots = (channels * 16).clamp(64, RING_SLOTS_MAX).next_power_of_two();
-    let mut ends: Vec<Vec<(Option<Producer<Message>>, Option<Consumer<Message>>)>> =
-        (0..cores).map(|_| (0..cores).map(|_| (None, None)).collect()).collect();
-    for a in 0..cores {
-        for b in (0..cores).filter(|&b| b != a) {
-            let (to, from) = ring::channel(slots);
-            ends[a][b].0 = Some(to);
-            ends[b][a].1 = Some(from);
-        }
+    let mut ends: Vec<Vec<Ends>> = (0..cores).map(|_| (0..cores).map(|_| (None, None)).collect()).collect();
+    let pairs = (0..cores).flat_map(|a| (0..cores).map(move |b| (a, b)));
+    for (a, b) in pairs.filter(|(a, b)| a != b) {
+        let (to, from) = ring::channel(slots);
+        ends[a][b].0 = Some(to);
+        ends[b][a].1 = Some(from);
     }
-    let rings = |(to, from): (Option<_>, Option<_>)| Some(Rings { to: to?, from: from? });
+    let rings = |(to, from): Ends| Some(Rings { to: to?, from: from? });
     ends.into_iter().map(|core| core.into_iter().map(rings).collect()).collect()
 }
 

@@ -156,11 +156,9 @@ impl Link for SimulatedLink {
 
     fn try_receive(&mut self) -> Option<Message> {
         let mut pipe = self.incoming().borrow_mut();
-        if pipe.flying.front()?.0 > self.shared.tick.get() {
-            return None;
-        }
+        let (_, message) = pipe.flying.pop_front_if(|(at, _)| *at <= self.shared.tick.get())?;
         pipe.taken += 1;
-        pipe.flying.pop_front().map(|(_, message)| message)
+        Some(message)
     }
 
     fn release(&mut self) {

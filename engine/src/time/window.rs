@@ -38,7 +38,7 @@ impl TimeWindow {
     /// The last millisecond in it: the timestamp of its results, and the watermark that completes it.
     #[inline]
     pub fn max_timestamp(self) -> Timestamp {
-        if self.end == i64::MAX { i64::MAX } else { self.end - 1 }
+        if self.end == i64::MAX { i64::MAX } else { self.end.wrapping_sub(1) }
     }
 
     /// Whether the two overlap or touch, so that session windows merge.

@@ -177,7 +177,7 @@ pub(super) enum CaseTrigger<T> {
 }
 
 /// What the triggers of a case keep: each has its own part, as one may be inside another.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct CaseState {
     none: (),
     count: u64,

@@ -8,9 +8,9 @@
 //!
 //! Every stream of a job is cut by `share()` and turned back by `owned()`: a job that is data has streams of one type.
 //!
-//! - [`build`]: from the case's nodes to operators;
-//! - [`window`], [`assigner`], [`script`]: windows, their assigners and triggers, scripted process functions;
-//! - [`fields`]: keys and fields of the record of all cases.
+//! - `build`: from the case's nodes to operators;
+//! - `window`, `assigner`, `script`: windows, their assigners and triggers, scripted process functions;
+//! - `fields`: keys and fields of the record of all cases.
 
 mod assigner;
 mod build;

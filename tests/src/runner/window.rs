@@ -88,7 +88,7 @@ macro_rules! general {
             WindowFunction::Process(function) => {
                 let side = Tag::new("side");
                 let function = OfAll { function, side };
-                finish(windows.with_side_output(&side).process(function), late, Some(side))
+                finish(windows.process(function).with_sides(side), late, Some(side))
             }
             _ => incremental!(windows, node, late),
         }
@@ -254,14 +254,10 @@ impl<K: RecKey + thalweg::Key> ProcessWindowFunction<K, Value> for OfOne {
     type WindowState = ();
     type KeyState = ();
 
-    fn process(
-        &mut self,
-        cx: &mut WindowContext<'_, K, (), ()>,
-        elements: &[Value],
-        out: &mut Collector<Rec>,
-    ) {
+    fn process(&mut self, elements: &[Value], cx: &mut impl WindowContext<K, Rec, (), ()>) {
         let value = Value::from((span(cx.window()).to_value(), elements[0].clone()));
-        out.collect(Rec::new(cx.key().to_value(), value));
+        let result = Rec::new(cx.key().to_value(), value);
+        cx.collect(&result);
     }
 }
 
@@ -270,9 +266,10 @@ impl<K: RecKey + thalweg::Key> ProcessWindowFunction<K, Rec> for OfOne {
     type WindowState = ();
     type KeyState = ();
 
-    fn process(&mut self, cx: &mut WindowContext<'_, K, (), ()>, elements: &[Rec], out: &mut Collector<Rec>) {
+    fn process(&mut self, elements: &[Rec], cx: &mut impl WindowContext<K, Rec, (), ()>) {
         let value = Value::from((span(cx.window()).to_value(), elements[0].value.clone()));
-        out.collect(Rec::new(cx.key().to_value(), value));
+        let result = Rec::new(cx.key().to_value(), value);
+        cx.collect(&result);
     }
 }
 
@@ -290,12 +287,7 @@ impl<K: RecKey + thalweg::Key> ProcessWindowFunction<K, Rec> for OfAll {
     /// Firings of all windows of the key.
     type KeyState = i64;
 
-    fn process(
-        &mut self,
-        cx: &mut WindowContext<'_, K, i64, i64>,
-        elements: &[Rec],
-        out: &mut Collector<Rec>,
-    ) {
+    fn process(&mut self, elements: &[Rec], cx: &mut impl WindowContext<K, Rec, i64, i64>) {
         let mut firing = Firing { watermark: cx.watermark(), ..Firing::default() };
         if self.function.counts_firings() {
             *cx.window_state() += 1;
@@ -305,7 +297,7 @@ impl<K: RecKey + thalweg::Key> ProcessWindowFunction<K, Rec> for OfAll {
         }
         let (window, key) = (span(cx.window()), cx.key().to_value());
         let values: Vec<Value> = elements.iter().map(|rec| rec.value.clone()).collect();
-        out.collect(Rec::new(key.clone(), self.function.result(window, &values, firing)));
+        cx.collect(&Rec::new(key.clone(), self.function.result(window, &values, firing)));
         if let Some(side) = self.function.side_result(window, &values) {
             cx.side(&self.side, &Rec::new(key, side));
         }

@@ -188,7 +188,7 @@ struct Table<K: Key, V, A: Aggregate<V>, S: Span<A::Acc>> {
     span: S,
     writer: KeyedChannelWriter<K, S::Message>,
     guard: Guard,
-    slots: Box<[Option<Slot<K, A::Acc>>]>,
+    slots: Slots<K, A::Acc>,
     /// The slots in use.
     used: Vec<u16>,
     enabled: bool,
@@ -198,6 +198,8 @@ struct Table<K: Key, V, A: Aggregate<V>, S: Span<A::Acc>> {
     sent: Timestamp,
     value: PhantomData<fn(V)>,
 }
+
+type Slots<K, Acc> = Box<[Option<Slot<K, Acc>>]>;
 
 /// Whether combining pays.
 #[derive(Default)]

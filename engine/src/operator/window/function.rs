@@ -24,7 +24,6 @@ use crate::time::Timestamp;
 use crate::time::window::TimeWindow;
 
 /// What a window keeps of its records of type `V`, and makes of it.
-#[doc(hidden)]
 pub trait WindowFunction<K: Key, V: Record>: Clone + Send + Sync + 'static {
     /// What it emits.
     type Out: 'static;

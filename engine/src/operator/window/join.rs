@@ -98,12 +98,12 @@ side!(LeftSide, R, |record| Either::Left(record.clone()), Either<T, R>);
 side!(RightSide, L, |record| Either::Right(record.clone()), Either<L, T>);
 
 /// The records of a window, each side in order of arrival.
-pub struct Sides<L, R> {
+pub struct BothSides<L, R> {
     left: Vec<L>,
     right: Vec<R>,
 }
 
-impl<L, R> Sides<L, R> {
+impl<L, R> BothSides<L, R> {
     fn push(contents: &mut Option<Self>, record: Either<L, R>) {
         let sides = contents.get_or_insert_with(|| Self { left: Vec::new(), right: Vec::new() });
         match record {
@@ -153,22 +153,22 @@ macro_rules! join_function {
             F: $bound + Clone + Send + Sync + 'static,
         {
             type Out = U;
-            type Contents = Sides<L, R>;
+            type Contents = BothSides<L, R>;
             type WindowState = ();
             type KeyState = ();
 
             #[inline]
-            fn take(&mut self, contents: &mut Option<Sides<L, R>>, record: Either<L, R>) {
-                Sides::push(contents, record);
+            fn take(&mut self, contents: &mut Option<BothSides<L, R>>, record: Either<L, R>) {
+                BothSides::push(contents, record);
             }
 
-            fn merge(&mut self, contents: &mut Sides<L, R>, other: Sides<L, R>) {
+            fn merge(&mut self, contents: &mut BothSides<L, R>, other: BothSides<L, R>) {
                 contents.append(other);
             }
 
             fn fire<SW: SideWriters, N: Output<U>>(
                 &mut self,
-                $sides: &Sides<L, R>,
+                $sides: &BothSides<L, R>,
                 $cx: &mut FiringContext<'_, K, (), (), U, SW, N>,
             ) {
                 let $function = &mut self.function;

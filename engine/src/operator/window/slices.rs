@@ -175,7 +175,7 @@ where
         let place = match self.place(number) {
             Ok(place) => place,
             Err(place) => {
-                let table = self.spare.pop().unwrap_or_else(Table::new);
+                let table = self.spare.pop().unwrap_or_default();
                 self.slices.insert(place, Slice { number, table });
                 place
             }
@@ -342,13 +342,16 @@ impl<K: Key, Acc> Running<K, Acc> {
 
 /// Puts two accumulators together: [`Aggregate`] without the type of its records.
 pub trait Merge<Acc>: Clone + Send + Sync + 'static {
+    /// See [`Aggregate::INVERTIBLE`].
     const INVERTIBLE: bool;
+    /// See [`Aggregate::merge`].
     fn merge(&self, acc: &mut Acc, other: Acc);
+    /// See [`Aggregate::retract`].
     fn retract(&self, acc: &mut Acc, other: &Acc);
 }
 
 /// An aggregate, as what is behind the exchange knows it.
-pub struct MergeOf<A, T>(A, std::marker::PhantomData<fn(T)>);
+pub(crate) struct MergeOf<A, T>(A, std::marker::PhantomData<fn(T)>);
 
 impl<A, T> MergeOf<A, T> {
     pub(crate) fn new(aggregate: A) -> Self {
