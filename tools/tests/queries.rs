@@ -42,10 +42,14 @@ fn run(query: Query, data: &Arc<DataSet>, passes: u64, execute: impl FnOnce(&Env
     total.get()
 }
 
+fn on_threads(env: &Env) {
+    env.execute().unwrap();
+}
+
 #[track_caller]
 fn check(data: &Arc<DataSet>, passes: u64, (name, net_count, digest): (&str, i64, &str)) {
     let query: Query = name.parse().unwrap();
-    let result = run(query, data, passes, |env| drop(env.execute().unwrap()));
+    let result = run(query, data, passes, on_threads);
     let parallelism = data.shards.len();
     assert_eq!(
         (result.net_count, result.to_string().as_str()),
@@ -69,7 +73,7 @@ fn results_are_those_of_the_definitions() {
 fn averages_are_replaced_for_each_auction() {
     for parallelism in [1, 3] {
         let data = Arc::new(generate_in_memory(100_000, parallelism));
-        let result = run(Query::Q4, &data, 1, |env| drop(env.execute().unwrap()));
+        let result = run(Query::Q4, &data, 1, on_threads);
         assert_eq!(result.out_count, 11_211);
     }
 }
@@ -79,12 +83,14 @@ fn averages_are_replaced_for_each_auction() {
 fn results_do_not_depend_on_the_interleaving() {
     for query in [Query::Q3, Query::Q4, Query::Q8, Query::Q18, Query::Q19] {
         let alone = Arc::new(generate_in_memory(3_000, 1));
-        let expected = run(query, &alone, 2, |env| drop(env.execute().unwrap()));
+        let expected = run(query, &alone, 2, on_threads);
         assert!(expected.net_count > 0, "{query}");
         seeds(8, |seed| {
             let shards = 1 + seed as usize % 3;
             let data = Arc::new(generate_in_memory(3_000, shards));
-            let result = run(query, &data, 2, |env| drop(Simulator::new(seed).run(env).unwrap()));
+            let result = run(query, &data, 2, |env| {
+                Simulator::new(seed).run(env).unwrap();
+            });
             assert_eq!((result.net_count, result.sum), (expected.net_count, expected.sum), "{query}");
         });
     }

@@ -19,6 +19,8 @@
 
 use std::fmt;
 
+use super::event::Texts;
+
 const K: u64 = 0x9E37_79B9_7F4A_7C15;
 const H: u64 = 0xCBF2_9CE4_8422_2325;
 
@@ -68,6 +70,12 @@ impl RowHash {
             hash = hash.int(u64::from_le_bytes(*group));
         }
         if tail.is_empty() { hash } else { hash.int(last_group(text, tail)) }
+    }
+
+    /// Appends texts one after another.
+    #[inline(always)]
+    pub fn texts(self, texts: &Texts) -> RowHash {
+        texts.iter().fold(self, |hash, text| hash.text(&text))
     }
 
     /// The hash of what was appended.

@@ -321,6 +321,14 @@ pub struct Bid<'a> {
 }
 
 impl<'a> Bid<'a> {
+    /// Channel, URL and extra, found in one walk.
+    #[inline(always)]
+    pub fn texts(&self) -> [Text<'a>; 3] {
+        let (channel, rest) = split_text(self.rest);
+        let (url, rest) = split_text(rest);
+        [channel, url, split_text(&rest[8..]).0]
+    }
+
     /// Id of the auction.
     #[inline(always)]
     pub fn auction(&self) -> u64 {
@@ -365,48 +373,59 @@ impl<'a> Bid<'a> {
     }
 }
 
-/// The texts of a bid that are kept after it has gone: as they lie in its record, in one piece of memory.
+/// Texts that are kept after their event has gone: one piece of memory, each text behind its length as in a record.
 ///
 /// ```
-/// use thalweg_tools::nexmark::{BidTexts, Cursor, generate_in_memory};
-/// let data = generate_in_memory(5, 1);
+/// use thalweg_tools::nexmark::{Cursor, Texts, generate_in_memory};
+/// let data = generate_in_memory(1, 1);
 /// let mut cursor = Cursor::new(&data.shards[0], 1);
-/// let mut texts = BidTexts::default();
-/// while let Some(event) = cursor.next(|_, _| ()) {
-///     if let Some(bid) = event.bid() {
-///         texts.set(&bid);
-///         assert_eq!((texts.channel(), texts.url(), texts.extra()), (bid.channel(), bid.url(), bid.extra()));
-///     }
-/// }
+/// let person = cursor.next(|_, _| ()).and_then(|event| event.person()).expect("a person");
+/// let mut texts = Texts::default();
+/// texts.set([person.city(), person.state()]);
+/// assert_eq!(texts.iter().collect::<Vec<_>>(), [person.city(), person.state()]);
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct BidTexts(Vec<u8>);
+#[derive(Clone, Debug, Default, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct Texts(Vec<u8>);
 
-impl BidTexts {
-    /// Keeps the texts of `bid` instead. Allocates if they are longer than any so far.
+impl Texts {
+    /// Keeps these texts instead. Allocates, once and no more than it takes, if they are longer than any before.
     #[inline]
-    pub fn set(&mut self, bid: &Bid<'_>) {
+    pub fn set<const N: usize>(&mut self, texts: [Text<'_>; N]) {
         self.0.clear();
-        self.0.reserve_exact(bid.rest.len());
-        self.0.extend_from_slice(bid.rest);
+        self.0.reserve_exact(texts.iter().map(|text| 2 + text.len()).sum());
+        for text in texts {
+            self.0.extend_from_slice(&(text.len() as u16).to_le_bytes()); // They come from a record, and fit.
+            self.0.extend_from_slice(&text);
+        }
     }
 
-    /// Where the bid came from: the name of a site. Panics, as the others do, if no bid's texts were set.
+    /// The texts, in the order in which they were given.
     #[inline]
-    pub fn channel(&self) -> Text<'_> {
-        split_text(&self.0).0
+    pub fn iter(&self) -> impl Iterator<Item = Text<'_>> {
+        let mut rest = self.0.as_slice();
+        std::iter::from_fn(move || {
+            if rest.is_empty() {
+                return None;
+            }
+            let (text, after) = split_text(rest);
+            rest = after;
+            Some(text)
+        })
     }
+}
 
-    /// Where the bid came from: the page.
-    #[inline]
-    pub fn url(&self) -> Text<'_> {
-        split_text(skip_texts(&self.0, 1)).0
+impl<const N: usize> From<[Text<'_>; N]> for Texts {
+    fn from(texts: [Text<'_>; N]) -> Self {
+        let mut kept = Self::default();
+        kept.set(texts);
+        kept
     }
+}
 
-    /// The bid's padding.
-    #[inline]
-    pub fn extra(&self) -> Text<'_> {
-        split_text(&skip_texts(&self.0, 2)[8..]).0
+impl ArchivedTexts {
+    /// Owns them.
+    pub fn to_texts(&self) -> Texts {
+        Texts(self.0.as_slice().to_vec())
     }
 }
 

@@ -20,6 +20,6 @@ pub mod queries;
 pub use data::{DataError, DataSet, Meta, RECORD_BYTES_MAX, RecordError, Shard};
 pub use digest::{Digest, RowHash};
 pub use event::{
-    ArchivedEvent, Auction, Bid, BidTexts, Cursor, Event, ID_SHIFT, Kind, Person, Position, Text, View,
+    ArchivedEvent, Auction, Bid, Cursor, Event, ID_SHIFT, Kind, Person, Position, Text, Texts, View,
 };
 pub use generate::{BASE_TIME_MS, Summary, generate_in_memory, write_shards};

@@ -9,7 +9,7 @@ use std::mem;
 use thalweg::{Chain, KeyedContext, KeyedProcessFunction, OpenContext, Result, Stream, ValueState};
 
 use super::super::job::DigestTotal;
-use super::super::{ArchivedEvent, Bid, BidTexts, Event, RowHash};
+use super::super::{ArchivedEvent, Bid, Event, RowHash, Text, Texts};
 use super::{Change, Sign, bid, bids, digest_changes};
 
 /// How many bids of an auction are kept.
@@ -32,7 +32,8 @@ pub(super) fn q19(events: Stream<impl Chain<Out = Event>>, total: &DigestTotal) 
 struct Kept {
     price: u64,
     date_time: u64,
-    texts: BidTexts,
+    /// Channel, URL, extra.
+    texts: Texts,
 }
 
 impl Kept {
@@ -40,21 +41,25 @@ impl Kept {
     fn set(&mut self, bid: &Bid<'_>) {
         self.price = bid.price();
         self.date_time = bid.date_time();
-        self.texts.set(bid);
+        self.texts.set(bid.texts());
+    }
+
+    fn extra(&self) -> Option<Text<'_>> {
+        self.texts.iter().last()
     }
 
     /// Whether the bid is greater by time, then price, then extra.
     #[inline]
     fn is_earlier_than(&self, bid: &Bid<'_>) -> bool {
         let order = self.date_time.cmp(&bid.date_time()).then(self.price.cmp(&bid.price()));
-        order.then_with(|| self.texts.extra().cmp(&bid.extra())) == Ordering::Less
+        order.then_with(|| self.extra().cmp(&Some(bid.extra()))) == Ordering::Less
     }
 
     /// Whether the bid is greater by price, then lesser by time, then by extra.
     #[inline]
     fn is_worse_than(&self, bid: &Bid<'_>) -> bool {
         let order = bid.price().cmp(&self.price).then(self.date_time.cmp(&bid.date_time()));
-        order.then_with(|| self.texts.extra().cmp(&bid.extra())) == Ordering::Greater
+        order.then_with(|| self.extra().cmp(&Some(bid.extra()))) == Ordering::Greater
     }
 }
 
@@ -71,7 +76,7 @@ impl Row {
     fn hash(&self) -> u64 {
         let Self { auction, bidder, bid: Kept { price, date_time, texts } } = self;
         let ints = RowHash::new().int(*auction).int(*bidder).int(*price).int(*date_time);
-        ints.text(&texts.channel()).text(&texts.url()).text(&texts.extra()).finish()
+        ints.texts(texts).finish()
     }
 }
 

@@ -8,26 +8,25 @@ use thalweg::{
 };
 
 use super::super::job::DigestTotal;
-use super::super::{Event, RowHash, View};
+use super::super::{Event, RowHash, Texts, View};
 use super::digest;
 
 /// The states and the category that are asked for.
 const STATES: [&[u8]; 3] = [b"or", b"id", b"ca"];
 const CATEGORY: u64 = 10;
 
-/// What is sent of an event, under the id of the person.
+/// What is sent of an event.
 #[derive(Clone, Debug, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
 enum Part {
-    Person(Seller),
-    /// Its id.
-    Auction(u64),
-}
-
-#[derive(Clone, Debug, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
-struct Seller {
-    name: String,
-    city: String,
-    state: String,
+    /// `texts` are name, city and state.
+    Person {
+        id: u64,
+        texts: Texts,
+    },
+    Auction {
+        id: u64,
+        seller: u64,
+    },
 }
 
 /// Sellers of some states, with each of their auctions.
@@ -35,20 +34,20 @@ pub(super) fn q3(events: Stream<impl Chain<Out = Event>>, total: &DigestTotal) {
     let local = events
         .filter_map(|event| match event.view() {
             View::Person(p) if STATES.contains(&&*p.state()) => {
-                let [name, city, state] =
-                    [p.name(), p.city(), p.state()].map(|text| text.as_str().to_owned());
-                Some((p.id(), Part::Person(Seller { name, city, state })))
+                Some(Part::Person { id: p.id(), texts: [p.name(), p.city(), p.state()].into() })
             }
-            View::Auction(a) if a.category() == CATEGORY => Some((a.seller(), Part::Auction(a.id()))),
+            View::Auction(a) if a.category() == CATEGORY => {
+                Some(Part::Auction { id: a.id(), seller: a.seller() })
+            }
             _ => None,
         })
-        .key_by(|(person, _)| *person)
-        .map_values(|(_, part)| part.clone())
+        .key_by(|part| match *part {
+            Part::Person { id, .. } => id,
+            Part::Auction { seller, .. } => seller,
+        })
         .process(Join);
-    digest(local, total, |(auction, seller), digest| {
-        let row = RowHash::new().int(*auction);
-        let row = row.text(seller.name.as_bytes()).text(seller.city.as_bytes()).text(seller.state.as_bytes());
-        digest.add(row.finish());
+    digest(local, total, |(auction, texts), digest| {
+        digest.add(RowHash::new().int(*auction).texts(texts).finish());
     });
 }
 
@@ -57,9 +56,10 @@ pub(super) fn q3(events: Stream<impl Chain<Out = Event>>, total: &DigestTotal) {
 struct Join;
 
 impl KeyedProcessFunction<u64, Part> for Join {
-    type Out = (u64, Seller);
-    /// The person, and the auctions that came before.
-    type State = (ValueState<u64, Seller>, ListState<u64, u64>);
+    /// The auction's id and the person's texts.
+    type Out = (u64, Texts);
+    /// The person's texts, and the auctions that came before.
+    type State = (ValueState<u64, Texts>, ListState<u64, u64>);
 
     fn open(&mut self, cx: &OpenContext<'_>) -> Result<Self::State> {
         Ok((cx.value("seller")?, cx.list("waiting")?))
@@ -73,18 +73,16 @@ impl KeyedProcessFunction<u64, Part> for Join {
         cx: &mut impl KeyedContext<u64, Self::Out>,
     ) {
         match part {
-            ArchivedPart::Auction(id) => match sellers.get(cx.at()) {
-                Some(seller) => cx.collect(&(id.to_native(), seller.clone())),
+            ArchivedPart::Auction { id, .. } => match sellers.get(cx.at()) {
+                Some(texts) => cx.collect(&(id.to_native(), texts.clone())),
                 None => waiting.add(cx.at(), id.to_native()),
             },
-            ArchivedPart::Person(seller) => {
-                let [name, city, state] =
-                    [&seller.name, &seller.city, &seller.state].map(|text| text.to_string());
-                let seller = Seller { name, city, state };
+            ArchivedPart::Person { texts, .. } => {
+                let texts = texts.to_texts();
                 for id in waiting.take(cx.at()) {
-                    cx.collect(&(id, seller.clone()));
+                    cx.collect(&(id, texts.clone()));
                 }
-                sellers.set(cx.at(), seller);
+                sellers.set(cx.at(), texts);
             }
         }
     }
