@@ -183,7 +183,8 @@ where
         let mut other = Some(Acc::unarchive(record.value));
         let make = || (<K as Record>::unarchive(record.key), other.take().expect("it is taken once"));
         let table = &mut self.slices[place].table;
-        let (_, acc, is_new) = table.entry(self.spread.position(record.key_hash), |k| k.eq_archived(record.key), make);
+        let (_, acc, is_new) =
+            table.entry(self.spread.position(record.key_hash), |k| k.eq_archived(record.key), make);
         if let Some(other) = other {
             self.aggregate.merge(acc, other);
         }
@@ -196,7 +197,13 @@ where
         let is_new = self.add(number, record);
         if self.running.slices.contains(&number) {
             let key = <K as Record>::unarchive(record.key);
-            self.running.merge(&self.aggregate, self.spread.position(record.key_hash), &key, Acc::unarchive(record.value), is_new);
+            self.running.merge(
+                &self.aggregate,
+                self.spread.position(record.key_hash),
+                &key,
+                Acc::unarchive(record.value),
+                is_new,
+            );
         }
         self.fire_late(number, record);
     }
@@ -214,7 +221,9 @@ where
             }
             let mut result: Option<(K, Acc)> = None;
             for slice in self.slices.iter().filter(|s| self.slicing.slices_of(window).contains(&s.number)) {
-                if let Some((key, acc)) = slice.table.get(self.spread.position(record.key_hash), |k| k.eq_archived(record.key)) {
+                if let Some((key, acc)) =
+                    slice.table.get(self.spread.position(record.key_hash), |k| k.eq_archived(record.key))
+                {
                     match &mut result {
                         Some((_, sum)) => self.aggregate.merge(sum, acc.clone()),
                         None => result = Some((key.clone(), acc.clone())),
