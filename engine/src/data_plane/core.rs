@@ -71,6 +71,21 @@ impl Core {
         }
     }
 
+    /// Flushes what has taken all its input. To be called now and then while steps say `Worked`: a core that gets a record in each
+    /// step is never idle, and would let its buffers wait until they are full.
+    ///
+    /// Not while a source has more to read: then the buffers fill soon, and full ones are what makes the core fast.
+    pub(crate) fn flush_dry(&mut self) {
+        if self.subtasks.iter().any(|slot| slot.subtask.is_source() && !slot.subtask.is_dry()) {
+            return;
+        }
+        for i in (0..self.subtasks.len()).rev() {
+            if !self.subtasks[i].finished && self.subtasks[i].subtask.is_dry() {
+                self.guarded(i, |subtask| subtask.flush());
+            }
+        }
+    }
+
     fn step_subtask(&mut self, i: usize) -> bool {
         if self.subtasks[i].finished {
             return false;

@@ -356,6 +356,10 @@ impl<I: Inbox<O>, O: Operator> Subtask for Head<I, O> {
                 && !self.pace.dirty)
     }
 
+    fn is_dry(&self) -> bool {
+        self.ended || (self.reading.is_none() && self.advancing.is_none() && !self.gate.has_buffer())
+    }
+
     fn is_blocked(&self) -> bool {
         self.pace.is_blocked()
     }
@@ -370,6 +374,8 @@ pub(crate) struct SourceHead<R, N> {
     batch_records: u32,
     wakes_at: Option<Timestamp>,
     is_idle: bool,
+    /// The reader said that there is more.
+    has_more: bool,
     ended: bool,
 }
 
@@ -384,6 +390,7 @@ impl<R: SourceReader, N: Output<R::Item>> SourceHead<R, N> {
             batch_records,
             wakes_at: None,
             is_idle: false,
+            has_more: false,
             ended: false,
         })
     }
@@ -423,6 +430,7 @@ impl<R: SourceReader, N: Output<R::Item>> Subtask for SourceHead<R, N> {
         let status = self.reader.poll(&mut output);
         let emitted = output.has_emitted();
         self.wakes_at = None;
+        self.has_more = matches!(status, Ok(SourceStatus::More));
         match status {
             Ok(SourceStatus::More) => {}
             Ok(SourceStatus::Waiting { until }) => self.wakes_at = until,
@@ -436,11 +444,7 @@ impl<R: SourceReader, N: Output<R::Item>> Subtask for SourceHead<R, N> {
             self.pace.worked(now);
             self.next.control(Control::BatchEnd);
         }
-        if emitted || ticked || self.ended || matches!(status, Ok(SourceStatus::More)) {
-            Progress::Worked
-        } else {
-            Progress::Idle
-        }
+        if emitted || ticked || self.ended || self.has_more { Progress::Worked } else { Progress::Idle }
     }
 
     fn flush(&mut self) -> bool {
@@ -460,6 +464,10 @@ impl<R: SourceReader, N: Output<R::Item>> Subtask for SourceHead<R, N> {
 
     fn is_quiet(&self) -> bool {
         self.ended || !self.pace.dirty
+    }
+
+    fn is_dry(&self) -> bool {
+        self.ended || !self.has_more
     }
 
     fn is_blocked(&self) -> bool {

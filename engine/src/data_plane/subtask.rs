@@ -45,6 +45,11 @@ pub trait Subtask {
         true
     }
 
+    /// Whether it has taken all input that was there, so that waiting longer makes its output buffers no fuller.
+    fn is_dry(&self) -> bool {
+        true
+    }
+
     /// Whether it takes nothing because an output has no credit.
     fn is_blocked(&self) -> bool {
         false

@@ -22,6 +22,9 @@ use crate::time::Timestamp;
 
 /// Polls of an idle core between two looks at its reactor.
 const POLLS_PER_YIELD: u32 = 64;
+/// How often a core that always has something to do flushes what has taken all its input. It bounds how long a record waits for
+/// others in its buffer when the load is too high for pauses and too low for full buffers.
+const FLUSH_INTERVAL: Duration = Duration::from_micros(20);
 /// The longest sleep, so that a clock set back is noticed.
 const PARK_MAX: Duration = Duration::from_secs(1);
 
@@ -110,20 +113,23 @@ async fn wait_for_others(start: &Start) -> Result<()> {
     Ok(())
 }
 
-async fn drive(core: &mut Core, start: &Start, clock: &impl Clock, bell: &Bell) -> Result<()> {
+async fn drive(core: &mut Core, start: &Start, clock: &WallClock, bell: &Bell) -> Result<()> {
     let spin = match if start.oversubscribed { IdleStrategy::Park } else { start.config.idle } {
         IdleStrategy::Spin => Duration::MAX,
         IdleStrategy::Balanced => start.config.spin,
         IdleStrategy::Park => Duration::ZERO,
     };
     let mut idle_since: Option<Instant> = None;
+    let mut flushed = Instant::now();
     let mut polls = 0_u32;
     let mut parking = false;
     loop {
         if start.control.is_cancelled() {
             return Err(Error::Cancelled);
         }
-        let progress = core.step(clock.now());
+        // The only look at the clock: it takes a good part of what a poll that finds nothing does.
+        let now = Instant::now();
+        let progress = core.step(clock.at(now));
         if std::mem::take(&mut parking) {
             if progress == Progress::Idle && !start.control.is_cancelled() {
                 sleep(core, clock, bell).await;
@@ -134,9 +140,13 @@ async fn drive(core: &mut Core, start: &Start, clock: &impl Clock, bell: &Bell) 
             Progress::Finished => return core.switch().failure().map_or(Ok(()), Err),
             Progress::Worked => {
                 idle_since = None;
+                if now.duration_since(flushed) >= FLUSH_INTERVAL {
+                    flushed = now;
+                    core.flush_dry();
+                }
                 glommio::yield_if_needed().await;
             }
-            Progress::Idle if idle_since.get_or_insert_with(Instant::now).elapsed() < spin => {
+            Progress::Idle if now.duration_since(*idle_since.get_or_insert(now)) < spin => {
                 std::hint::spin_loop();
                 polls = polls.wrapping_add(1);
                 if polls.is_multiple_of(POLLS_PER_YIELD) {
@@ -153,8 +163,8 @@ async fn drive(core: &mut Core, start: &Start, clock: &impl Clock, bell: &Bell) 
 }
 
 /// Until a peer or a source rings, or the next timer is due.
-async fn sleep(core: &Core, clock: &impl Clock, bell: &Bell) {
-    let until = core.wakes_at().map(|at| Duration::from_millis(at.saturating_sub(clock.now()).max(0) as u64));
+async fn sleep(core: &Core, clock: &WallClock, bell: &Bell) {
+    let until = core.wakes_at().map(|at| clock.until(at));
     let time = until.unwrap_or(PARK_MAX).min(PARK_MAX);
     if time > Duration::ZERO {
         let timer = async {
@@ -175,10 +185,22 @@ impl WallClock {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self { origin_ms: i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX), origin: Instant::now() }
     }
+
+    /// What it shows at an instant.
+    fn at(&self, now: Instant) -> Timestamp {
+        let since = now.saturating_duration_since(self.origin).as_millis();
+        self.origin_ms.saturating_add(i64::try_from(since).unwrap_or(i64::MAX))
+    }
+
+    /// From now until it shows `at`, to the ns: to sleep for whole ms would be half of one too long on average.
+    fn until(&self, at: Timestamp) -> Duration {
+        let since_origin = Duration::from_millis(at.saturating_sub(self.origin_ms).max(0) as u64);
+        since_origin.saturating_sub(self.origin.elapsed())
+    }
 }
 
 impl Clock for WallClock {
     fn now(&self) -> Timestamp {
-        self.origin_ms.saturating_add(i64::try_from(self.origin.elapsed().as_millis()).unwrap_or(i64::MAX))
+        self.at(Instant::now())
     }
 }

@@ -5,8 +5,12 @@
 //!      ▲         ◀── memory ◀────────── grants ◀────┘
 //! ```
 //!
-//! Between two cores both poll, so the CPU time of both sides together is about twice the time of the slower one. A hand-over is
-//! the same with empty buffers: what a buffer costs beside its contents.
+//! Between two cores both poll, so the CPU time of both sides together is about twice the time of the slower one. Beside records
+//! stand two bounds:
+//! - a *hand-over* is the same with empty buffers: what a buffer costs beside its contents;
+//! - *bare memory* is a buffer of plain words, written by one side and added up by the other: what the machine takes to bring the
+//!   bytes across, without entries or credit. Where virtual CPUs move between real ones it changes tenfold from run to run, so
+//!   it belongs beside any figure for two cores.
 
 use std::hint::{black_box, spin_loop};
 use std::time::{Duration, Instant};
@@ -49,12 +53,22 @@ enum Cores {
     Two,
 }
 
+/// What is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum What {
+    Records,
+    HandOver,
+    BareMemory,
+}
+
 /// One measurement.
 #[derive(Debug, Clone, Copy, Serialize)]
 struct Cost {
+    what: What,
     cores: Cores,
     record_bytes: usize,
-    /// Records sent; none in a hand-over.
+    /// Records sent, if any.
     records: u64,
     buffers: u64,
     seconds: f64,
@@ -77,14 +91,15 @@ pub fn run(args: &ExchangeArgs) -> Result<()> {
         eprintln!("there is one CPU only, so nothing is measured between two");
     }
     for cores in if has_two { &[Cores::One, Cores::Two][..] } else { &[Cores::One] } {
-        costs.push(best(|| measure::<1>(*cores, bytes, true)));
-        costs.push(best(|| measure::<1>(*cores, bytes, false)));
-        costs.push(best(|| measure::<2>(*cores, bytes, false)));
-        costs.push(best(|| measure::<4>(*cores, bytes, false)));
-        costs.push(best(|| measure::<8>(*cores, bytes, false)));
-        costs.push(best(|| measure::<16>(*cores, bytes, false)));
-        costs.push(best(|| measure::<32>(*cores, bytes, false)));
-        costs.push(best(|| measure::<64>(*cores, bytes, false)));
+        costs.push(best(|| measure::<1>(*cores, bytes, What::HandOver)));
+        costs.push(best(|| measure::<1>(*cores, bytes, What::BareMemory)));
+        costs.push(best(|| measure::<1>(*cores, bytes, What::Records)));
+        costs.push(best(|| measure::<2>(*cores, bytes, What::Records)));
+        costs.push(best(|| measure::<4>(*cores, bytes, What::Records)));
+        costs.push(best(|| measure::<8>(*cores, bytes, What::Records)));
+        costs.push(best(|| measure::<16>(*cores, bytes, What::Records)));
+        costs.push(best(|| measure::<32>(*cores, bytes, What::Records)));
+        costs.push(best(|| measure::<64>(*cores, bytes, What::Records)));
     }
     match args.json {
         true => costs.iter().try_for_each(|cost| {
@@ -103,30 +118,33 @@ fn best(measure: impl Fn() -> Cost) -> Cost {
     runs.min_by(|a, b| a.seconds.total_cmp(&b.seconds)).expect("there is at least one repetition")
 }
 
-/// Sends records of `WORDS` words, about `bytes` bytes of entries; or, as a hand-over, as many buffers with nothing in them.
-fn measure<const WORDS: usize>(cores: Cores, bytes: u64, hand_over: bool) -> Cost
+/// Sends records of `WORDS` words, about `bytes` bytes of entries; or as many bytes of bare memory; or buffers with nothing in them.
+fn measure<const WORDS: usize>(cores: Cores, bytes: u64, what: What) -> Cost
 where
     [u64; WORDS]: thalweg_net::Exchange,
     <[u64; WORDS] as rkyv::Archive>::Archived: FirstWord,
 {
     let entry_bytes = (ENTRY_HEADER_BYTES + WORDS * 8) as u64;
-    let records = if hand_over { 0 } else { (bytes / entry_bytes).max(1) };
-    // More hand-overs than full buffers, as each takes so little.
-    let empty_buffers = if hand_over { (bytes / 1_000).max(1) } else { 0 };
+    let records = if what == What::Records { (bytes / entry_bytes).max(1) } else { 0 };
     let cpu = CpuTime::now();
-    let (took, buffers) = match cores {
-        Cores::One => one_core::<WORDS>(records, empty_buffers),
-        Cores::Two => two_cores::<WORDS>(records, empty_buffers),
+    let (took, buffers) = match (what, cores) {
+        (What::BareMemory, _) => bare_memory(cores, (bytes / BUFFER_BYTES_DEFAULT as u64).max(1)),
+        // More hand-overs than full buffers, as each takes so little.
+        (What::HandOver, Cores::One) => one_core::<WORDS>(0, (bytes / 1_000).max(1)),
+        (What::HandOver, Cores::Two) => two_cores::<WORDS>(0, (bytes / 1_000).max(1)),
+        (What::Records, Cores::One) => one_core::<WORDS>(records, 0),
+        (What::Records, Cores::Two) => two_cores::<WORDS>(records, 0),
     };
     let (seconds, cpu_seconds) = (took.as_secs_f64(), cpu.elapsed().as_secs_f64());
     Cost {
+        what,
         cores,
-        record_bytes: if hand_over { 0 } else { WORDS * 8 },
+        record_bytes: if what == What::Records { WORDS * 8 } else { 0 },
         records,
         buffers,
         seconds,
         cpu_seconds,
-        cpu_ns_per_record: if hand_over { 0.0 } else { cpu_seconds * 1e9 / records as f64 },
+        cpu_ns_per_record: if records > 0 { cpu_seconds * 1e9 / records as f64 } else { 0.0 },
         cpu_ns_per_buffer: cpu_seconds * 1e9 / buffers as f64,
         ns_per_buffer: seconds * 1e9 / buffers as f64,
     }
@@ -305,6 +323,69 @@ where
     (ended - began, buffers)
 }
 
+/// The bound that the machine sets: plain memory, filled on one side and read on the other.
+fn bare_memory(cores: Cores, buffers: u64) -> (Duration, u64) {
+    let words = BUFFER_BYTES_DEFAULT / 8;
+    let cpus = cpus();
+    let sum = |memory: &[u64]| memory.iter().fold(0_u64, |sum, word| sum.wrapping_add(*word));
+    if cores == Cores::One {
+        let thread = std::thread::spawn(move || {
+            if let Some(&cpu) = cpus.first() {
+                pin(cpu);
+            }
+            let mut memory = vec![0_u64; words];
+            let began = Instant::now();
+            for i in 0..buffers {
+                black_box(&mut memory).fill(i);
+                black_box(sum(black_box(&memory)));
+            }
+            began.elapsed()
+        });
+        return (thread.join().expect("it only writes and reads"), buffers);
+    }
+    let slots = CREDIT_BUFFERS as usize * 2;
+    let (mut to, mut from) = ring::channel::<Vec<u64>>(slots);
+    let (mut home, mut back) = ring::channel::<Vec<u64>>(slots);
+    for _ in 0..CREDIT_BUFFERS {
+        home.try_push(vec![0_u64; words]).expect("there are more slots than buffers");
+    }
+    home.publish();
+    let (sender, receiver) = (cpus[0], cpus[1]);
+    let receiver = std::thread::spawn(move || {
+        pin(receiver);
+        for _ in 0..buffers {
+            let memory = wait_for(&mut from);
+            black_box(sum(&memory));
+            home.try_push(memory).expect("there are more slots than buffers");
+            home.publish();
+        }
+        Instant::now()
+    });
+    let sender = std::thread::spawn(move || {
+        pin(sender);
+        let began = Instant::now();
+        for i in 0..buffers {
+            let mut memory = wait_for(&mut back);
+            memory.fill(i);
+            to.try_push(memory).expect("there are more slots than buffers");
+            to.publish();
+        }
+        began
+    });
+    let began = sender.join().expect("it only writes");
+    (receiver.join().expect("it only reads") - began, buffers)
+}
+
+fn wait_for<T>(ring: &mut ring::Consumer<T>) -> T {
+    loop {
+        if let Some(item) = ring.pop() {
+            ring.release();
+            return item;
+        }
+        spin_loop();
+    }
+}
+
 fn to_json(cost: &Cost) -> Result<String> {
     let mut json = serde_json::to_value(cost)?;
     json["engine"] = "thalweg".into();
@@ -316,14 +397,18 @@ fn table(costs: &[Cost]) -> String {
     let mut out = String::from("cores  record bytes  CPU ns/record  CPU ns/buffer  ns/buffer       GB/s\n");
     for cost in costs {
         let cores = if cost.cores == Cores::One { "one" } else { "two" };
-        let (what, record) = match cost.records {
-            0 => ("hand-over".to_owned(), String::new()),
-            _ => (cost.record_bytes.to_string(), format!("{:.2}", cost.cpu_ns_per_record)),
+        let (what, record) = match cost.what {
+            What::HandOver => ("hand-over".to_owned(), String::new()),
+            What::BareMemory => ("bare memory".to_owned(), String::new()),
+            What::Records => (cost.record_bytes.to_string(), format!("{:.2}", cost.cpu_ns_per_record)),
         };
-        let rate = match cost.records {
-            0 => String::new(),
-            n => format!("{:.2}", (n as usize * cost.record_bytes) as f64 / 1e9 / cost.seconds),
+        let bytes = match cost.what {
+            What::HandOver => 0,
+            What::BareMemory => cost.buffers as usize * BUFFER_BYTES_DEFAULT,
+            What::Records => cost.records as usize * (cost.record_bytes + ENTRY_HEADER_BYTES),
         };
+        let rate =
+            if bytes > 0 { format!("{:.2}", bytes as f64 / 1e9 / cost.seconds) } else { String::new() };
         let (cpu, time) = (cost.cpu_ns_per_buffer, cost.ns_per_buffer);
         out.push_str(
             format!("{cores:<5}  {what:>12}  {record:>13}  {cpu:>13.0}  {time:>9.0}  {rate:>9}").trim_end(),
@@ -340,12 +425,14 @@ mod tests {
     #[test]
     fn all_records_and_buffers_arrive() {
         for cores in if cpus().len() >= 2 { &[Cores::One, Cores::Two][..] } else { &[Cores::One] } {
-            let cost = measure::<4>(*cores, 200_000, false);
+            let cost = measure::<4>(*cores, 200_000, What::Records);
             assert_eq!((cost.records, cost.record_bytes), (200_000 / 56, 32));
             // 585 entries of 56 bytes in each.
             assert_eq!(cost.buffers, 7);
-            let cost = measure::<1>(*cores, 200_000, true);
+            let cost = measure::<1>(*cores, 200_000, What::HandOver);
             assert_eq!((cost.records, cost.buffers), (0, 200));
+            let cost = measure::<1>(*cores, 200_000, What::BareMemory);
+            assert_eq!((cost.records, cost.buffers), (0, 6));
         }
     }
 
@@ -359,7 +446,7 @@ mod tests {
 
     #[test]
     fn a_table_has_a_line_for_each_measurement() {
-        let costs = [measure::<1>(Cores::One, 10_000, true), measure::<2>(Cores::One, 10_000, false)];
+        let costs = [What::HandOver, What::Records].map(|what| measure::<2>(Cores::One, 10_000, what));
         let table = table(&costs);
         assert_eq!(table.lines().count(), 3);
         assert!(table.contains("hand-over"));
