@@ -47,8 +47,8 @@ pub use crate::operator::rolling::{
 };
 pub use crate::operator::window::combiner::{SessionSpan, SliceSpan, Span};
 pub use crate::operator::window::function::{
-    AggregateProcessWindow, AggregateWindow, FiringContext, ProcessClosureWindow, ProcessWindow, ReduceProcessWindow,
-    ReduceWindow, WindowFunction,
+    AggregateProcessWindow, AggregateWindow, FiringContext, ProcessClosureWindow, ProcessWindow,
+    ReduceProcessWindow, ReduceWindow, WindowFunction,
 };
 pub use crate::operator::window::join::{BothSides, CoGroupWindow, GroupFunction, JoinWindow, PairFunction};
 pub use crate::operator::window::slices::Merge;

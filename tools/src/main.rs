@@ -4,6 +4,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use thalweg_tools::bench;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -31,7 +33,9 @@ enum Bench {
 }
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    let cli = Cli::parse();
+    log_to_stderr();
+    let result = match cli.command {
         Command::Bench(Bench::Nexmark(args)) => bench::nexmark::run(&args),
         Command::Bench(Bench::Latency(args)) => bench::latency::run(&args),
         Command::Bench(Bench::Exchange(args)) => bench::exchange::run(&args),
@@ -43,4 +47,10 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Warnings go to stderr, or what `RUST_LOG` asks for; stdout is for results.
+fn log_to_stderr() {
+    let filter = EnvFilter::builder().with_default_directive(LevelFilter::WARN.into()).from_env_lossy();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
 }

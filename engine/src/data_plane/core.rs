@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::subtask::{Progress, Subtask};
 use super::switch::Switch;
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::time::Timestamp;
 
 /// See the [module](self). Order of calls: `step` until it says `Finished` or `failure` is set; when it says `Idle`, the
@@ -117,6 +117,20 @@ impl Core {
             .ok()
     }
 
+    /// Drops all subtasks, and with them what the user's code keeps. A panic of its `Drop` is an error like any other; the
+    /// first is returned.
+    pub(crate) fn dismantle(&mut self) -> Result<()> {
+        let mut result = Ok(());
+        while let Some(Slot { subtask, name, index, .. }) = self.subtasks.pop() {
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(subtask))) {
+                let message = panic_message(&*panic);
+                result =
+                    result.and(Err(Error::Panic { operator: name.to_string(), subtask: index, message }));
+            }
+        }
+        result
+    }
+
     fn is_quiet(&self) -> bool {
         self.switch.is_quiet() && self.subtasks.iter().all(|slot| slot.finished || slot.subtask.is_quiet())
     }
@@ -137,6 +151,13 @@ impl Core {
     /// When a subtask wants to be stepped although nothing comes in.
     pub(crate) fn wakes_at(&self) -> Option<Timestamp> {
         self.subtasks.iter().filter(|slot| !slot.finished).filter_map(|slot| slot.subtask.wakes_at()).min()
+    }
+}
+
+impl Drop for Core {
+    /// A core that was not dismantled has failed already, or was never complete.
+    fn drop(&mut self) {
+        let _ = self.dismantle();
     }
 }
 

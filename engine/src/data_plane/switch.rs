@@ -13,6 +13,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use thalweg_net::{Buffer, BufferMut, BufferPool, CreditReceiver, CreditSender};
 
@@ -58,6 +59,8 @@ pub(crate) enum Peer {
 
 /// The sending half of a channel.
 struct Outgoing {
+    /// The chain that sends, for messages.
+    sender: Arc<str>,
     credit: CreditSender<Buffer>,
     peer: Peer,
     /// How many outputs of the sending subtask have no credit.
@@ -137,10 +140,16 @@ impl Switch {
         self.core
     }
 
-    pub(crate) fn open_outgoing(&self, channel: ChannelId, peer: Peer, blocked: Rc<Cell<u32>>) {
+    pub(crate) fn open_outgoing(
+        &self,
+        channel: ChannelId,
+        peer: Peer,
+        blocked: Rc<Cell<u32>>,
+        sender: Arc<str>,
+    ) {
         let credit = CreditSender::new(self.limits.credit_buffers);
         self.outgoing.borrow_mut()[channel.0 as usize] =
-            Some(Outgoing { credit, peer, blocked, is_blocked: false });
+            Some(Outgoing { sender, credit, peer, blocked, is_blocked: false });
     }
 
     pub(crate) fn open_incoming(
@@ -161,7 +170,12 @@ impl Switch {
     }
 
     /// Sends a buffer as soon as there is credit for it, and asks the running subtask to stop when there is none left.
+    ///
+    /// Once the job has failed nothing is sent: the record at hand may make any number of further buffers.
     pub(crate) fn send(&self, channel: ChannelId, buffer: Buffer) {
+        if self.has_failed() {
+            return;
+        }
         let mut outgoing = self.outgoing.borrow_mut();
         let out = outgoing[channel.0 as usize].as_mut().expect("the plan opened this channel");
         out.credit.enqueue(buffer);
@@ -173,11 +187,7 @@ impl Switch {
         }
         if overdraft > self.limits.overdraft_buffers_max {
             let limit = self.limits.overdraft_buffers_max;
-            self.fail(Error::Overdraft {
-                operator: format!("channel {}", channel.0),
-                buffers: overdraft,
-                limit,
-            });
+            self.fail(Error::Overdraft { operator: out.sender.to_string(), buffers: overdraft, limit });
         }
     }
 

@@ -19,7 +19,7 @@ use crate::graph::PortId;
 use crate::operator::output::{Control, Output, Stage};
 use crate::time::Timestamp;
 
-/// The largest record that an exchange takes, in bytes.
+/// The largest buffer that is made for a single record, in bytes: a record must fit, with its key and a header.
 pub(crate) const RECORD_BYTES_MAX: usize = 64 << 20;
 
 /// One open buffer for each receiver, written by type.
@@ -41,7 +41,7 @@ impl<K: Key, T: Record> ChannelWriter<K, T> {
             targets.resize(targets.len().max(channels.len()), Vec::new());
             for (target, (channel, core)) in targets.iter_mut().zip(channels) {
                 let peer = if core == cx.switch.core() { Peer::SameCore } else { Peer::Core(core) };
-                cx.switch.open_outgoing(channel, peer, cx.blocked.clone());
+                cx.switch.open_outgoing(channel, peer, cx.blocked.clone(), cx.name.clone());
                 target.push(channel);
             }
         }
@@ -78,17 +78,17 @@ impl<K: Key, T: Record> ChannelWriter<K, T> {
         let mut error = error;
         let mut bytes = self.buffer_bytes;
         while let AppendError::Full = error {
-            if bytes > RECORD_BYTES_MAX {
-                return self.guard.fail(format!(
-                    "a record is larger than {RECORD_BYTES_MAX} bytes, the most an exchange takes"
-                ));
-            }
             self.send(receiver, bytes);
             match self.appenders[receiver].append(timestamp, key_hash, key, value) {
                 Ok(()) => return,
+                Err(AppendError::Full) if bytes >= RECORD_BYTES_MAX => {
+                    return self.guard.fail(format!(
+                        "a record is larger than {RECORD_BYTES_MAX} bytes, the most an exchange takes"
+                    ));
+                }
                 Err(next) => error = next,
             }
-            bytes *= 4;
+            bytes = (bytes * 4).min(RECORD_BYTES_MAX);
         }
         self.guard.fail(format!("a record cannot be archived: {error}"));
     }

@@ -252,8 +252,8 @@ impl<K: Key, N: Output<(K, u64)>> OneInput<K, ()> for CountRolling<K, N> {
     #[inline]
     fn process(&mut self, record: Received<'_, K, ()>) {
         let make = || (K::from_archived(record.key), 0);
-        let (key, count, _) = self.counts.entry(record.key_hash, |k| k.eq_archived(record.key), make);
-        *count += 1;
-        self.next.collect(&(key.clone(), *count), record.timestamp);
+        // The row is what the table keeps: a key with memory of its own is not cloned for each record.
+        let row = self.counts.update(record.key_hash, |k| k.eq_archived(record.key), make, |n| *n += 1);
+        self.next.collect(row, record.timestamp);
     }
 }

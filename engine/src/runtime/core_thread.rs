@@ -60,12 +60,24 @@ pub(super) fn spawn(start: Start) -> Result<CoreThread> {
 }
 
 async fn run(start: Start) -> Result<CoreResult> {
-    let control = start.control.clone();
+    let mut unless_done = CancelOthers { control: start.control.clone(), done: false };
     let result = run_to_end(start).await;
-    if result.is_err() {
-        control.cancel();
-    }
+    unless_done.done = result.is_ok();
     result
+}
+
+/// Stops the other cores unless this one is done: also after a panic of the engine itself, lest they wait for it for ever.
+struct CancelOthers {
+    control: Arc<JobControl>,
+    done: bool,
+}
+
+impl Drop for CancelOthers {
+    fn drop(&mut self) {
+        if !self.done {
+            self.control.cancel();
+        }
+    }
 }
 
 async fn run_to_end(mut start: Start) -> Result<CoreResult> {
@@ -76,14 +88,10 @@ async fn run_to_end(mut start: Start) -> Result<CoreResult> {
     wait_for_others(&start).await?;
     let started = Instant::now();
     drive(&mut core, &start, &clock, &bell).await?;
+    let ended = Instant::now();
     let (buffers_sent, overdraft_buffers_max, buffer_memory_bytes) = core.switch().stats();
-    Ok(CoreResult {
-        started,
-        ended: Instant::now(),
-        buffers_sent,
-        overdraft_buffers_max,
-        buffer_memory_bytes,
-    })
+    core.dismantle()?;
+    Ok(CoreResult { started, ended, buffers_sent, overdraft_buffers_max, buffer_memory_bytes })
 }
 
 /// Builds the subtasks of this core. The user's factories run here, so a panic of theirs is caught.

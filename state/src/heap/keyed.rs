@@ -122,6 +122,27 @@ impl<K, V> KeyedTable<K, V> {
         self.groups[group].entry(position, eq, make)
     }
 
+    /// As [`Table::update`].
+    ///
+    /// ```
+    /// # use thalweg_state::{Key, KeyGroupRange, MaxParallelism, heap::KeyedTable};
+    /// # let max = MaxParallelism::default();
+    /// let mut table = KeyedTable::new(KeyGroupRange::all(max), max);
+    /// let row = table.update(7_u64.key_hash(), |&k| k == 7_u64, || (7, 0), |count| *count += 1);
+    /// assert_eq!(row, &(7, 1));
+    /// ```
+    #[inline(always)]
+    pub fn update(
+        &mut self,
+        hash: u64,
+        eq: impl Fn(&K) -> bool,
+        make: impl FnOnce() -> (K, V),
+        change: impl FnOnce(&mut V),
+    ) -> &(K, V) {
+        let (group, position) = self.locate(hash);
+        self.groups[group].update(position, eq, make, change)
+    }
+
     /// As [`Table::remove`].
     #[inline]
     pub fn remove(&mut self, hash: u64, eq: impl Fn(&K) -> bool) -> Option<(K, V)> {

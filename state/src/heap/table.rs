@@ -201,6 +201,36 @@ impl<K, V> Table<K, V> {
         eq: impl Fn(&K) -> bool,
         make: impl FnOnce() -> (K, V),
     ) -> (&K, &mut V, bool) {
+        let ((key, value), made) = self.pair(hash, eq, make);
+        (key, value, made)
+    }
+
+    /// As [`entry`](Self::entry), and changes the value. Lends key and value as they lie together.
+    ///
+    /// ```
+    /// let mut table = thalweg_state::heap::Table::new();
+    /// assert_eq!(table.update(7, |&k| k == "seven", || ("seven", 7), |v| *v += 1), &("seven", 8));
+    /// ```
+    #[inline(always)]
+    pub fn update(
+        &mut self,
+        hash: u64,
+        eq: impl Fn(&K) -> bool,
+        make: impl FnOnce() -> (K, V),
+        change: impl FnOnce(&mut V),
+    ) -> &(K, V) {
+        let pair = self.pair(hash, eq, make).0;
+        change(&mut pair.1);
+        pair
+    }
+
+    #[inline(always)]
+    fn pair(
+        &mut self,
+        hash: u64,
+        eq: impl Fn(&K) -> bool,
+        make: impl FnOnce() -> (K, V),
+    ) -> (&mut (K, V), bool) {
         if self.homes == 0 {
             self.grow();
         }
@@ -209,8 +239,7 @@ impl<K, V> Table<K, V> {
             Err(slot) => (self.insert(slot, hash, make()), true),
         };
         // SAFETY: `find` and `insert` return occupied slots.
-        let (key, value) = unsafe { self.pairs.get_unchecked_mut(slot).assume_init_mut() };
-        (key, value, made)
+        (unsafe { self.pairs.get_unchecked_mut(slot).assume_init_mut() }, made)
     }
 
     /// Takes out the entry of `hash` whose key `eq` accepts.

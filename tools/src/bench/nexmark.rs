@@ -1,7 +1,8 @@
 //! `thalweg bench nexmark`.
 
+use std::fs::OpenOptions;
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -14,7 +15,7 @@ use thalweg::{Env, IdleStrategy};
 
 use crate::nexmark::job::{DigestTotal, Events};
 use crate::nexmark::queries::Query;
-use crate::nexmark::{DataSet, Digest, generate_in_memory, write_shards};
+use crate::nexmark::{DataSet, Digest, Meta, generate_in_memory, write_shards};
 use crate::report::{CpuTime, QueryResult, peak_rss_bytes, plot, reset_peak_rss, table};
 
 /// Runs NEXMark queries and prints their rate, their cost and the digest of their results.
@@ -68,6 +69,8 @@ pub struct NexmarkArgs {
 
 /// Events that are generated when nothing is said.
 const EVENTS_DEFAULT: u64 = 1_000_000;
+/// The most key groups there can be, and so the most subtasks.
+const PARALLELISM_MAX: usize = 32_768;
 
 /// Runs the command.
 pub fn run(args: &NexmarkArgs) -> Result<()> {
@@ -77,11 +80,14 @@ pub fn run(args: &NexmarkArgs) -> Result<()> {
     let queries = parse_queries(&args.query)?;
     let parallelism = match args.parallelism {
         Some(0) => bail!("--parallelism must be at least 1"),
+        Some(p) if p > PARALLELISM_MAX => bail!("--parallelism must be at most {PARALLELISM_MAX}"),
         Some(p) => p,
         None => std::thread::available_parallelism().map_or(1, usize::from),
     };
     ensure!(args.passes > 0, "--passes must be at least 1");
+    let plot_file = args.plot.as_deref().map(PlotFile::open).transpose()?;
     let data = Arc::new(load(args, parallelism)?);
+    check_passes(&data.meta, args.passes)?;
     if let Some(seeds) = args.simulate {
         return queries.iter().try_for_each(|&query| simulate(query, &data, args, parallelism, seeds));
     }
@@ -96,11 +102,53 @@ pub fn run(args: &NexmarkArgs) -> Result<()> {
     if !args.json {
         print!("{}", table(&results));
     }
-    if let Some(file) = &args.plot {
+    if let Some(file) = plot_file {
         let title = format!("NEXMark on thalweg, parallelism {parallelism}");
-        std::fs::write(file, plot(&title, &results)).with_context(|| file.display().to_string())?;
+        file.write(&plot(&title, &results))?;
     }
     Ok(())
+}
+
+/// Ids and times move on with every pass, and must still be numbers at the last one.
+fn check_passes(meta: &Meta, passes: u64) -> Result<()> {
+    let events = meta.events.checked_mul(passes);
+    let last = meta.loop_shift_ms.checked_mul(passes).and_then(|shift| shift.checked_add(meta.last_ts));
+    ensure!(
+        events.is_some() && last.is_some_and(|last| i64::try_from(last).is_ok()),
+        "--passes {passes} of {} events end beyond what times and numbers can count",
+        meta.events
+    );
+    Ok(())
+}
+
+/// The file of a plot, opened before the runs: an hour's results must not end in a folder that was not there.
+struct PlotFile<'a> {
+    path: &'a Path,
+    /// It was not there before, and goes again if there is nothing to write.
+    is_new: bool,
+}
+
+impl<'a> PlotFile<'a> {
+    fn open(path: &'a Path) -> Result<Self> {
+        let is_new = !path.exists();
+        let opened = OpenOptions::new().append(true).create(true).open(path);
+        opened.with_context(|| path.display().to_string())?;
+        Ok(Self { path, is_new })
+    }
+
+    fn write(mut self, plot: &str) -> Result<()> {
+        std::fs::write(self.path, plot).with_context(|| self.path.display().to_string())?;
+        self.is_new = false;
+        Ok(())
+    }
+}
+
+impl Drop for PlotFile<'_> {
+    fn drop(&mut self) {
+        if self.is_new {
+            let _ = std::fs::remove_file(self.path);
+        }
+    }
 }
 
 fn parse_queries(list: &str) -> Result<Vec<Query>> {
@@ -110,7 +158,7 @@ fn parse_queries(list: &str) -> Result<Vec<Query>> {
     list.split(',').map(|name| name.trim().parse().map_err(anyhow::Error::msg)).collect()
 }
 
-fn write(args: &NexmarkArgs, dir: &std::path::Path) -> Result<()> {
+fn write(args: &NexmarkArgs, dir: &Path) -> Result<()> {
     let events = args.events.unwrap_or(EVENTS_DEFAULT);
     ensure!(args.shards > 0, "--shards must be at least 1");
     let bar = progress_bar(events, "writing");

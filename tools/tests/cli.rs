@@ -1,0 +1,234 @@
+//! The `thalweg` command as a user meets it: what is wrong with the input is said on stderr, and ends with an exit code.
+//!
+//! Every run is under a watchdog, as a command that hangs is worse than one that fails.
+
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use thalweg_tools::nexmark::queries::Query;
+use thalweg_tools::nexmark::write_shards;
+use thalweg_tools::report::QueryResult;
+
+/// Far longer than any run here takes.
+const HANGS_AFTER: Duration = Duration::from_secs(120);
+
+/// What a run did.
+struct Ran {
+    succeeded: bool,
+    stdout: String,
+    stderr: String,
+}
+
+/// Runs the command with these arguments, split at spaces; `{dir}` stands for `dir`.
+fn thalweg(dir: &Path, arguments: &str) -> Ran {
+    let dir = dir.to_str().expect("a path that is text");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_thalweg"));
+    command.args(arguments.split(' ').map(|argument| argument.replace("{dir}", dir)));
+    command.env_remove("RUST_LOG").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the command starts");
+    fn read(mut from: impl Read + Send + 'static) -> thread::JoinHandle<String> {
+        thread::spawn(move || {
+            let mut text = String::new();
+            from.read_to_string(&mut text).expect("the output is text");
+            text
+        })
+    }
+    let (stdout, stderr) =
+        (read(child.stdout.take().expect("piped")), read(child.stderr.take().expect("piped")));
+    let (done, ended) = channel();
+    let readers = thread::spawn(move || {
+        let texts = (stdout.join().expect("it is read"), stderr.join().expect("it is read"));
+        let _ = done.send(());
+        texts
+    });
+    if ended.recv_timeout(HANGS_AFTER).is_err() {
+        child.kill().expect("it still runs");
+        panic!("thalweg {arguments} hangs");
+    }
+    let (stdout, stderr) = readers.join().expect("it has read all");
+    let status = child.wait().expect("it has ended");
+    assert!(status.code().is_some(), "thalweg {arguments} was killed by a signal: {stderr}");
+    Ran { succeeded: status.success(), stdout, stderr }
+}
+
+/// The command fails; stderr holds all of `reasons`, stdout nothing, and nobody panicked.
+#[track_caller]
+fn fails(dir: &Path, arguments: &str, reasons: &[&str]) {
+    let ran = thalweg(dir, arguments);
+    assert!(!ran.succeeded, "thalweg {arguments} succeeded: {}", ran.stdout);
+    assert_eq!(ran.stdout, "", "thalweg {arguments}");
+    let dir = dir.to_str().expect("a path that is text");
+    for reason in reasons {
+        let reason = reason.replace("{dir}", dir);
+        assert!(ran.stderr.contains(&reason), "thalweg {arguments}: no {reason:?} in {:?}", ran.stderr);
+    }
+    assert!(!ran.stderr.contains("panicked"), "thalweg {arguments}: {}", ran.stderr);
+}
+
+/// A folder with sets of one and of two shards, of 1000 events each.
+fn data() -> TempDir {
+    let dir = TempDir::new().expect("a folder for the test");
+    for shards in [1, 2] {
+        write_shards(dir.path(), 1_000, shards, false, &mut |_| ()).expect("it has room");
+    }
+    dir
+}
+
+/// Goal: damaged data sets are refused, with the file, the byte and the reason.
+#[test]
+fn damaged_data() {
+    const RUN: &str = "bench nexmark --query q0 --parallelism 1 --data {dir}";
+    let file = |dir: &TempDir| dir.path().join("nexmark-0-of-1.bin");
+    let meta = |dir: &TempDir| dir.path().join("nexmark-of-1.meta");
+
+    let dir = data();
+    assert!(thalweg(dir.path(), RUN).succeeded, "it was whole before");
+
+    let bytes = fs::read(file(&dir)).expect("a shard");
+    // The last record begins where the lengths before it say.
+    let mut last = 0;
+    let mut at = 0;
+    while at < bytes.len() {
+        last = at;
+        let length = bytes[at..].first_chunk::<4>().expect("a length");
+        at += 4 + u32::from_le_bytes(*length) as usize;
+    }
+    fs::write(file(&dir), &bytes[..bytes.len() - 3]).expect("it has room");
+    let byte = format!("nexmark-0-of-1.bin is damaged in the record at byte {last}: the record needs ");
+    fails(dir.path(), RUN, &[&byte]);
+
+    fs::write(file(&dir), &bytes[..last]).expect("it has room");
+    let end = format!("nexmark-0-of-1.bin holds 999 records up to its end at byte {last}");
+    fails(dir.path(), RUN, &[&end, "1000"]);
+
+    let mut kind = bytes.clone();
+    kind[4] = 77;
+    fs::write(file(&dir), &kind).expect("it has room");
+    fails(dir.path(), RUN, &["nexmark-0-of-1.bin", "at byte 0: ", "kind 77"]);
+
+    fs::remove_file(file(&dir)).expect("it is there");
+    fails(dir.path(), RUN, &["cannot read {dir}/nexmark-0-of-1.bin: No such file"]);
+    // What cannot be read whoever runs the test, root too.
+    fs::create_dir(file(&dir)).expect("the name is free");
+    fails(dir.path(), RUN, &["cannot read {dir}/nexmark-0-of-1.bin: Is a directory"]);
+
+    fs::write(meta(&dir), "events=many\n").expect("it has room");
+    fails(dir.path(), RUN, &["nexmark-of-1.meta: events should be a number, but is \"many\""]);
+    fs::write(meta(&dir), [0xff, 0xfe]).expect("it has room");
+    fails(dir.path(), RUN, &["cannot read {dir}/nexmark-of-1.meta: "]);
+}
+
+/// Goal: sets that are not there are named, and those that are.
+#[test]
+fn missing_data() {
+    let dir = data();
+    fails(
+        dir.path(),
+        "bench nexmark --query q0 --parallelism 3 --data {dir}",
+        &["no data set of 3 shards in {dir}", "there are sets of 1, 2 shards"],
+    );
+    fails(
+        dir.path(),
+        "bench nexmark --query q0 --parallelism 1 --data {dir}/none",
+        &["no data set of 1 shards in {dir}/none"],
+    );
+    fails(
+        dir.path(),
+        "bench nexmark --query q0 --parallelism 1 --data {dir}/nexmark-0-of-1.bin",
+        &["{dir}/nexmark-0-of-1.bin/nexmark-of-1.meta: Not a directory"],
+    );
+}
+
+/// Goal: arguments that make no sense are refused before anything runs.
+#[test]
+fn wrong_arguments() {
+    let dir = data();
+    let wrong = [
+        ("--query q99", "unknown query \"q99\"; there are q0, q1"),
+        ("--query q0,,q1", "unknown query \"\""),
+        ("--query q0 --parallelism 0", "--parallelism must be at least 1"),
+        ("--query q0 --parallelism 70000", "--parallelism must be at most 32768"),
+        ("--query q0 --parallelism two", "'two'"),
+        ("--query q0 --passes 0", "--passes must be at least 1"),
+        ("--query q0 --events 1000 --passes 18446744073709551615", "--passes 18446744073709551615 of 1000"),
+        ("--query q0 --events 0", "--events must be at least 1"),
+        ("--query q0 --events 10 --data {dir}", "give one of them"),
+        ("--query q0 --backend rocks", "rocks"),
+        ("--query q0 --events 100 --plot {dir}/no/such/plot.svg", "{dir}/no/such/plot.svg: No such file"),
+        ("--query q0 --events 100 --plot {dir}", "{dir}: Is a directory"),
+        ("--events 10 --write {dir}/nexmark-0-of-1.bin", "{dir}/nexmark-0-of-1.bin: "),
+        ("--events 10 --write {dir}/new --shards 0", "--shards must be at least 1"),
+        ("--write {dir}/new", "--events"),
+    ];
+    for (arguments, reason) in wrong {
+        fails(dir.path(), &format!("bench nexmark {arguments}"), &[reason]);
+    }
+    fails(dir.path(), "bench", &["nexmark"]);
+    fails(dir.path(), "no-such-command", &["no-such-command"]);
+    assert!(!dir.path().join("new").exists(), "nothing was written");
+}
+
+/// Goal: a plot goes where it should; one that failed leaves no empty file behind.
+#[test]
+fn plots() {
+    let dir = data();
+    let run = "bench nexmark --query q0 --parallelism 1 --plot {dir}/plot.svg --data {dir}";
+    fs::remove_file(dir.path().join("nexmark-0-of-1.bin")).expect("it is there");
+    fails(dir.path(), run, &["nexmark-0-of-1.bin"]);
+    assert!(!dir.path().join("plot.svg").exists());
+    let ran = thalweg(dir.path(), "bench nexmark --query q0 --events 100 --plot {dir}/plot.svg");
+    assert!(ran.succeeded, "{}", ran.stderr);
+    assert!(fs::read_to_string(dir.path().join("plot.svg")).expect("a plot").starts_with("<svg"));
+}
+
+/// Goal: more subtasks than cores work, and a warning on stderr says what that means.
+#[test]
+fn more_subtasks_than_cores() {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let parallelism = cores + 3;
+    let dir = TempDir::new().expect("a folder for the test");
+    let run = format!("bench nexmark --query wc --events 5000 --json --parallelism {parallelism}");
+    let ran = thalweg(dir.path(), &run);
+    assert!(ran.succeeded, "{}", ran.stderr);
+    assert!(ran.stderr.contains("WARN") && ran.stderr.contains("more cores asked for"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains('\u{1b}'), "no colours: {:?}", ran.stderr);
+    let result: QueryResult = serde_json::from_str(ran.stdout.trim()).expect("one line of JSON");
+    assert_eq!((result.parallelism, result.events), (parallelism, 5_000));
+    let ran = thalweg(dir.path(), "bench nexmark --query wc --events 5000 --json --parallelism 1");
+    assert!(!ran.stderr.contains("WARN"), "{}", ran.stderr);
+}
+
+/// Goal: memory stays flat: what windows and sessions kept of one pass is gone or used again in the next.
+#[test]
+fn memory_stays_flat_over_passes() {
+    /// What 18 more passes may add: allocators and threads vary by this much.
+    const GROWTH_BYTES: u64 = 8 << 20;
+    // The others keep state for each key for ever, and no pass shares a key with another.
+    let bounded = ["q0", "q1", "q2", "q5", "q7", "q8", "q11", "q12"];
+    let dir = TempDir::new().expect("a folder for the test");
+    for query in Query::ALL.iter().map(|query| query.name()).filter(|name| bounded.contains(name)) {
+        for parallelism in [1, 2] {
+            let peak = |passes: u64| {
+                let run = format!(
+                    "bench nexmark --query {query} --events 100000 --passes {passes} --parallelism {parallelism} --json"
+                );
+                let ran = thalweg(dir.path(), &run);
+                assert!(ran.succeeded, "{}", ran.stderr);
+                let result: QueryResult = serde_json::from_str(ran.stdout.trim()).expect("one line of JSON");
+                assert_eq!(result.events, 100_000 * passes);
+                result.peak_rss_bytes
+            };
+            let (few, many) = (peak(2), peak(20));
+            assert!(
+                many <= few + GROWTH_BYTES,
+                "{query} at parallelism {parallelism}: {few} bytes after 2 passes, {many} after 20"
+            );
+        }
+    }
+}
