@@ -72,7 +72,7 @@ pub trait SinkWriter<T>: 'static {
         Ok(())
     }
 
-    /// The input has ended. Errors fail the job.
+    /// The input has ended, and `flush` has been called. Errors fail the job.
     fn close(&mut self) -> Result<()> {
         self.flush()
     }
@@ -134,7 +134,7 @@ impl<T: 'static, W: SinkWriter<T>> Stage for SinkOutput<W, T> {
                 self.writer.watermark(watermark);
                 Ok(())
             }
-            Control::Signal(Signal::End) => self.writer.close(),
+            Control::Signal(Signal::End) => self.writer.flush().and_then(|()| self.writer.close()),
             Control::Flush => self.writer.flush(),
             _ => Ok(()),
         };

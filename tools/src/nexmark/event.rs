@@ -884,7 +884,8 @@ mod tests {
             end = if end == data.shards[0].bytes().len() { 0 } else { end } + event.record().len();
             assert!(*asked.borrow().last().unwrap() >= end);
         }
-        let pass: Vec<usize> = (0..).step_by(64).take_while(|&at| at < end + AHEAD_BYTES).collect();
+        let pass: Vec<usize> =
+            (0..).step_by(AHEAD_STEP_BYTES).take_while(|&at| at < end + AHEAD_BYTES).collect();
         assert_eq!(*asked.borrow(), [&pass[..], &pass[..]].concat());
     }
 }
