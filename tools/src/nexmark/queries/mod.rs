@@ -1,8 +1,8 @@
 //! The queries, written with the public API as a user would write them.
 //!
-//! - [`bids`](self::bids): single bids, and counts of them;
-//! - [`windows`]: windows of event time;
-//! - [`sellers`], [`auctions`], [`ranks`]: state and timers for each key, results that are taken back.
+//! - `bids`: single bids, and counts of them;
+//! - `windows`: windows of event time;
+//! - `sellers`, `auctions`, `ranks`: state and timers for each key, results that are taken back.
 
 mod auctions;
 mod bids;
