@@ -1,5 +1,6 @@
 //! Where records come from.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -121,21 +122,25 @@ impl SourceContext {
 pub struct SourceOutput<'a, N> {
     next: &'a mut N,
     guard: &'a Guard,
-    left: u32,
+    /// Records that it may still give in this turn; none when the chain behind it cannot take any.
+    allowance: &'a Cell<u32>,
     batch: u32,
     controlled: bool,
-    is_idle: &'a mut bool,
+    is_idle: bool,
 }
 
 impl<'a, N: Stage> SourceOutput<'a, N> {
-    pub(crate) fn new(next: &'a mut N, guard: &'a Guard, batch: u32, is_idle: &'a mut bool) -> Self {
-        Self { next, guard, left: batch, batch, controlled: false, is_idle }
+    /// A turn of up to `batch` records. `is_idle`: what the reader said last about itself.
+    pub(crate) fn new(next: &'a mut N, guard: &'a Guard, batch: u32, is_idle: bool) -> Self {
+        let allowance = guard.switch.allowance();
+        allowance.set(allowance.get().min(batch));
+        Self { next, guard, allowance, batch, controlled: false, is_idle }
     }
 
     /// Whether the reader shall return before its next record: its turn is over, or an output has no credit.
     #[inline]
     pub fn is_full(&self) -> bool {
-        self.left == 0 || self.guard.should_stop()
+        self.allowance.get() == 0
     }
 
     /// The processing-time clock, in ms since the epoch, as of the start of this poll.
@@ -144,7 +149,11 @@ impl<'a, N: Stage> SourceOutput<'a, N> {
     }
 
     pub(crate) fn has_emitted(&self) -> bool {
-        self.left < self.batch || self.controlled
+        self.allowance.get() < self.batch || self.controlled
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.is_idle
     }
 
     /// Emits a record without a timestamp.
@@ -162,16 +171,16 @@ impl<'a, N: Stage> SourceOutput<'a, N> {
     where
         N: Output<T>,
     {
-        if *self.is_idle {
+        if self.is_idle {
             self.set_idle(false);
         }
-        self.left = self.left.saturating_sub(1);
+        self.allowance.set(self.allowance.get().saturating_sub(1));
         self.next.collect(record, timestamp);
     }
 
     /// Emits a watermark: no record with a timestamp up to it will follow.
     pub fn watermark(&mut self, watermark: Timestamp) {
-        if *self.is_idle {
+        if self.is_idle {
             self.set_idle(false);
         }
         self.controlled = true;
@@ -181,7 +190,7 @@ impl<'a, N: Stage> SourceOutput<'a, N> {
     /// Says that nothing will come for a while, so that no one waits for this source's watermark; or that it is back. A record or
     /// a watermark also says that it is back.
     pub fn set_idle(&mut self, idle: bool) {
-        if std::mem::replace(self.is_idle, idle) != idle {
+        if std::mem::replace(&mut self.is_idle, idle) != idle {
             self.controlled = true;
             self.next.control(Control::idle(idle));
         }

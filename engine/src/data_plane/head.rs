@@ -425,10 +425,10 @@ impl<R: SourceReader, N: Output<R::Item>> Subtask for SourceHead<R, N> {
         if self.pace.is_blocked() {
             return if ticked { Progress::Worked } else { Progress::Idle };
         }
-        let mut output =
-            SourceOutput::new(&mut self.next, &self.guard, self.batch_records, &mut self.is_idle);
+        let mut output = SourceOutput::new(&mut self.next, &self.guard, self.batch_records, self.is_idle);
         let status = self.reader.poll(&mut output);
         let emitted = output.has_emitted();
+        self.is_idle = output.is_idle();
         self.wakes_at = None;
         self.has_more = matches!(status, Ok(SourceStatus::More));
         match status {

@@ -94,8 +94,8 @@ pub(crate) struct Switch {
     links: RefCell<Vec<Option<LinkState>>>,
     outgoing: RefCell<Vec<Option<Outgoing>>>,
     incoming: RefCell<Vec<Option<Incoming>>>,
-    /// The running subtask shall return before its next record: an output overdrew or the job failed.
-    stop: Cell<bool>,
+    /// How many further records the running subtask may take in this step. None when an output overdrew or the job failed.
+    allowance: Cell<u32>,
     failure: RefCell<Option<Error>>,
     now: Cell<Timestamp>,
     overdraft_buffers_peak: Cell<usize>,
@@ -128,7 +128,7 @@ impl Switch {
             links: RefCell::new(links.collect()),
             outgoing: RefCell::new((0..channels).map(|_| None).collect()),
             incoming: RefCell::new((0..channels).map(|_| None).collect()),
-            stop: Cell::new(false),
+            allowance: Cell::new(u32::MAX),
             failure: RefCell::new(None),
             now: Cell::new(i64::MIN),
             overdraft_buffers_peak: Cell::new(0),
@@ -206,7 +206,7 @@ impl Switch {
             out.blocked.set(if is_blocked { blocked + 1 } else { blocked - 1 });
         }
         if is_blocked {
-            self.stop.set(true);
+            self.allowance.set(0);
         }
     }
 
@@ -319,19 +319,27 @@ impl Switch {
         self.incoming.borrow().iter().flatten().all(|input| input.queue.is_empty())
     }
 
+    /// Whether the running subtask shall return before its next record.
     #[inline]
     pub(crate) fn should_stop(&self) -> bool {
-        self.stop.get()
+        self.allowance.get() == 0
     }
 
+    /// For a source, which counts its records down here: the end of its turn and a reason to stop are then one test.
+    #[inline]
+    pub(crate) fn allowance(&self) -> &Cell<u32> {
+        &self.allowance
+    }
+
+    /// Before a subtask's step.
     pub(crate) fn clear_stop(&self) {
-        self.stop.set(self.failure.borrow().is_some());
+        self.allowance.set(if self.has_failed() { 0 } else { u32::MAX });
     }
 
     /// The job has failed; the first reason is kept.
     pub(crate) fn fail(&self, error: Error) {
         self.failure.borrow_mut().get_or_insert(error);
-        self.stop.set(true);
+        self.allowance.set(0);
     }
 
     pub(crate) fn has_failed(&self) -> bool {

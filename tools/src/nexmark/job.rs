@@ -85,7 +85,9 @@ pub struct EventReader {
 
 impl EventReader {
     /// Once per batch: nobody else writes this counter, so a plain store does.
-    fn note_progress(&mut self, before: u64) {
+    fn note_progress(&mut self, records: u64) {
+        let before = self.read;
+        self.read += records;
         self.progress.read[self.subtask].store(self.read, Ordering::Relaxed);
         if before < self.half && self.read >= self.half {
             let mut half = self.progress.half.lock().unwrap_or_else(PoisonError::into_inner);
@@ -98,7 +100,7 @@ impl SourceReader for EventReader {
     type Item = Event;
 
     fn poll<N: Output<Event>>(&mut self, out: &mut SourceOutput<'_, N>) -> Result<SourceStatus> {
-        let before = self.read;
+        let mut read = 0;
         let status = loop {
             if out.is_full() {
                 break SourceStatus::More;
@@ -107,9 +109,9 @@ impl SourceReader for EventReader {
                 Some(event) => out.collect_at(event, event.time()),
                 None => break SourceStatus::End,
             }
-            self.read += 1;
+            read += 1;
         };
-        self.note_progress(before);
+        self.note_progress(read);
         Ok(status)
     }
 }
