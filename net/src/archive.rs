@@ -208,6 +208,8 @@ impl EntryWriter {
         key: &K,
         value: &T,
     ) -> Result<usize, AppendError> {
+        // Tells the compiler too: where nothing is out of line, the place of the roots is then a constant.
+        assert!(start.is_multiple_of(ENTRY_ALIGN), "entries begin at multiples of 8");
         self.at = start + ENTRY_HEADER_BYTES;
         let (key_resolver, value_resolver) = match self.out_of_line(key, value) {
             Ok(resolvers) => resolvers,

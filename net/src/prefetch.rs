@@ -1,44 +1,41 @@
-//! Asking for a cache line before it is needed.
+//! Memory asked for before it is read.
 
-/// Bytes of a cache line.
+/// The size of a cache line on the processors this is for, in bytes.
 const LINE_BYTES: usize = 64;
 
-/// Asks for `LINES` cache lines in a row, from that of `bytes[at]`: one check for all of them.
+/// Asks for `LINES` cache lines in a row, from that of `bytes[at]`.
 ///
-/// As [`prefetch`]; near the end of `bytes`, where not all of them are in it, it asks for none.
+/// As [`prefetch`]: what lies past the end of `bytes` does no harm, so nothing is checked.
 ///
 /// ```
 /// let table = vec![0_u8; 4096];
 /// thalweg_net::prefetch_lines::<4>(&table, 1024);
-/// thalweg_net::prefetch_lines::<4>(&table, 4000); // Out of range: nothing happens.
+/// thalweg_net::prefetch_lines::<4>(&table, 4000); // Past the end.
 /// ```
 #[inline(always)]
 pub fn prefetch_lines<const LINES: usize>(bytes: &[u8], at: usize) {
-    if let Some(lines) = at.checked_add(LINES * LINE_BYTES).and_then(|end| bytes.get(at..end)) {
-        for line in 0..LINES {
-            prefetch(lines, line * LINE_BYTES);
-        }
+    for line in 0..LINES {
+        prefetch(bytes, at.wrapping_add(line * LINE_BYTES));
     }
 }
 
 /// Asks the processor for the cache line that holds `bytes[at]`, without waiting for it.
 ///
-/// A hint: it changes no result. Out of range, or on a processor other than x86-64, it does nothing. Cost: one
-/// instruction, and one of the core's ten or so outstanding misses.
+/// A hint: it changes no result, whatever `at` is. On a processor other than x86-64 it does nothing. Cost: one instruction,
+/// and one of the core's ten or so outstanding misses.
 ///
 /// ```
 /// let table = vec![0_u8; 4096];
 /// thalweg_net::prefetch(&table, 1000);
-/// thalweg_net::prefetch(&table, 1_000_000); // Out of range: nothing happens.
+/// thalweg_net::prefetch(&table, 1_000_000); // Out of range, and harmless.
 /// ```
 #[inline(always)]
 pub fn prefetch(bytes: &[u8], at: usize) {
     #[cfg(target_arch = "x86_64")]
-    if let Some(byte) = bytes.get(at) {
+    {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: prefetching never faults and has no effect on memory; SSE is part of x86-64, and the address is
-        // that of a live byte.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(byte).cast()) };
+        // SAFETY: a prefetch of any address, mapped or not, neither faults nor has an effect on memory; SSE is part of x86-64.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().wrapping_add(at).cast()) };
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = (bytes, at);

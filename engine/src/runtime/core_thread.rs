@@ -28,6 +28,10 @@ const FLUSH_INTERVAL: Duration = Duration::from_micros(20);
 /// The longest sleep, so that a clock set back is noticed.
 const PARK_MAX: Duration = Duration::from_secs(1);
 
+/// Memory that an executor registers with io_uring for direct file I/O, which a core does not do itself: as little as there
+/// can be. glommio's default of 10 MiB is touched, so paid for, at each start.
+const IO_MEMORY_BYTES: usize = 64 << 10;
+
 /// What a core needs to start.
 pub(super) struct Start {
     pub(super) core: usize,
@@ -54,6 +58,7 @@ pub(super) fn spawn(start: Start) -> Result<CoreThread> {
     let core = start.core;
     LocalExecutorBuilder::new(Placement::Fixed(start.cpu))
         .name(&format!("{}-{core}", start.config.name))
+        .io_memory(IO_MEMORY_BYTES)
         .spawn(move || run(start))
         .map(CoreThread)
         .map_err(|error| Error::Machine(format!("core {core} could not start an io_uring executor: {error}")))
