@@ -43,4 +43,4 @@ pub use entry::{ENTRY_ALIGN, ENTRY_HEADER_BYTES, EntryHeader, EntryKind, Latency
 pub use error::Error;
 pub use park::ParkFlag;
 pub use prefetch::{prefetch, prefetch_lines};
-pub use reader::{Item, RawItem, RawRecord, Reader, WrongType};
+pub use reader::{Item, RawItem, RawRecord, Reader, Run, WrongType};

@@ -7,7 +7,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use thalweg_net::{Buffer, Item, Reader, Signal, WrongType};
+use thalweg_net::{Buffer, Item, Reader, Run, Signal, WrongType};
 
 use super::gate::{Gate, GateEvent, Position};
 use super::subtask::{Guard, Progress, Subtask, SubtaskContext};
@@ -85,17 +85,20 @@ impl<K: Key, T: Record> Open<K, T> {
                 self.reader
                     .ahead(LOOK_AHEAD_RECORDS, |key_hash, timestamp| prefetch(operator, key_hash, timestamp));
             }
-            for _ in 0..LOOK_AHEAD_RECORDS {
-                match self.reader.next() {
-                    Some(Item::Record { timestamp, key_hash, key, value }) => {
-                        process(operator, Received { key, key_hash, value, timestamp });
-                        if guard.should_stop() {
-                            return Read::Stopped;
-                        }
-                    }
+            let run = self.reader.records(LOOK_AHEAD_RECORDS, |record| {
+                let (key, value) = (record.key(), record.value());
+                let (key_hash, timestamp) = (record.key_hash(), record.timestamp());
+                process(operator, Received { key, key_hash, value, timestamp });
+                !guard.should_stop()
+            });
+            match run {
+                Run::Limit => {}
+                Run::Refused => return Read::Stopped,
+                Run::NoRecord => match self.reader.next() {
                     Some(Item::Signal(signal)) => return Read::Signal(signal),
+                    Some(Item::Record { .. }) => unreachable!("the run ended where no record is"),
                     None => return Read::Empty,
-                }
+                },
             }
         }
     }
