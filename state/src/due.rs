@@ -319,7 +319,9 @@ mod tests {
     /// Times of all magnitudes around a base, some before it.
     fn any_steps(base: i64) -> impl Strategy<Value = Steps> {
         let magnitude = || prop_oneof![8 => 0..8_u32, 4 => 0..24_u32, 1 => 0..63_u32];
-        let at = magnitude().prop_flat_map(move |bits| -20..1_i64 << bits).prop_map(move |at| base.saturating_add(at));
+        let at = magnitude()
+            .prop_flat_map(move |bits| -20..1_i64 << bits)
+            .prop_map(move |at| base.saturating_add(at));
         let step = magnitude().prop_flat_map(|bits| 0..1_i64 << bits);
         prop::collection::vec((prop::collection::vec(at, 0..20), step), 1..40)
     }

@@ -94,7 +94,7 @@ pub(crate) struct Switch {
     links: RefCell<Vec<Option<LinkState>>>,
     outgoing: RefCell<Vec<Option<Outgoing>>>,
     incoming: RefCell<Vec<Option<Incoming>>>,
-    /// The running subtask shall return before its next record: an output overdrew or the job failed.
+    /// The running subtask shall return before its next record: an output overdrew, a timer is due, or the job failed.
     stop: Cell<bool>,
     failure: RefCell<Option<Error>>,
     now: Cell<Timestamp>,
@@ -322,6 +322,10 @@ impl Switch {
     #[inline]
     pub(crate) fn should_stop(&self) -> bool {
         self.stop.get()
+    }
+
+    pub(crate) fn ask_to_stop(&self) {
+        self.stop.set(true);
     }
 
     pub(crate) fn clear_stop(&self) {
