@@ -186,15 +186,17 @@ fn windows_of_all() {
     });
 }
 
-/// Adds the numbers of a key; every tenth asks for a timer, which gives the sum.
+/// Adds the numbers of a key; every so manieth asks for a timer, which gives the sum.
 #[derive(Clone)]
-struct Add;
+struct Add {
+    timer_every: u64,
+}
 
 impl Add {
-    fn add<K: Key, U>(number: u64, sum: &mut ValueState<K, u64>, cx: &mut impl KeyedContext<K, U>) {
+    fn add<K: Key, U>(&self, number: u64, sum: &mut ValueState<K, u64>, cx: &mut impl KeyedContext<K, U>) {
         let total = sum.get(cx.at()).copied().unwrap_or(0).wrapping_add(number);
         sum.set(cx.at(), total);
-        if number.is_multiple_of(10) {
+        if number.is_multiple_of(self.timer_every) {
             cx.register_event_timer(number as Timestamp + 2_000);
         }
     }
@@ -214,7 +216,7 @@ impl KeyedProcessFunction<u64, u64> for Add {
         sum: &mut Self::State,
         cx: &mut impl KeyedContext<u64, Self::Out>,
     ) {
-        Self::add(number.to_native(), sum, cx);
+        self.add(number.to_native(), sum, cx);
     }
 
     fn on_timer(
@@ -242,7 +244,7 @@ impl KeyedCoProcessFunction<u64, u64, u64> for Add {
         sum: &mut Self::State,
         cx: &mut impl KeyedContext<u64, Self::Out>,
     ) {
-        Self::add(number.to_native(), sum, cx);
+        self.add(number.to_native(), sum, cx);
     }
 
     fn process_right(
@@ -251,7 +253,7 @@ impl KeyedCoProcessFunction<u64, u64, u64> for Add {
         sum: &mut Self::State,
         cx: &mut impl KeyedContext<u64, Self::Out>,
     ) {
-        Self::add(number.to_native(), sum, cx);
+        self.add(number.to_native(), sum, cx);
     }
 }
 
@@ -260,7 +262,7 @@ impl KeyedCoProcessFunction<u64, u64, u64> for Add {
 fn a_keyed_process() {
     allocates_nothing(|env, numbers| {
         let keyed = env.source("numbers", numbers).watermarks(monotonous()).key_by(key);
-        keyed.process(Add).blackhole();
+        keyed.process(Add { timer_every: 10 }).blackhole();
     });
 }
 
@@ -278,7 +280,7 @@ impl KeyedProcessFunction<String, u64> for Add {
         sum: &mut Self::State,
         cx: &mut impl KeyedContext<String, u64>,
     ) {
-        Self::add(number.to_native(), sum, cx);
+        self.add(number.to_native(), sum, cx);
     }
 
     fn on_timer(
@@ -292,13 +294,14 @@ impl KeyedProcessFunction<String, u64> for Add {
     }
 }
 
-/// Goal: nor do texts as keys, for records or timers, however many there are.
+/// Goal: nor do texts as keys, for records or timers, however many there are. (A source ahead of the other has more timers
+/// at a time, and each of these owns a text: so there are few.)
 #[test]
 fn a_process_keyed_by_text() {
     allocates_nothing(|env, numbers| {
-        let text = |n: &u64| uncounted(|| format!("a key that is too long for its place, {}", n % 20_000));
+        let text = |n: &u64| uncounted(|| format!("a key that is too long for its place, {:05}", n % 20_000));
         let keyed = env.source("numbers", numbers).watermarks(monotonous()).key_by(text);
-        keyed.process(Add).blackhole();
+        keyed.process(Add { timer_every: 100 }).blackhole();
     });
 }
 
@@ -309,6 +312,6 @@ fn a_process_of_two_inputs() {
         let right = Numbers { marks: None, ..numbers.clone() };
         let left = env.source("left", numbers).watermarks(monotonous()).key_by(key);
         let right = env.source("right", right).watermarks(monotonous()).key_by(key);
-        left.connect(right).process(Add).blackhole();
+        left.connect(right).process(Add { timer_every: 10 }).blackhole();
     });
 }
