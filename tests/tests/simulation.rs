@@ -3,13 +3,15 @@
 //! Each test runs one job at 1 to 5 simulated cores with many seeds. To replay a failure: `THALWEG_SEED=<n>`.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use rkyv::Archived;
 use thalweg::testing::{Event, Recorder, Simulator, seeds};
 use thalweg::{
-    Chain, Collected, Count, Env, Error, JobResult, MAX_WATERMARK, Result, Session, Sliding, Stream,
-    Tumbling, bounded,
+    Chain, Collected, Count, Env, Error, JobResult, KeyedContext, KeyedProcessFunction, MAX_WATERMARK,
+    OpenContext, Result, Session, Sliding, Stream, Tumbling, bounded,
 };
 
 /// Seeds of a test; its cores follow from the seed.
@@ -320,4 +322,58 @@ mod testing {
             self.0[cx.subtask()].writer(cx)
         }
     }
+}
+
+/// Registers `TIMERS` processing-time timers that are due at once with its first record, and looks at each later one whether all
+/// have fired.
+#[derive(Clone)]
+struct Flood {
+    fired: Arc<AtomicU64>,
+}
+
+const TIMERS: u64 = 20_000;
+
+impl KeyedProcessFunction<u64, u64> for Flood {
+    type Out = u64;
+    type State = ();
+
+    fn open(&mut self, _cx: &OpenContext<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    fn process(&mut self, record: &Archived<u64>, _state: &mut (), cx: &mut impl KeyedContext<u64, u64>) {
+        if record.to_native() == 0 {
+            (0..TIMERS).for_each(|time| cx.register_processing_timer(time as i64));
+        } else if self.fired.load(Relaxed) < TIMERS {
+            cx.fail("a record came before timers that were due");
+        }
+    }
+
+    fn on_timer(&mut self, timestamp: i64, _state: &mut (), cx: &mut impl KeyedContext<u64, u64>) {
+        let before = self.fired.fetch_add(1, Relaxed);
+        assert_eq!(before as i64, timestamp, "in the order of their times");
+        cx.collect(&before);
+    }
+}
+
+/// Goal: processing-time timers that are all due fire before the next record, but not in one step. Method: another job on the
+/// same core, which has records for as long as they fire.
+#[test]
+fn firing_many_timers_lets_others_work() {
+    seeds(20, |seed| {
+        let env = Env::new().parallelism(1);
+        let fired = Arc::new(AtomicU64::new(0));
+        let function = Flood { fired: fired.clone() };
+        let results = env.generate(100, |n| n).key_by(|_| 7).process(function).collect();
+        let meanwhile = Arc::new(AtomicU64::new(0));
+        let (seen, counter) = (fired.clone(), meanwhile.clone());
+        let look = move |_: &u64| {
+            let fired = seen.load(Relaxed);
+            counter.fetch_add(u64::from(fired > 0 && fired < TIMERS), Relaxed);
+        };
+        env.generate(100_000, |n| n).map(look).blackhole();
+        Simulator::new(seed).clock(1_000_000).run(&env).unwrap();
+        assert_eq!((fired.load(Relaxed), results.take().len()), (TIMERS, TIMERS as usize));
+        assert!(meanwhile.load(Relaxed) > 0, "the other job had its turn");
+    });
 }

@@ -1,6 +1,9 @@
 //! The input of a subtask: its channels, which of them is next, and what their watermarks say together.
 //!
-//! Channels are taken in turn, one buffer each, so that a busy one starves no other. The gate knows nothing of the records.
+//! One buffer is taken at a time, mostly of the channel that is furthest behind in event time: it is the one that holds the
+//! watermark back. A source that is ahead runs out of credit meanwhile, so sources that have drifted apart come together
+//! again, and what waits in the state for the watermark is little. Every fourth buffer is taken in turn, so that no
+//! channel starves another. The gate knows nothing of the records.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -11,6 +14,7 @@ use thalweg_net::{Buffer, Signal};
 use super::subtask::SubtaskContext;
 use super::switch::{ChannelId, Switch};
 use crate::graph::EdgeId;
+use crate::time::Timestamp;
 use crate::time::watermark::{Combined, Valve, ValveOutput};
 
 /// A channel's place among the inputs of its subtask.
@@ -22,6 +26,8 @@ struct Channel {
     input: u8,
     /// The place among the channels of its input, for the valve.
     place: usize,
+    /// The last one read.
+    watermark: Timestamp,
     ended: bool,
 }
 
@@ -38,10 +44,32 @@ pub(crate) enum GateEvent {
     Forward(Signal),
 }
 
+/// How often the channel that has waited longest is taken, wherever it is in event time: one time in so many.
+const TURN_EVERY: u32 = 4;
+
+/// Chooses among the channels that have something.
+#[derive(Debug, Default)]
+struct Choice {
+    count: u32,
+}
+
+impl Choice {
+    /// The place of the next channel in the line, given their watermarks in the order in which they wait. There is one.
+    fn next(&mut self, watermarks: impl Iterator<Item = Timestamp>) -> usize {
+        self.count = self.count.wrapping_add(1);
+        if self.count.is_multiple_of(TURN_EVERY) {
+            return 0;
+        }
+        watermarks.enumerate().min_by_key(|&(_, watermark)| watermark).map_or(0, |(place, _)| place)
+    }
+}
+
 /// See the [module](self).
 pub(crate) struct Gate {
     switch: Rc<Switch>,
+    /// Places of the channels that may have something, those that have waited longest first.
     ready: Rc<RefCell<VecDeque<usize>>>,
+    choice: Choice,
     channels: Vec<Channel>,
     valves: Vec<Valve>,
     combined: Option<Combined>,
@@ -58,20 +86,34 @@ impl Gate {
             for &edge in edges.iter() {
                 for (id, peer) in cx.graph.channels_to(edge, cx.subtask, cx.switch.core()) {
                     cx.switch.open_incoming(id, peer, ready.clone(), channels.len());
-                    channels.push(Channel { id, input: input as u8, place, ended: false });
+                    channels.push(Channel {
+                        id,
+                        input: input as u8,
+                        place,
+                        watermark: i64::MIN,
+                        ended: false,
+                    });
                     place += 1;
                 }
             }
             valves.push(Valve::new(place));
         }
         let combined = (inputs.len() > 1).then(Combined::new);
-        Self { switch: cx.switch.clone(), ready, open: channels.len(), channels, valves, combined }
+        let (switch, choice, open) = (cx.switch.clone(), Choice::default(), channels.len());
+        Self { switch, ready, choice, open, channels, valves, combined }
     }
 
     /// The next buffer and the channel it came from; the channel goes to the end of the line.
     pub(crate) fn next_buffer(&mut self) -> Option<(Position, Buffer)> {
         loop {
-            let position = self.ready.borrow_mut().pop_front()?;
+            let position = {
+                let mut ready = self.ready.borrow_mut();
+                let place = match ready.len() {
+                    0 | 1 => 0,
+                    _ => self.choice.next(ready.iter().map(|&position| self.channels[position].watermark)),
+                };
+                ready.remove(place)?
+            };
             if let Some(buffer) = self.switch.take_input(self.channels[position].id) {
                 self.ready.borrow_mut().push_back(position);
                 return Some((Position(position), buffer));
@@ -98,7 +140,10 @@ impl Gate {
         let (input, place) = (channel.input as usize, channel.place);
         let valve = &mut self.valves[input];
         let output = match signal {
-            Signal::Watermark(watermark) => valve.on_watermark(place, watermark),
+            Signal::Watermark(watermark) => {
+                channel.watermark = channel.watermark.max(watermark);
+                valve.on_watermark(place, watermark)
+            }
             Signal::Idle => valve.on_idle(place),
             Signal::Active => valve.on_active(place),
             Signal::End => {
@@ -113,5 +158,29 @@ impl Gate {
             None => output,
         };
         if output == ValveOutput::default() { GateEvent::None } else { GateEvent::Time(output) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many of `buffers` are taken from each of two channels that always have something, with these watermarks.
+    fn taken(buffers: usize, watermarks: [Timestamp; 2]) -> [usize; 2] {
+        let (mut choice, mut line, mut taken) = (Choice::default(), VecDeque::from([0, 1]), [0, 0]);
+        for _ in 0..buffers {
+            let place = choice.next(line.iter().map(|&channel: &usize| watermarks[channel]));
+            let channel = line.remove(place).expect("a place in the line");
+            taken[channel] += 1;
+            line.push_back(channel);
+        }
+        taken
+    }
+
+    #[test]
+    fn the_channel_behind_comes_first_and_the_other_has_its_turn() {
+        assert_eq!(taken(100, [5, 5]), [50, 50]);
+        assert_eq!(taken(100, [5, 9]), [75, 25]);
+        assert_eq!(taken(100, [9, i64::MIN]), [25, 75]); // One that sends no watermarks at all.
     }
 }

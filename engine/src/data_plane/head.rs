@@ -1,7 +1,7 @@
 //! The head of a chain: it reads an exchange or a source and gives the records to what is fused behind it.
 //!
 //! A [`Head`] takes one buffer after the other from its gate and gives the records to its operator. Three things can cut a
-//! buffer in two, and the rest is read later: a watermark that fires more than the budget allows, an output without credit,
+//! buffer in two, and the rest is read later: timers that are due, which fire within a budget; an output without credit;
 //! a failure. A [`SourceHead`] does the same with the batches of a source.
 
 use std::cell::Cell;
@@ -270,6 +270,21 @@ impl<I, O: Operator> Head<I, O> {
 }
 
 impl<I: Inbox<O>, O: Operator> Head<I, O> {
+    /// Fires what the clock and then the watermark allow, and reads on when that is done. Returns whether there was anything.
+    fn work(&mut self) -> bool {
+        let mut budget = Budget::new(FIRINGS_PER_STEP);
+        if !self.operator.fire_due(&mut budget) {
+            return true;
+        }
+        match self.advancing {
+            Some(output) => {
+                self.advance(output);
+                true
+            }
+            None => self.read() || budget.is_touched(),
+        }
+    }
+
     /// Reads on in the buffer at hand, or in the next one. Returns whether there was anything.
     fn read(&mut self) -> bool {
         let position = match self.reading {
@@ -317,14 +332,7 @@ impl<I: Inbox<O>, O: Operator> Subtask for Head<I, O> {
                 self.flush();
             }
         }
-        let worked = match self.advancing {
-            _ if self.pace.is_blocked() => false,
-            Some(output) => {
-                self.advance(output);
-                true
-            }
-            None => self.read(),
-        };
+        let worked = !self.pace.is_blocked() && self.work();
         if !worked && !ticked {
             return Progress::Idle;
         }

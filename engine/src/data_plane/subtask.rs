@@ -105,7 +105,8 @@ impl SubtaskContext {
     }
 
     pub(crate) fn guard(&self) -> Guard {
-        Guard { switch: self.switch.clone(), name: self.name.clone(), subtask: self.subtask }
+        let (switch, name, blocked) = (self.switch.clone(), self.name.clone(), self.blocked.clone());
+        Guard { switch, name, subtask: self.subtask, blocked }
     }
 }
 
@@ -115,6 +116,8 @@ pub(crate) struct Guard {
     pub(crate) switch: Rc<Switch>,
     name: Arc<str>,
     subtask: usize,
+    /// Outputs of the subtask without credit.
+    blocked: Rc<Cell<u32>>,
 }
 
 impl Guard {
@@ -135,6 +138,17 @@ impl Guard {
     #[inline]
     pub(crate) fn should_stop(&self) -> bool {
         self.switch.should_stop()
+    }
+
+    /// Lets the step end after the current record, because something else is to be done before the next.
+    pub(crate) fn ask_to_stop(&self) {
+        self.switch.ask_to_stop();
+    }
+
+    /// Whether an output has no credit, so that nothing more may be sent.
+    #[inline]
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.blocked.get() > 0
     }
 
     pub(crate) fn now(&self) -> Timestamp {

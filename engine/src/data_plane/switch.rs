@@ -94,7 +94,8 @@ pub(crate) struct Switch {
     links: RefCell<Vec<Option<LinkState>>>,
     outgoing: RefCell<Vec<Option<Outgoing>>>,
     incoming: RefCell<Vec<Option<Incoming>>>,
-    /// How many further records the running subtask may take in this step. None when an output overdrew or the job failed.
+    /// How many further records the running subtask may take in this step. None when an output overdrew, a timer is due, or
+    /// the job failed.
     allowance: Cell<u32>,
     failure: RefCell<Option<Error>>,
     now: Cell<Timestamp>,
@@ -329,6 +330,10 @@ impl Switch {
     #[inline]
     pub(crate) fn allowance(&self) -> &Cell<u32> {
         &self.allowance
+    }
+
+    pub(crate) fn ask_to_stop(&self) {
+        self.allowance.set(0);
     }
 
     /// Before a subtask's step.

@@ -8,7 +8,7 @@ use thalweg_net::Signal;
 use thalweg_state::StateSet;
 
 use super::output::{Control, Output, Stage};
-use super::process::{OwnedKeys, Services};
+use super::process::{OwnedKey, Services};
 use super::stateless::{Collector, pass_through};
 use super::{Budget, CACHED_STATE_BYTES, Operator, Received, TwoInput};
 use crate::api::connect::KeyedCoProcessFunction;
@@ -20,7 +20,7 @@ use crate::time::Timestamp;
 pub(crate) struct KeyedCoProcess<K: Key, A, B, F, St, S, N> {
     function: F,
     state: St,
-    keys: OwnedKeys<K>,
+    key: OwnedKey<K>,
     services: Services<K, S, N>,
     records: PhantomData<fn(A, B)>,
 }
@@ -35,15 +35,7 @@ where
     N: Output<F::Out>,
 {
     pub(crate) fn new(function: F, state: F::State, services: Services<K, S, N>) -> Self {
-        Self { function, state, keys: OwnedKeys::new(), services, records: PhantomData }
-    }
-
-    #[inline]
-    fn fire_due(&mut self) {
-        let Self { function, state, services, .. } = self;
-        if services.is_due() {
-            services.fire_due(|timestamp, cx| function.on_timer(timestamp, state, cx));
-        }
+        Self { function, state, key: OwnedKey::new(), services, records: PhantomData }
     }
 }
 
@@ -59,16 +51,8 @@ where
     fn control(&mut self, control: Control) {
         if control == Control::Signal(Signal::End) {
             self.function.close(&mut self.state);
-            return self.services.control(control);
-        }
-        let is_watermark = matches!(control, Control::Signal(Signal::Watermark(_)));
-        if !is_watermark {
-            self.fire_due();
         }
         self.services.control(control);
-        if is_watermark {
-            self.fire_due(); // What event-time timers have registered comes after their watermark.
-        }
     }
 
     fn wakes_at(&self) -> Option<Timestamp> {
@@ -86,11 +70,13 @@ where
     N: Output<F::Out>,
 {
     fn advance(&mut self, watermark: Timestamp, budget: &mut Budget) -> bool {
-        if watermark != self.services.watermark() {
-            self.fire_due(); // Not when called again for the same watermark.
-        }
         let Self { function, state, services, .. } = self;
         services.advance(watermark, budget, |timestamp, cx| function.on_timer(timestamp, state, cx))
+    }
+
+    fn fire_due(&mut self, budget: &mut Budget) -> bool {
+        let Self { function, state, services, .. } = self;
+        services.fire_due(budget, |timestamp, cx| function.on_timer(timestamp, state, cx))
     }
 }
 
@@ -114,22 +100,22 @@ where
 
     #[inline]
     fn process_left(&mut self, record: Received<'_, K, A>) {
-        self.fire_due();
-        let Self { function, state, keys, services, .. } = self;
+        let Self { function, state, key, services, .. } = self;
         let mut made = None;
-        let key = keys.get(record.key, record.key_hash, &mut made);
+        let key = key.get(record.key, &mut made);
         let mut cx = services.on_record(key, record.key_hash, record.timestamp);
         function.process_left(record.value, state, &mut cx);
+        services.stop_if_due();
     }
 
     #[inline]
     fn process_right(&mut self, record: Received<'_, K, B>) {
-        self.fire_due();
-        let Self { function, state, keys, services, .. } = self;
+        let Self { function, state, key, services, .. } = self;
         let mut made = None;
-        let key = keys.get(record.key, record.key_hash, &mut made);
+        let key = key.get(record.key, &mut made);
         let mut cx = services.on_record(key, record.key_hash, record.timestamp);
         function.process_right(record.value, state, &mut cx);
+        services.stop_if_due();
     }
 }
 

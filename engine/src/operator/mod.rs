@@ -27,6 +27,14 @@ pub trait Operator: Stage {
     fn advance(&mut self, _watermark: Timestamp, _budget: &mut Budget) -> bool {
         true
     }
+
+    /// Fires the processing-time timers that the clock has passed, until the budget is used up. Called in each step, before any
+    /// input is taken, unless an output is without credit.
+    ///
+    /// Returns whether all have been fired; if not, no input is taken before it is called again.
+    fn fire_due(&mut self, _budget: &mut Budget) -> bool {
+        true
+    }
 }
 
 /// A record as it lies in a received buffer.
@@ -76,11 +84,17 @@ pub trait TwoInput<K: Key, A: Record, B: Record>: Operator {
 #[derive(Debug)]
 pub struct Budget {
     left: u32,
+    firings: u32,
 }
 
 impl Budget {
     pub(crate) fn new(firings: u32) -> Self {
-        Self { left: firings }
+        Self { left: firings, firings }
+    }
+
+    /// Whether anything was taken from it.
+    pub(crate) fn is_touched(&self) -> bool {
+        self.left < self.firings
     }
 
     /// Takes one from the budget. Returns whether another firing may follow.

@@ -12,14 +12,12 @@
 //! - an event-time timer fires when the watermark reaches it, a processing-time timer when the clock has passed it, both in
 //!   the order of their timestamps over all keys, and once for each key and timestamp;
 //! - a watermark fires until nothing is due for it any more, then it goes downstream;
-//! - a processing-time timer that is due fires before the next record, watermark or other signal is looked at, unless an
-//!   output is out of credit.
+//! - a processing-time timer that is due fires before the next record, watermark or other signal is looked at;
+//! - both kinds fire within a budget and go on in the next step, so no number of timers keeps the core from its other work.
 //!
 //! Source: Flink's `KeyedProcessOperator` and `InternalTimerServiceImpl`.
 
-use std::cell::Cell;
 use std::marker::PhantomData;
-use std::rc::Rc;
 
 use thalweg_net::Signal;
 use thalweg_state::{KeyContext, StateSet, Timers};
@@ -34,11 +32,6 @@ use crate::api::tag::{SideWriters, Tag};
 use crate::data_plane::SubtaskContext;
 use crate::data_plane::subtask::Guard;
 use crate::time::{NO_TIMESTAMP, Timestamp};
-
-/// Processing-time timers that fire before something else has its turn.
-const FIRINGS_MAX: u32 = 4096;
-/// Owned keys that are kept for the records to come, where making one from an archive allocates. A power of two.
-const CACHED_KEYS: usize = 1024;
 
 /// The main output and the side outputs of a process function, and what it can ask.
 pub(crate) struct Emitter<S, N> {
@@ -179,8 +172,6 @@ pub(crate) struct Services<K, S, N> {
     emitter: Emitter<S, N>,
     event_timers: Timers<K>,
     processing_timers: Timers<K>,
-    /// Outputs of this subtask without credit.
-    blocked: Rc<Cell<u32>>,
 }
 
 impl<K: Key, S: SideWriters, N: Stage> Services<K, S, N> {
@@ -189,13 +180,7 @@ impl<K: Key, S: SideWriters, N: Stage> Services<K, S, N> {
             emitter: Emitter::new(cx, sides, next),
             event_timers: Timers::new(),
             processing_timers: Timers::new(),
-            blocked: cx.blocked.clone(),
         }
-    }
-
-    /// The last watermark that came in.
-    pub(crate) fn watermark(&self) -> Timestamp {
-        self.emitter.watermark
     }
 
     /// The context in which the function gets a record.
@@ -217,42 +202,54 @@ impl<K: Key, S: SideWriters, N: Stage> Services<K, S, N> {
         mut on_timer: impl FnMut(Timestamp, &mut TimedContext<'_, K, S, N>),
     ) -> bool {
         self.emitter.watermark = watermark;
-        while let Some((timestamp, hash, key)) = self.event_timers.pop_due(watermark) {
+        let mut goes_on = true;
+        while goes_on && let Some((timestamp, hash, key)) = self.event_timers.pop_due(watermark) {
             let at = KeyContext { key: &key, hash };
             on_timer(
                 timestamp,
                 &mut TimedContext { at, timestamp, domain: TimeDomain::Event, services: self },
             );
-            if !budget.spend(&self.emitter.guard) {
-                return self.event_timers.next_at().is_none_or(|next| next > watermark);
-            }
+            self.event_timers.give_back(key);
+            goes_on = budget.spend(&self.emitter.guard);
         }
-        true
+        self.stop_if_due();
+        self.event_timers.next_at().is_none_or(|next| next > watermark)
     }
 
-    /// Whether the clock has passed a processing-time timer.
+    /// Whether the clock may have passed a processing-time timer.
     #[inline]
-    pub(crate) fn is_due(&self) -> bool {
+    fn is_due(&self) -> bool {
         self.processing_timers.next_at().is_some_and(|next| next < self.emitter.guard.now())
     }
 
-    /// Fires the processing-time timers that the clock has passed. What the budget or an output without credit leaves is
-    /// fired when it is called again.
-    #[cold]
-    pub(crate) fn fire_due(&mut self, mut on_timer: impl FnMut(Timestamp, &mut TimedContext<'_, K, S, N>)) {
-        if self.blocked.get() > 0 {
-            return;
+    /// Sees that what a record or a timer has registered in the past fires before the next record.
+    #[inline]
+    pub(crate) fn stop_if_due(&self) {
+        if self.is_due() {
+            self.emitter.guard.ask_to_stop();
+        }
+    }
+
+    /// Fires the processing-time timers that the clock has passed. Returns whether those were all.
+    #[inline]
+    pub(crate) fn fire_due(
+        &mut self,
+        budget: &mut Budget,
+        mut on_timer: impl FnMut(Timestamp, &mut TimedContext<'_, K, S, N>),
+    ) -> bool {
+        if !self.is_due() {
+            return true;
         }
         let up_to = self.emitter.guard.now().saturating_sub(1);
-        let mut budget = Budget::new(FIRINGS_MAX);
-        while let Some((due, hash, key)) = self.processing_timers.pop_due(up_to) {
+        let mut goes_on = true;
+        while goes_on && let Some((due, hash, key)) = self.processing_timers.pop_due(up_to) {
             let at = KeyContext { key: &key, hash };
             let domain = TimeDomain::Processing;
             on_timer(due, &mut TimedContext { at, timestamp: NO_TIMESTAMP, domain, services: self });
-            if !budget.spend(&self.emitter.guard) {
-                return;
-            }
+            self.processing_timers.give_back(key);
+            goes_on = budget.spend(&self.emitter.guard);
         }
+        !self.is_due()
     }
 
     pub(crate) fn control(&mut self, control: Control) {
@@ -261,8 +258,8 @@ impl<K: Key, S: SideWriters, N: Stage> Services<K, S, N> {
 
     pub(crate) fn wakes_at(&self) -> Option<Timestamp> {
         // Without credit nothing fires, and the credit itself will wake the core.
-        let fires = if self.blocked.get() == 0 { self.processing_timers.next_at() } else { None };
-        let fires = fires.and_then(|timer| timer.checked_add(1));
+        let timer = self.processing_timers.next_at().filter(|_| !self.emitter.guard.is_blocked());
+        let fires = timer.and_then(|timer| timer.checked_add(1));
         [fires, self.emitter.next.wakes_at()].into_iter().flatten().min()
     }
 }
@@ -342,27 +339,31 @@ impl<K: Key, U, S: SideWriters, N: Output<U>> KeyedContext<K, U> for TimedContex
 
 /// Makes the key of a record an owned one, which states and timers need.
 ///
-/// For numbers that costs nothing. A key that owns memory is looked for among those of earlier records first.
-pub(crate) struct OwnedKeys<K> {
-    /// By the low bits of the hash; the high ones are much alike within a subtask.
-    recent: Box<[Option<K>]>,
+/// For numbers that costs nothing. A key that owns memory takes over that of the record before.
+pub(crate) struct OwnedKey<K> {
+    last: Option<K>,
 }
 
-impl<K: Key> OwnedKeys<K> {
+impl<K: Key> OwnedKey<K> {
     pub(crate) fn new() -> Self {
-        let keys = if std::mem::needs_drop::<K>() { CACHED_KEYS } else { 0 };
-        Self { recent: (0..keys).map(|_| None).collect() }
+        Self { last: None }
     }
 
     /// The key, lent from here or from `made`.
     #[inline]
-    pub(crate) fn get<'a>(&'a mut self, key: &K::Archived, hash: u64, made: &'a mut Option<K>) -> &'a K {
+    pub(crate) fn get<'a>(&'a mut self, key: &K::Archived, made: &'a mut Option<K>) -> &'a K {
         if !std::mem::needs_drop::<K>() {
-            return made.insert(K::from_archived(key));
+            return made.insert(K::from_archived(key)); // In registers.
         }
-        let place = hash as usize & (self.recent.len() - 1);
-        let recent = self.recent[place].take().filter(|recent| recent.eq_archived(key));
-        self.recent[place].insert(recent.unwrap_or_else(|| K::from_archived(key)))
+        match &mut self.last {
+            Some(last) => {
+                if !last.eq_archived(key) {
+                    last.assign_archived(key);
+                }
+                last
+            }
+            last => last.insert(K::from_archived(key)),
+        }
     }
 }
 
@@ -370,7 +371,7 @@ impl<K: Key> OwnedKeys<K> {
 pub(crate) struct KeyedProcess<K: Key, T, F, St, S, N> {
     function: F,
     state: St,
-    keys: OwnedKeys<K>,
+    key: OwnedKey<K>,
     services: Services<K, S, N>,
     record: PhantomData<fn(T)>,
 }
@@ -379,15 +380,7 @@ impl<K: Key, T: Record, F: KeyedProcessFunction<K, T>, S: SideWriters, N: Output
     KeyedProcess<K, T, F, F::State, S, N>
 {
     pub(crate) fn new(function: F, state: F::State, services: Services<K, S, N>) -> Self {
-        Self { function, state, keys: OwnedKeys::new(), services, record: PhantomData }
-    }
-
-    #[inline]
-    fn fire_due(&mut self) {
-        let Self { function, state, services, .. } = self;
-        if services.is_due() {
-            services.fire_due(|timestamp, cx| function.on_timer(timestamp, state, cx));
-        }
+        Self { function, state, key: OwnedKey::new(), services, record: PhantomData }
     }
 }
 
@@ -397,16 +390,8 @@ impl<K: Key, T: Record, F: KeyedProcessFunction<K, T>, S: SideWriters, N: Output
     fn control(&mut self, control: Control) {
         if control == Control::Signal(Signal::End) {
             self.function.close(&mut self.state);
-            return self.services.control(control);
-        }
-        let is_watermark = matches!(control, Control::Signal(Signal::Watermark(_)));
-        if !is_watermark {
-            self.fire_due();
         }
         self.services.control(control);
-        if is_watermark {
-            self.fire_due(); // What event-time timers have registered comes after their watermark.
-        }
     }
 
     fn wakes_at(&self) -> Option<Timestamp> {
@@ -418,11 +403,13 @@ impl<K: Key, T: Record, F: KeyedProcessFunction<K, T>, S: SideWriters, N: Output
     for KeyedProcess<K, T, F, F::State, S, N>
 {
     fn advance(&mut self, watermark: Timestamp, budget: &mut Budget) -> bool {
-        if watermark != self.services.watermark() {
-            self.fire_due(); // Not when called again for the same watermark.
-        }
         let Self { function, state, services, .. } = self;
         services.advance(watermark, budget, |timestamp, cx| function.on_timer(timestamp, state, cx))
+    }
+
+    fn fire_due(&mut self, budget: &mut Budget) -> bool {
+        let Self { function, state, services, .. } = self;
+        services.fire_due(budget, |timestamp, cx| function.on_timer(timestamp, state, cx))
     }
 }
 
@@ -440,12 +427,12 @@ impl<K: Key, T: Record, F: KeyedProcessFunction<K, T>, S: SideWriters, N: Output
 
     #[inline]
     fn process(&mut self, record: Received<'_, K, T>) {
-        self.fire_due();
-        let Self { function, state, keys, services, .. } = self;
+        let Self { function, state, key, services, .. } = self;
         let mut made = None;
-        let key = keys.get(record.key, record.key_hash, &mut made);
+        let key = key.get(record.key, &mut made);
         let mut cx = services.on_record(key, record.key_hash, record.timestamp);
         function.process(record.value, state, &mut cx);
+        services.stop_if_due();
     }
 }
 

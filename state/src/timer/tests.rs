@@ -61,7 +61,8 @@ fn run(hashes: u64, ops: &[Op]) {
             }
         }
         assert_eq!((timers.len(), timers.is_empty()), (model.len(), model.is_empty()));
-        assert_eq!(timers.next_at(), model.first().map(|first| first.0));
+        assert_eq!(timers.next_at().is_none(), model.is_empty());
+        assert!(timers.next_at() <= model.first().map(|first| first.0));
     }
     let left = model.iter().map(|(at, _, payload)| (*at, hash_of(*payload), payload));
     assert!(timers.iter().eq(left));
@@ -102,7 +103,7 @@ fn churn_at_one_time_takes_no_memory() {
         assert_eq!(timers.len(), 1);
         let Queue::Many(many) = &timers.buckets[0].timers else { panic!("it had many") };
         assert!(many.queue.len() < 20, "{} entries for one timer", many.queue.len());
-        assert!(many.index.as_ref().is_none_or(|index| index.len() < 400));
+        assert!(many.index.len() < 400);
     }
     assert_eq!(timers.buckets.len(), 1);
 }

@@ -464,13 +464,9 @@ where
         }
     }
 
-    /// Fires the processing-time timers for times before `now`, each at the moment after its own.
-    fn on_clock(&mut self, now: Timestamp) {
-        while let Some((time, key_hash, payload)) = self.clocks.processing.pop_due(now.saturating_sub(1)) {
-            self.clocks.now = self.clocks.now.max(time.saturating_add(1));
-            self.on_timer(time, key_hash, payload, false);
-        }
-        self.clocks.now = now;
+    /// Whether the clock may have passed a processing-time timer.
+    fn is_due(&self) -> bool {
+        self.clocks.processing.next_at().is_some_and(|at| at < self.firing.guard.now())
     }
 }
 
@@ -485,9 +481,6 @@ where
     N: Output<F::Out>,
 {
     fn control(&mut self, control: Control) {
-        if let Control::Tick(now) = control {
-            self.on_clock(now);
-        }
         if let Some(late) = &mut self.late {
             late.control(control);
         }
@@ -496,7 +489,9 @@ where
     }
 
     fn wakes_at(&self) -> Option<Timestamp> {
-        let timer = self.clocks.processing.next_at().map(|at| at.saturating_add(1));
+        // Without credit nothing fires, and the credit itself will wake the core.
+        let timer = self.clocks.processing.next_at().filter(|_| !self.firing.guard.is_blocked());
+        let timer = timer.map(|at| at.saturating_add(1));
         timer.into_iter().chain(self.firing.next.wakes_at()).min()
     }
 }
@@ -513,12 +508,32 @@ where
 {
     fn advance(&mut self, watermark: Timestamp, budget: &mut Budget) -> bool {
         self.clocks.watermark = watermark; // Functions see the new one, also those of windows that ended long before.
-        while let Some((time, key_hash, payload)) = self.clocks.event.pop_due(watermark) {
+        let mut goes_on = true;
+        while goes_on && let Some((time, key_hash, payload)) = self.clocks.event.pop_due(watermark) {
             self.on_timer(time, key_hash, payload, true);
-            if !budget.spend(&self.firing.guard) {
-                return self.clocks.event.next_at().is_none_or(|next| next > watermark);
-            }
+            goes_on = budget.spend(&self.firing.guard);
         }
+        if self.is_due() {
+            self.firing.guard.ask_to_stop(); // A trigger asked for a time that has passed.
+        }
+        self.clocks.event.next_at().is_none_or(|next| next > watermark)
+    }
+
+    /// Each timer fires at the moment after its own time.
+    fn fire_due(&mut self, budget: &mut Budget) -> bool {
+        let now = self.firing.guard.now();
+        let mut goes_on = true;
+        while goes_on
+            && let Some((time, key_hash, payload)) = self.clocks.processing.pop_due(now.saturating_sub(1))
+        {
+            self.clocks.now = self.clocks.now.max(time.saturating_add(1));
+            self.on_timer(time, key_hash, payload, false);
+            goes_on = budget.spend(&self.firing.guard);
+        }
+        if self.is_due() {
+            return false;
+        }
+        self.clocks.now = now;
         true
     }
 }
@@ -599,8 +614,8 @@ where
         }
         if skipped {
             self.skip(&record);
-        } else if self.clocks.processing.next_at().is_some_and(|at| at < self.clocks.now) {
-            self.on_clock(self.clocks.now); // A trigger asked for a time that has passed.
+        } else if self.is_due() {
+            self.firing.guard.ask_to_stop(); // A trigger asked for a time that has passed.
         }
     }
 }

@@ -87,6 +87,7 @@ impl<A: WindowAssigner<i64>, Tr: Trigger<i64>> Bench<WindowOperator<u64, i64, A,
         let (archived_key, archived) = (u64_le::from_native(key), i64_le::from_native(value));
         let record = Received { key: &archived_key, key_hash: key.key_hash(), value: &archived, timestamp };
         self.operator.process(record);
+        self.fire_due();
         self.recorder.0.take()
     }
 
@@ -97,8 +98,14 @@ impl<A: WindowAssigner<i64>, Tr: Trigger<i64>> Bench<WindowOperator<u64, i64, A,
     }
 
     fn clock(&mut self, now: Timestamp) -> Vec<Fired> {
-        self.operator.control(Control::Tick(now));
+        self.switch.set_now(now);
+        self.fire_due();
         self.recorder.0.take()
+    }
+
+    /// In steps of two firings.
+    fn fire_due(&mut self) {
+        while !self.operator.fire_due(&mut Budget::new(2)) {}
     }
 }
 
