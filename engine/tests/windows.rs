@@ -208,7 +208,7 @@ fn global_windows_fire_as_their_trigger_says() {
     let lists = run(|env| {
         let lists = events(&env, &input)
             .key_by(|e| e.0)
-            .window_general(Global)
+            .window(Global)
             .trigger(Purging::of(CountTrigger::of(3)))
             .process_with(|_, _, elements, out| out.collect(elements.iter().map(|e| e.2).collect::<Vec<_>>()))
             .collect();
@@ -216,11 +216,8 @@ fn global_windows_fire_as_their_trigger_says() {
     });
     assert_eq!(lists, [[0, 1, 2], [3, 4, 5]]);
     let at_end = run(|env| {
-        let sum = events(&env, &input)
-            .key_by(|e| e.0)
-            .window_general(Global::end_of_stream())
-            .sum(|e| &mut e.2)
-            .collect();
+        let sum =
+            events(&env, &input).key_by(|e| e.0).window(Global::end_of_stream()).sum(|e| &mut e.2).collect();
         (env, sum)
     });
     assert_eq!(at_end, [('a', 0, 21)]);
@@ -232,7 +229,7 @@ fn a_session_may_take_its_gap_from_the_record() {
     let sessions = run(|env| {
         let sessions = events(&env, &input)
             .key_by(|e| e.0)
-            .window_general(Session::dynamic(|e: &Event| ms(e.2 as u64)))
+            .window(Session::dynamic(|e: &Event| ms(e.2 as u64)))
             .process_with(|key, window, elements, out| {
                 out.collect((*key, window.start, window.end, elements.len()))
             })
@@ -318,11 +315,15 @@ fn what_cannot_run_is_an_error_of_the_plan() {
     });
     assert!(message.contains("cannot"), "{message}");
     plan_error(|env| {
-        let windows = events(env, &input).key_by(|e| e.0).window_general(Tumbling::of(ms(0)));
+        let windows = events(env, &input).key_by(|e| e.0).window(Tumbling::of(ms(0)));
         windows.sum(|e| &mut e.2).blackhole();
     });
     plan_error(|env| {
         let windows = events(env, &input).window_all(Tumbling::of(ms(5))).trigger(delta());
+        windows.sum(|e| &mut e.2).parallelism(2).blackhole();
+    });
+    plan_error(|env| {
+        let windows = events(env, &input).window_all(Tumbling::of(ms(5)));
         windows.sum(|e| &mut e.2).parallelism(2).blackhole();
     });
 }
@@ -344,7 +345,7 @@ fn what_fails_while_it_runs_fails_the_job() {
     assert!(message.contains("without timestamp"), "{message}");
     let message = run(&|env| {
         let windows = events(env, &[('a', 1, 1)]).key_by(|e| e.0);
-        let windows = windows.window_general(Session::dynamic(|_: &Event| ms(0)));
+        let windows = windows.window(Session::dynamic(|_: &Event| ms(0)));
         windows.sum(|e| &mut e.2).blackhole();
     });
     assert!(message.contains("gap"), "{message}");

@@ -47,9 +47,57 @@ pub enum WindowError {
 ///
 /// `T` is the record as the operator sees it, behind the exchange. [`Tumbling`], [`Sliding`], [`Session`] and [`Global`] are
 /// assigners; another must be deterministic. Source: Flink's `WindowAssigner`.
+///
+/// One that puts records into windows of ten milliseconds, or of a hundred before noon of the first day:
+///
+/// ```
+/// use thalweg::{EventTime, PerRecord, TimeWindow, Timestamp, WindowAssigner, WindowError};
+///
+/// #[derive(Clone)]
+/// struct Coarse;
+///
+/// impl<T> WindowAssigner<T> for Coarse {
+///     type Trigger = EventTime;
+///     type Path = PerRecord;
+///     const MERGING: bool = false;
+///
+///     fn assign(&self, _: &T, timestamp: Timestamp, _: Timestamp, into: &mut Vec<TimeWindow>) -> Result<(), WindowError> {
+///         let size = if timestamp < 12 * 3_600_000 { 100 } else { 10 };
+///         let start = timestamp - timestamp.rem_euclid(size);
+///         into.push(TimeWindow { start, end: start + size });
+///         Ok(())
+///     }
+///
+///     fn default_trigger(&self) -> EventTime {
+///         EventTime
+///     }
+///
+///     fn is_event_time(&self) -> bool {
+///         true
+///     }
+/// }
+///
+/// let env = thalweg::Env::new().parallelism(1);
+/// let sums = env
+///     .from_elements([1_i64, 99, 100])
+///     .watermarks(thalweg::monotonous().by(|n: &i64| *n))
+///     .window_all(Coarse)
+///     .sum(|n| n)
+///     .collect();
+/// env.execute()?;
+/// assert_eq!(sums.take(), [100, 100]);
+/// # Ok::<(), thalweg::Error>(())
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not put records of type `{T}` into windows",
+    label = "not an assigner of windows for `{T}`",
+    note = "assigners are `Tumbling`, `Sliding`, `Session`, `Global`, and types of one's own that implement `WindowAssigner<{T}>`"
+)]
 pub trait WindowAssigner<T>: Clone + Send + Sync + 'static {
     /// What fires its windows by default.
     type Trigger: Trigger<T>;
+    /// How they are computed: [`PerRecord`] but for the assigners of this crate.
+    type Path;
     /// Whether windows of a key that overlap or touch become one.
     const MERGING: bool;
 
@@ -73,6 +121,14 @@ pub trait WindowAssigner<T>: Clone + Send + Sync + 'static {
         Ok(())
     }
 }
+
+/// Windows that are aggregated in parts, before and behind the exchange: a [`WindowAssigner::Path`].
+#[derive(Debug)]
+pub struct InParts;
+
+/// Windows that take their records one by one, behind the exchange: the [`WindowAssigner::Path`] of an assigner of one's own.
+#[derive(Debug)]
+pub struct PerRecord;
 
 /// Whole milliseconds.
 pub(crate) fn millis(duration: Duration) -> i64 {
@@ -145,6 +201,7 @@ impl Tumbling {
 
 impl<T> WindowAssigner<T> for Tumbling {
     type Trigger = EventTime;
+    type Path = InParts;
     const MERGING: bool = false;
 
     #[inline]
@@ -243,6 +300,7 @@ impl Sliding {
 
 impl<T> WindowAssigner<T> for Sliding {
     type Trigger = EventTime;
+    type Path = InParts;
     const MERGING: bool = false;
 
     #[inline]
@@ -323,6 +381,7 @@ fn session(time: Timestamp, gap_ms: i64) -> TimeWindow {
 
 impl<T> WindowAssigner<T> for Session {
     type Trigger = EventTime;
+    type Path = InParts;
     const MERGING: bool = true;
 
     #[inline]
@@ -385,6 +444,7 @@ where
     F: Fn(&T) -> Duration + Clone + Send + Sync + 'static,
 {
     type Trigger = EventTime;
+    type Path = PerRecord;
     const MERGING: bool = true;
 
     #[inline]
@@ -436,6 +496,7 @@ macro_rules! global {
     ($assigner:ident, $trigger:ident) => {
         impl<T> WindowAssigner<T> for $assigner {
             type Trigger = $trigger;
+            type Path = PerRecord;
             const MERGING: bool = false;
 
             #[inline]
@@ -483,6 +544,7 @@ macro_rules! on_processing_time {
     ([$($generics:tt)*] $assigner:ty, $merging:literal, |$this:ident, $record:ident, $now:ident, $into:ident| $assign:expr, $check:expr) => {
         impl<T: 'static, $($generics)*> WindowAssigner<T> for OnProcessingTime<$assigner> {
             type Trigger = ProcessingTime;
+            type Path = PerRecord;
             const MERGING: bool = $merging;
 
             #[inline]

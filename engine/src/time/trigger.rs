@@ -69,6 +69,11 @@ impl TriggerResult {
 ///     }
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not fire windows over records of type `{T}`",
+    label = "not a trigger for `{T}`",
+    note = "a trigger of one's own implements `Trigger<{T}>`, or `Trigger<T>` for every `T`"
+)]
 pub trait Trigger<T>: Clone + Send + Sync + 'static {
     /// What it knows of one window of one key.
     type State: Default + Clone + Send + 'static;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use thalweg::{
     ContinuousEventTime, CountTrigger, Delta, DynamicSession, Either, EndOfStream, EventTime, Global,
-    GlobalEndOfStream, Never, OnProcessingTime, ProcessingTime, Purging, Session, Sliding, TimeWindow,
-    Timestamp, Trigger, TriggerContext, TriggerResult, Tumbling, WindowAssigner, WindowError,
+    GlobalEndOfStream, Never, OnProcessingTime, PerRecord, ProcessingTime, Purging, Session, Sliding,
+    TimeWindow, Timestamp, Trigger, TriggerContext, TriggerResult, Tumbling, WindowAssigner, WindowError,
 };
 
 use super::build::millis;
@@ -127,6 +127,7 @@ macro_rules! with_assigner {
 
 impl<T: AsRec, const MERGING: bool> WindowAssigner<T> for CaseAssigner<T, MERGING> {
     type Trigger = CaseTrigger<T>;
+    type Path = PerRecord;
     const MERGING: bool = MERGING;
 
     fn assign(
