@@ -52,13 +52,14 @@ pub(super) enum CaseAssigner<T, const MERGING: bool> {
 
 /// The tumbling windows of an assigner that has them.
 pub(super) fn tumbling(size: i64, offset: i64) -> Tumbling {
-    // An offset is a span of time, so it is not negative: the same windows start a whole number of sizes later.
-    Tumbling::of(millis(size)).offset(millis(offset.rem_euclid(size.max(1))))
+    let windows = Tumbling::of(millis(size));
+    if offset < 0 { windows.offset_back(millis(-offset)) } else { windows.offset(millis(offset)) }
 }
 
 /// The sliding windows of an assigner that has them.
 pub(super) fn sliding(size: i64, slide: i64, offset: i64) -> Sliding {
-    Sliding::of(millis(size)).every(millis(slide)).offset(millis(offset.rem_euclid(slide.max(1))))
+    let windows = Sliding::of(millis(size)).every(millis(slide));
+    if offset < 0 { windows.offset_back(millis(-offset)) } else { windows.offset(millis(offset)) }
 }
 
 fn dynamic<T: AsRec>() -> Dynamic<T> {

@@ -230,19 +230,24 @@ fn ms(ms: i64) -> Duration {
     Duration::from_millis(ms as u64)
 }
 
+fn size_and_offset() -> impl Strategy<Value = (i64, i64)> {
+    (1..40_i64).prop_flat_map(|size| (Just(size), 1 - size..size))
+}
+
 proptest! {
     #[test]
     fn tumbling_windows_are_those_of_all_records(
-        events in events(), size in 1..40_i64, lateness in 0..50_i64, budget in 1..4_u32,
+        events in events(), (size, offset) in size_and_offset(), lateness in 0..50_i64, budget in 1..4_u32,
     ) {
-        compare(Tumbling::of(ms(size)), lateness, budget, &events)?;
+        compare(Tumbling { size_ms: size, offset_ms: offset }, lateness, budget, &events)?;
     }
 
     #[test]
     fn sliding_windows_are_those_of_all_records(
-        events in events(), size in 1..40_i64, slide in 1..50_i64, lateness in 0..50_i64, budget in 1..4_u32,
+        events in events(), size in 1..40_i64, (slide, offset) in size_and_offset(), lateness in 0..50_i64,
+        budget in 1..4_u32,
     ) {
-        compare(Sliding::of(ms(size)).every(ms(slide)), lateness, budget, &events)?;
+        compare(Sliding { size_ms: size, slide_ms: slide, offset_ms: offset }, lateness, budget, &events)?;
     }
 
     #[test]
