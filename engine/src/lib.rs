@@ -125,8 +125,8 @@ pub use time::assigner::{
     WindowAssigner, WindowError,
 };
 pub use time::trigger::{
-    ContinuousEventTime, Count as CountTrigger, Delta, EndOfStream, EventTime, Never, ProcessingTime,
-    Purging, Trigger, TriggerContext, TriggerResult,
+    ContinuousEventTime, ContinuousProcessingTime, Count as CountTrigger, Delta, EndOfStream, EventTime,
+    Never, ProcessingTime, ProcessingTimeout, Purging, Trigger, TriggerContext, TriggerResult,
 };
 pub use time::window::TimeWindow;
 

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use thalweg::testing::{self, Recorder, Simulator, script};
 use thalweg::{
-    Chain, Count, CountTrigger, Delta, Either, Env, Error, Global, ProcessWindowFunction, Purging, Session,
-    Sliding, Stream, Tag, TimeWindow, Timestamp, Trigger, TriggerContext, TriggerResult, Tumbling,
-    WindowContext, punctuated,
+    Chain, ContinuousProcessingTime, Count, CountTrigger, Delta, Either, Env, Error, Global,
+    ProcessWindowFunction, ProcessingTime, ProcessingTimeout, Purging, Session, Sliding, Stream, Tag,
+    TimeWindow, Timestamp, Trigger, TriggerContext, TriggerResult, Tumbling, WindowAssigner, WindowContext,
+    punctuated,
 };
 
 /// Key, timestamp, value.
@@ -237,6 +239,89 @@ fn a_session_may_take_its_gap_from_the_record() {
         (env, sessions)
     });
     assert_eq!(sessions, [('a', 1, 21, 2), ('a', 30, 32, 1), ('b', 31, 34, 1)]);
+}
+
+/// Sums windows over all records, on a clock that the test moves. `steps`: `clock` or `clock:record`, in ms. `sums`: those that the
+/// windows emit, each with the clock at that moment.
+#[track_caller]
+fn check_clock<A: WindowAssigner<i64>>(
+    assigner: A,
+    trigger: impl Trigger<i64>,
+    steps: &str,
+    sums: &[(Timestamp, i64)],
+) {
+    testing::seeds(4, |seed| {
+        let env = Env::new().parallelism(1);
+        let (input, source) = script::<i64>();
+        let seen = Recorder::new();
+        let windows = env.source("script", source).window_all(assigner.clone()).trigger(trigger.clone());
+        windows.sum(|n| n).sink("seen", seen.clone());
+        let mut job = Simulator::new(seed).start(&env).unwrap();
+        let mut got = Vec::new();
+        for step in steps.split(' ') {
+            let (clock, record) = step.split_once(':').map_or((step, None), |(clock, n)| (clock, Some(n)));
+            let clock: Timestamp = clock.parse().unwrap();
+            for now in job.clock()..=clock {
+                job.advance_clock_to(now).unwrap();
+                got.extend(sums_of(&seen).map(|sum| (now, sum)));
+            }
+            if let Some(record) = record {
+                input.record(record.parse().unwrap(), 0);
+                job.run_until_quiet().unwrap();
+                got.extend(sums_of(&seen).map(|sum| (clock, sum)));
+            }
+        }
+        assert_eq!(got, sums);
+    });
+}
+
+fn sums_of(seen: &Recorder<i64>) -> impl Iterator<Item = i64> {
+    seen.take().into_iter().filter_map(|event| match event {
+        testing::Event::Record(sum, _) => Some(sum),
+        _ => None,
+    })
+}
+
+#[test]
+fn processing_time_fires_when_the_clock_has_passed_the_end() {
+    let windows = Tumbling::of(ms(10));
+    check_clock(windows.processing_time(), ProcessingTime, "0:1 2:2 9 10 12:3 40", &[(10, 3), (20, 3)]);
+    check_clock(
+        windows.offset_back(ms(3)).processing_time(),
+        ProcessingTime,
+        "0:1 7:2 40",
+        &[(7, 1), (17, 2)],
+    );
+    // In event time, which does not move here: only the clock fires.
+    check_clock(windows, ProcessingTime, "2:1 30:2", &[(10, 1), (30, 3)]);
+    check_clock(Session::gap(ms(10)).processing_time(), ProcessingTime, "0:1 4:2 40", &[(14, 3)]);
+}
+
+/// The first two are Flink's `ContinuousProcessingTimeTriggerTest`, on a clock that fires timers a millisecond later.
+#[test]
+fn continuous_processing_time_fires_at_multiples_and_at_the_end() {
+    let every = |interval| ContinuousProcessingTime::every(ms(interval));
+    let tumbling = Tumbling::of(ms(10)).processing_time();
+    check_clock(tumbling, every(5), "0:1 2:2 7:3 10:3 18:3 40", &[(6, 3), (10, 6), (16, 3), (20, 6)]);
+    let sessions = Session::gap(ms(10)).processing_time();
+    check_clock(sessions, every(5), "0:1 2:2 100", &[(6, 3), (11, 3), (12, 3)]);
+    check_clock(Global, every(5), "3:1 7:2 16", &[(6, 1), (11, 3), (16, 3)]);
+    check_clock(Global, Purging::of(every(5)), "3:1 7:2 16", &[(6, 1), (11, 2)]);
+    // The clock has long passed the end of an event-time window: its first record fires once, and nothing goes on for ever.
+    check_clock(Tumbling::of(ms(10)), every(5), "18:1 30:2 60", &[(18, 1)]);
+}
+
+#[test]
+fn a_timeout_fires_what_its_inner_trigger_does_not() {
+    let timeout = ProcessingTimeout::of(CountTrigger::of(3), ms(5));
+    let steps = "1:1 4:2 12:3 13:4 13:5 30:6 50";
+    check_clock(Global, Purging::of(timeout), steps, &[(7, 3), (13, 12), (36, 6)]);
+    let restarted = timeout.restarted_by_records();
+    check_clock(Global, Purging::of(restarted), "1:1 4:2 8:3 20:4 24:5 50", &[(8, 6), (30, 9)]);
+    check_clock(Global, restarted, "1:1 4:2 20", &[(10, 3)]);
+    // The count goes on, and the timeout does not begin again.
+    check_clock(Global, timeout.keeping_state(), "1:1 4:2 12:3 30:4 50", &[(7, 3), (12, 6), (36, 10)]);
+    check_clock(Global, timeout, "1:1 4:2 12:3 30", &[(7, 3), (18, 6)]);
 }
 
 fn two_streams(env: &Env) -> [Stream<impl Chain<Out = Event> + use<>>; 2] {
