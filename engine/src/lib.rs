@@ -97,7 +97,7 @@ pub use api::config::IdleStrategy;
 pub use api::env::Env;
 pub use error::{Error, Result};
 pub use graph::plan::{Plan, PlanChain, PlanInput, PlanNode};
-pub use runtime::JobResult;
+pub use runtime::{JobResult, OperatorResult};
 
 // Streams.
 pub use api::chain::Chain;

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use thalweg::testing::{self, Recorder, Simulator, script};
+use thalweg::testing::{self, Interleaving, Recorder, Simulator, script};
 use thalweg::{
-    Chain, ContinuousProcessingTime, Count, CountTrigger, Delta, Either, Env, Error, Global,
-    ProcessWindowFunction, ProcessingTime, ProcessingTimeout, Purging, Session, Sliding, Stream, Tag,
-    TimeWindow, Timestamp, Trigger, TriggerContext, TriggerResult, Tumbling, WindowAssigner, WindowContext,
-    punctuated,
+    Chain, ContinuousProcessingTime, Count, CountTrigger, Delta, Either, Env, Error, EventTime, Global,
+    KeyedStream, Output, ProcessWindowFunction, ProcessingTime, ProcessingTimeout, Purging, Result, Session,
+    Sliding, Source, SourceContext, SourceOutput, SourceReader, SourceStatus, Stream, Tag, TimeWindow,
+    Timestamp, Trigger, TriggerContext, TriggerResult, Tumbling, WindowAssigner, WindowContext, punctuated,
 };
 
 /// Key, timestamp, value.
@@ -378,6 +378,176 @@ fn a_co_group_has_groups_of_one_side_too() {
         (env, groups)
     });
     assert_eq!(groups, [vec![-1, 3], vec![10, 30, -1, 1, 2], vec![20, -1], vec![40, -1, 4]]);
+}
+
+/// Some 300 records of three keys, by chance: in order but for jitter, now and then a watermark, which is mostly too early.
+fn jittered(seed: u64) -> Vec<Event> {
+    let mut state = seed;
+    let mut below = |n: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((state >> 33) % n) as i64
+    };
+    let jitter = 1 + below(60) as u64;
+    let watermarks = 2 + below(9) as u64;
+    let step = 1 + below(12);
+    (0..300)
+        .map(|n| {
+            (['a', 'b', 'c'][below(3) as usize], n * step + below(jitter) - below(20), below(watermarks))
+        })
+        .collect()
+}
+
+/// Key, window and count of each firing, and the late records.
+type Fired = (Vec<(char, TimeWindow, u64)>, u64);
+
+/// Goal: aggregating in parts gives what taking records one by one does, firing by firing and late record by late record. Method: the
+/// same job on both paths, with one source, so that the order of records and watermarks is the same; settings by chance.
+#[test]
+fn windows_in_parts_agree_with_those_that_take_each_record() {
+    macro_rules! fired {
+        ($seed:expr, $lateness:expr, |$windows:ident| $make:expr) => {{
+            let env = Env::new().parallelism(3);
+            let $windows = env
+                .from_elements(jittered($seed))
+                .parallelism(1)
+                .watermarks(punctuated(|e: &Event, at| (e.2 == 0).then_some(at)).by(|e: &Event| e.1))
+                .key_by(|e| e.0);
+            let windows = $make.allowed_lateness(ms($lateness));
+            let counts = windows.aggregate(Count).map(|r| (r.key, r.window, r.value)).collect();
+            let result = Simulator::new($seed).run(&env).unwrap();
+            let mut counts = counts.take();
+            counts.sort();
+            let fired: Fired = (counts, result.late_records_dropped());
+            fired
+        }};
+    }
+    macro_rules! agree {
+        ($assigner:expr) => {
+            testing::seeds(300, |seed| {
+                let lateness = [0, 3, 40][seed as usize % 3];
+                let in_parts = fired!(seed, lateness, |keyed| keyed.window($assigner));
+                let each = fired!(seed, lateness, |keyed| keyed.window($assigner).trigger(EventTime));
+                assert_eq!(in_parts, each, "{}", stringify!($assigner));
+            });
+        };
+    }
+    agree!(Tumbling::of(ms(10)));
+    agree!(Tumbling::of(ms(70)).offset_back(ms(13)));
+    agree!(Sliding::of(ms(30)).every(ms(7)).offset_back(ms(2)));
+    agree!(Sliding::of(ms(7)).every(ms(30)).offset(ms(11)));
+    agree!(Session::gap(ms(4)));
+    agree!(Session::gap(ms(24)));
+    agree!(Session::gap(ms(50)));
+}
+
+/// One subtask is far ahead. The other is idle until the clock shows [`OneWakesUp::WAKES_AT`], then brings three records of old.
+#[derive(Clone)]
+struct OneWakesUp {
+    is_ahead: bool,
+    polls: u32,
+}
+
+impl OneWakesUp {
+    const WAKES_AT: Timestamp = 1_000;
+}
+
+impl Source for OneWakesUp {
+    type Item = Event;
+    type Reader = Self;
+
+    fn reader(&self, cx: &SourceContext) -> Result<Self> {
+        Ok(Self { is_ahead: cx.subtask() == 0, polls: 0 })
+    }
+}
+
+impl SourceReader for OneWakesUp {
+    type Item = Event;
+
+    fn poll<N: Output<Event>>(&mut self, out: &mut SourceOutput<'_, N>) -> Result<SourceStatus> {
+        self.polls += 1;
+        if self.polls == 1 && self.is_ahead {
+            out.collect_at(&('a', 100, 0), 100);
+            out.watermark(100);
+        } else if self.polls == 1 {
+            out.set_idle(true);
+        } else if out.now() >= Self::WAKES_AT {
+            (5..8).filter(|_| !self.is_ahead).for_each(|at| out.collect_at(&('a', at, 0), at));
+            return Ok(SourceStatus::End);
+        }
+        Ok(SourceStatus::Waiting { until: Some(Self::WAKES_AT) })
+    }
+}
+
+/// Goal: what a source brings that was idle, while the windows went on without it, is late record by record.
+#[test]
+fn records_of_a_stream_that_was_idle_are_late_one_by_one() {
+    macro_rules! check {
+        ($windows:expr) => {
+            testing::seeds(8, |seed| {
+                let env = Env::new().parallelism(2);
+                $windows(env.source("two", OneWakesUp { is_ahead: false, polls: 0 }).key_by(|e| e.0))
+                    .aggregate(Count)
+                    .name("counts")
+                    .blackhole();
+                let mut job = Simulator::new(seed).keep_settings().start(&env).unwrap();
+                job.run_until_quiet().unwrap();
+                let result = job.run_to_end().unwrap();
+                assert_eq!(result.operators.len(), 1);
+                assert_eq!((&*result.operators[0].name, result.late_records_dropped()), ("counts", 3));
+            });
+        };
+    }
+    check!(|keyed: KeyedStream<_, _>| keyed.window(Tumbling::of(ms(10))));
+    check!(|keyed: KeyedStream<_, _>| keyed.window(Sliding::of(ms(10)).every(ms(5))));
+    check!(|keyed: KeyedStream<_, _>| keyed.window(Session::gap(ms(10))));
+    check!(|keyed: KeyedStream<_, _>| keyed.window(Session::gap(ms(10))).trigger(EventTime));
+}
+
+/// Goal: late records are counted for each operator, on the real runtime, and not when a late output takes them.
+#[test]
+fn late_records_are_counted_by_operator() {
+    for parallelism in 1..4 {
+        let env = Env::new().parallelism(parallelism);
+        let input: Vec<Event> = [1, 2, 30, 3, 4, 31, 5].map(|at| ('a', at, at)).into();
+        let input = &input;
+        let windows = || events(&env, input).key_by(|e| e.0).window(Tumbling::of(ms(10)));
+        windows().aggregate(Count).name("in parts").uid("first").blackhole();
+        windows().trigger(EventTime).aggregate(Count).name("each").blackhole();
+        windows().allowed_lateness(ms(100)).aggregate(Count).name("patient").blackhole();
+        let late = Tag::new("late");
+        windows().late_output(&late).aggregate(Count).name("put aside").blackhole();
+        let sessions = events(&env, input).key_by(|e| e.0).window(Session::gap(ms(10)));
+        sessions.aggregate(Count).name("sessions").blackhole();
+        let joined = events(&env, input).join(events(&env, input)).on(|e| e.0, |e| e.0);
+        joined.window(Global).apply(|_, _| ()).name("global").blackhole();
+        let result = env.execute().unwrap();
+        let counts: Vec<_> =
+            result.operators.iter().map(|o| (o.name.as_str(), o.late_records_dropped)).collect();
+        let expected =
+            [("in parts", 3), ("each", 3), ("patient", 0), ("put aside", 0), ("sessions", 3), ("global", 0)];
+        assert_eq!(counts, expected);
+        assert_eq!(result.operators[0].uid.as_deref(), Some("first"));
+        assert_eq!(result.late_records_dropped(), 9);
+    }
+}
+
+/// The watermark of a join is the lesser of both sides'.
+#[test]
+fn late_records_of_a_join_are_counted() {
+    let order = Interleaving::new();
+    let ((left, left_source), (right, right_source)) = (order.script::<Event>(), order.script::<Event>());
+    let env = Env::new().parallelism(1);
+    let joined = env.source("left", left_source).join(env.source("right", right_source)).on(|e| e.0, |e| e.0);
+    joined.window(Tumbling::of(ms(10))).apply(|l, r| (l.2, r.2)).blackhole();
+    left.watermark(30);
+    right.record(('a', 5, 0), 5); // Not late: the right is still behind.
+    right.watermark(20);
+    left.record(('a', 6, 0), 6);
+    right.record(('a', 7, 0), 7);
+    right.record(('a', 20, 0), 20);
+    left.end();
+    right.end();
+    assert_eq!(order.execute(&env).unwrap().late_records_dropped(), 2);
 }
 
 #[track_caller]

@@ -186,7 +186,7 @@ impl Tumbling {
     /// use thalweg::{TimeWindow, Tumbling, WindowAssigner};
     ///
     /// const HOUR: i64 = 3_600_000;
-    /// let hours = |n| Duration::from_secs(n * 3_600);
+    /// let hours = |n: u64| Duration::from_secs(n * 3_600);
     /// let mut windows = Vec::new();
     /// Tumbling::of(hours(24)).offset_back(hours(8)).assign(&'a', 17 * HOUR, 0, &mut windows)?;
     /// assert_eq!(windows, [TimeWindow { start: 16 * HOUR, end: 40 * HOUR }]);

@@ -14,6 +14,7 @@ use thalweg_state::Key as _;
 use super::*;
 use crate::api::env::Env;
 use crate::data_plane::switch::{Switch, SwitchLimits};
+use crate::graph::ChainId;
 use crate::operator::window::function::ProcessClosureWindow;
 use crate::time::assigner::{Global, Session, Sliding, Tumbling};
 use crate::time::trigger::{Count, EventTime, Purging};
@@ -46,6 +47,7 @@ fn context() -> SubtaskContext {
     let limits = SwitchLimits { credit_buffers: 1, overdraft_buffers_max: 1 };
     let pool = BufferPool::new(config.buffer_bytes).unwrap();
     SubtaskContext {
+        chain: ChainId(0),
         name: "Window".into(),
         subtask: 0,
         parallelism: 1,
@@ -219,7 +221,7 @@ fn compare<A: WindowAssigner<i64>>(
         expected.sort();
         prop_assert_eq!(got, expected, "at event {}", value);
     }
-    prop_assert_eq!(bench.operator.late_dropped, model.late);
+    prop_assert_eq!(bench.operator.late_dropped.get(), model.late);
     bench.watermark(i64::MAX, budget);
     prop_assert!(bench.operator.keys.is_empty() && bench.operator.clocks.event.is_empty());
     prop_assert!(!bench.switch.has_failed());
@@ -272,7 +274,7 @@ fn a_late_record_in_the_allowed_time_fires_again_and_a_later_one_is_dropped() {
     assert_eq!(bench.element(2, 4, 102), [fired(2, 0, 10, &[102])]); // Also the first of its key.
     assert_eq!(bench.watermark(14, 8), []);
     assert_eq!(bench.element(1, 4, 103), []);
-    assert_eq!(bench.operator.late_dropped, 1);
+    assert_eq!(bench.operator.late_dropped.get(), 1);
 }
 
 #[test]
