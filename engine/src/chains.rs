@@ -27,8 +27,7 @@ pub use crate::connector::text::TextFile;
 pub use crate::time::strategy::{Assigned, Bounded, NoWatermarks, Punctuated};
 
 // What `key_by` takes from a record.
-pub use crate::api::keyed::{ByKey, MapValue};
-pub use crate::api::triggered::Unkeyed;
+pub use crate::api::keyed::{ByKey, MapValue, Unkeyed};
 pub use crate::data_plane::writer::Extract;
 
 // What builds the operators behind an exchange.
@@ -37,8 +36,12 @@ pub use crate::api::connect::{CoFlatMapFactory, CoMapFactory};
 pub use crate::api::join::JoinChain;
 pub use crate::api::keyed::{CountFactory, RollingFactory};
 pub use crate::api::process::ProcessFactory;
-pub use crate::api::triggered::{WindowChain, WindowFactory};
-pub use crate::api::windowed::{FastFactory, FastWindows};
+
+// How windows are computed.
+pub use crate::api::window_path::{
+    AggregatesWindows, Applied, Combined, FastFactory, FastWindows, ReducesWindows, WindowFactory,
+};
+pub use crate::time::assigner::InParts;
 
 // What rolling aggregations and windows do with their records.
 pub use crate::api::aggregate::{Emit, EmitReduced, EmitResult, Reducing};

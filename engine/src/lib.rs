@@ -29,8 +29,8 @@
 //!   [`ConnectedStreams`] and [`KeyedConnectedStreams`] (two types of records in one operator).
 //! - **Event time**: [`WatermarkStrategy`], made by [`bounded`], [`monotonous`], [`punctuated`] or [`no_watermarks`].
 //! - **Windows**: assigners [`Tumbling`], [`Sliding`], [`Session`], [`Global`], or a [`WindowAssigner`] of one's own. A
-//!   [`WindowedStream`] computes an [`Aggregate`] in parts; a [`TriggeredStream`] has a [`Trigger`], late output, or a
-//!   [`ProcessWindowFunction`] as well. [`Stream::join`] and [`Stream::co_group`] put two streams into the same windows.
+//!   [`WindowedStream`] computes an [`Aggregate`] or a [`ProcessWindowFunction`]; a [`Trigger`] says when. [`Stream::join`] and
+//!   [`Stream::co_group`] put two streams into the same windows.
 //! - **Functions with state and timers**: [`KeyedProcessFunction`], [`KeyedCoProcessFunction`], [`ProcessFunction`]; side outputs
 //!   by [`Tag`].
 //! - **Outside**: [`Source`] and [`Sink`].
@@ -73,9 +73,10 @@
 //! - **One table per key group, sorted by hash.** Key groups are how state moves when the parallelism changes: a group's table can be
 //!   written, sent or dropped alone, it grows alone (no pause for all state at once), and a walk in the order of hashes can be cut
 //!   into steps while records go on. Buckets that a batch will need are prefetched, which costs less than one cache miss.
-//! - **Two window operators.** Associative aggregates under the default trigger live in slices that overlapping windows share, and
-//!   are combined before the exchange. Everything else goes through Flink's own algorithm, which keeps each window apart. The types
-//!   decide which: [`WindowedStream`] becomes a [`TriggeredStream`] when it is given what only that one has.
+//! - **Two window operators behind one API.** Associative aggregates under the default trigger live in slices that overlapping windows
+//!   share, and are combined before the exchange. Everything else goes through Flink's own algorithm, which keeps each window apart.
+//!   The types decide which ([`WindowAssigner::Path`], a parameter of [`WindowedStream`]): a decision at run time would compile both
+//!   operators into every job, and ask for records that can cross an exchange where only their accumulators do.
 //! - **Records are lent.** A function gets `&T`, not `T`: what lies archived in a received buffer needs no copy to be looked at.
 //!   Who wants to keep it says so, by [`Stream::owned`] or a clone.
 #![forbid(unsafe_code)]
@@ -96,7 +97,7 @@ pub use api::config::IdleStrategy;
 pub use api::env::Env;
 pub use error::{Error, Result};
 pub use graph::plan::{Plan, PlanChain, PlanInput, PlanNode};
-pub use runtime::JobResult;
+pub use runtime::{JobResult, OperatorResult};
 
 // Streams.
 pub use api::chain::Chain;
@@ -116,17 +117,16 @@ pub use time::{MAX_WATERMARK, NO_TIMESTAMP, Timestamp};
 // Windows: streams of them, which records they take, when they fire, what they make.
 pub use api::aggregate::{Aggregate, Count, WindowResult};
 pub use api::join::{Groups, JoinedKeys, JoinedStreams, JoinedWindows, Pairs};
-pub use api::triggered::TriggeredStream;
 pub use api::windowed::WindowedStream;
 pub use operator::window::function::{ProcessWindowFunction, WindowContext};
 pub use operator::window::join::Either;
 pub use time::assigner::{
-    DynamicSession, Global, GlobalEndOfStream, OnProcessingTime, Session, Sliding, Tumbling, WindowAssigner,
-    WindowError,
+    DynamicSession, Global, GlobalEndOfStream, OnProcessingTime, PerRecord, Session, Sliding, Tumbling,
+    WindowAssigner, WindowError,
 };
 pub use time::trigger::{
-    ContinuousEventTime, Count as CountTrigger, Delta, EndOfStream, EventTime, Never, ProcessingTime,
-    Purging, Trigger, TriggerContext, TriggerResult,
+    ContinuousEventTime, ContinuousProcessingTime, Count as CountTrigger, Delta, EndOfStream, EventTime,
+    Never, ProcessingTime, ProcessingTimeout, Purging, Trigger, TriggerContext, TriggerResult,
 };
 pub use time::window::TimeWindow;
 

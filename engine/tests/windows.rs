@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use thalweg::testing::{self, Interleaving, Recorder, Simulator, script};
 use thalweg::{
-    Chain, Count, CountTrigger, Delta, Either, Env, Error, Global, ProcessWindowFunction, Purging, Session,
-    Sliding, Stream, Tag, TimeWindow, Timestamp, Trigger, TriggerContext, TriggerResult, Tumbling,
-    WindowContext, punctuated,
+    Chain, ContinuousProcessingTime, Count, CountTrigger, Delta, Either, Env, Error, EventTime, Global,
+    KeyedStream, Output, ProcessWindowFunction, ProcessingTime, ProcessingTimeout, Purging, Result, Session,
+    Sliding, Source, SourceContext, SourceOutput, SourceReader, SourceStatus, Stream, Tag, TimeWindow,
+    Timestamp, Trigger, TriggerContext, TriggerResult, Tumbling, WindowAssigner, WindowContext, punctuated,
 };
 
 /// Key, timestamp, value.
@@ -208,7 +210,7 @@ fn global_windows_fire_as_their_trigger_says() {
     let lists = run(|env| {
         let lists = events(&env, &input)
             .key_by(|e| e.0)
-            .window_general(Global)
+            .window(Global)
             .trigger(Purging::of(CountTrigger::of(3)))
             .process_with(|_, _, elements, out| out.collect(elements.iter().map(|e| e.2).collect::<Vec<_>>()))
             .collect();
@@ -216,11 +218,8 @@ fn global_windows_fire_as_their_trigger_says() {
     });
     assert_eq!(lists, [[0, 1, 2], [3, 4, 5]]);
     let at_end = run(|env| {
-        let sum = events(&env, &input)
-            .key_by(|e| e.0)
-            .window_general(Global::end_of_stream())
-            .sum(|e| &mut e.2)
-            .collect();
+        let sum =
+            events(&env, &input).key_by(|e| e.0).window(Global::end_of_stream()).sum(|e| &mut e.2).collect();
         (env, sum)
     });
     assert_eq!(at_end, [('a', 0, 21)]);
@@ -232,7 +231,7 @@ fn a_session_may_take_its_gap_from_the_record() {
     let sessions = run(|env| {
         let sessions = events(&env, &input)
             .key_by(|e| e.0)
-            .window_general(Session::dynamic(|e: &Event| ms(e.2 as u64)))
+            .window(Session::dynamic(|e: &Event| ms(e.2 as u64)))
             .process_with(|key, window, elements, out| {
                 out.collect((*key, window.start, window.end, elements.len()))
             })
@@ -240,6 +239,89 @@ fn a_session_may_take_its_gap_from_the_record() {
         (env, sessions)
     });
     assert_eq!(sessions, [('a', 1, 21, 2), ('a', 30, 32, 1), ('b', 31, 34, 1)]);
+}
+
+/// Sums windows over all records, on a clock that the test moves. `steps`: `clock` or `clock:record`, in ms. `sums`: those that the
+/// windows emit, each with the clock at that moment.
+#[track_caller]
+fn check_clock<A: WindowAssigner<i64>>(
+    assigner: A,
+    trigger: impl Trigger<i64>,
+    steps: &str,
+    sums: &[(Timestamp, i64)],
+) {
+    testing::seeds(4, |seed| {
+        let env = Env::new().parallelism(1);
+        let (input, source) = script::<i64>();
+        let seen = Recorder::new();
+        let windows = env.source("script", source).window_all(assigner.clone()).trigger(trigger.clone());
+        windows.sum(|n| n).sink("seen", seen.clone());
+        let mut job = Simulator::new(seed).start(&env).unwrap();
+        let mut got = Vec::new();
+        for step in steps.split(' ') {
+            let (clock, record) = step.split_once(':').map_or((step, None), |(clock, n)| (clock, Some(n)));
+            let clock: Timestamp = clock.parse().unwrap();
+            for now in job.clock()..=clock {
+                job.advance_clock_to(now).unwrap();
+                got.extend(sums_of(&seen).map(|sum| (now, sum)));
+            }
+            if let Some(record) = record {
+                input.record(record.parse().unwrap(), 0);
+                job.run_until_quiet().unwrap();
+                got.extend(sums_of(&seen).map(|sum| (clock, sum)));
+            }
+        }
+        assert_eq!(got, sums);
+    });
+}
+
+fn sums_of(seen: &Recorder<i64>) -> impl Iterator<Item = i64> {
+    seen.take().into_iter().filter_map(|event| match event {
+        testing::Event::Record(sum, _) => Some(sum),
+        _ => None,
+    })
+}
+
+#[test]
+fn processing_time_fires_when_the_clock_has_passed_the_end() {
+    let windows = Tumbling::of(ms(10));
+    check_clock(windows.processing_time(), ProcessingTime, "0:1 2:2 9 10 12:3 40", &[(10, 3), (20, 3)]);
+    check_clock(
+        windows.offset_back(ms(3)).processing_time(),
+        ProcessingTime,
+        "0:1 7:2 40",
+        &[(7, 1), (17, 2)],
+    );
+    // In event time, which does not move here: only the clock fires.
+    check_clock(windows, ProcessingTime, "2:1 30:2", &[(10, 1), (30, 3)]);
+    check_clock(Session::gap(ms(10)).processing_time(), ProcessingTime, "0:1 4:2 40", &[(14, 3)]);
+}
+
+/// The first two are Flink's `ContinuousProcessingTimeTriggerTest`, on a clock that fires timers a millisecond later.
+#[test]
+fn continuous_processing_time_fires_at_multiples_and_at_the_end() {
+    let every = |interval| ContinuousProcessingTime::every(ms(interval));
+    let tumbling = Tumbling::of(ms(10)).processing_time();
+    check_clock(tumbling, every(5), "0:1 2:2 7:3 10:3 18:3 40", &[(6, 3), (10, 6), (16, 3), (20, 6)]);
+    let sessions = Session::gap(ms(10)).processing_time();
+    check_clock(sessions, every(5), "0:1 2:2 100", &[(6, 3), (11, 3), (12, 3)]);
+    check_clock(Global, every(5), "3:1 7:2 16", &[(6, 1), (11, 3), (16, 3)]);
+    check_clock(Global, Purging::of(every(5)), "3:1 7:2 16", &[(6, 1), (11, 2)]);
+    // The clock has long passed the end of an event-time window: its first record fires once, and nothing goes on for ever.
+    check_clock(Tumbling::of(ms(10)), every(5), "18:1 30:2 60", &[(18, 1)]);
+}
+
+#[test]
+fn a_timeout_fires_what_its_inner_trigger_does_not() {
+    let timeout = ProcessingTimeout::of(CountTrigger::of(3), ms(5));
+    let steps = "1:1 4:2 12:3 13:4 13:5 30:6 50";
+    check_clock(Global, Purging::of(timeout), steps, &[(7, 3), (13, 12), (36, 6)]);
+    let restarted = timeout.restarted_by_records();
+    check_clock(Global, Purging::of(restarted), "1:1 4:2 8:3 20:4 24:5 50", &[(8, 6), (30, 9)]);
+    check_clock(Global, restarted, "1:1 4:2 20", &[(10, 3)]);
+    // The count goes on, and the timeout does not begin again.
+    check_clock(Global, timeout.keeping_state(), "1:1 4:2 12:3 30:4 50", &[(7, 3), (12, 6), (36, 10)]);
+    check_clock(Global, timeout, "1:1 4:2 12:3 30", &[(7, 3), (18, 6)]);
 }
 
 fn two_streams(env: &Env) -> [Stream<impl Chain<Out = Event> + use<>>; 2] {
@@ -298,6 +380,176 @@ fn a_co_group_has_groups_of_one_side_too() {
     assert_eq!(groups, [vec![-1, 3], vec![10, 30, -1, 1, 2], vec![20, -1], vec![40, -1, 4]]);
 }
 
+/// Some 300 records of three keys, by chance: in order but for jitter, now and then a watermark, which is mostly too early.
+fn jittered(seed: u64) -> Vec<Event> {
+    let mut state = seed;
+    let mut below = |n: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((state >> 33) % n) as i64
+    };
+    let jitter = 1 + below(60) as u64;
+    let watermarks = 2 + below(9) as u64;
+    let step = 1 + below(12);
+    (0..300)
+        .map(|n| {
+            (['a', 'b', 'c'][below(3) as usize], n * step + below(jitter) - below(20), below(watermarks))
+        })
+        .collect()
+}
+
+/// Key, window and count of each firing, and the late records.
+type Fired = (Vec<(char, TimeWindow, u64)>, u64);
+
+/// Goal: aggregating in parts gives what taking records one by one does, firing by firing and late record by late record. Method: the
+/// same job on both paths, with one source, so that the order of records and watermarks is the same; settings by chance.
+#[test]
+fn windows_in_parts_agree_with_those_that_take_each_record() {
+    macro_rules! fired {
+        ($seed:expr, $lateness:expr, |$windows:ident| $make:expr) => {{
+            let env = Env::new().parallelism(3);
+            let $windows = env
+                .from_elements(jittered($seed))
+                .parallelism(1)
+                .watermarks(punctuated(|e: &Event, at| (e.2 == 0).then_some(at)).by(|e: &Event| e.1))
+                .key_by(|e| e.0);
+            let windows = $make.allowed_lateness(ms($lateness));
+            let counts = windows.aggregate(Count).map(|r| (r.key, r.window, r.value)).collect();
+            let result = Simulator::new($seed).run(&env).unwrap();
+            let mut counts = counts.take();
+            counts.sort();
+            let fired: Fired = (counts, result.late_records_dropped());
+            fired
+        }};
+    }
+    macro_rules! agree {
+        ($assigner:expr) => {
+            testing::seeds(300, |seed| {
+                let lateness = [0, 3, 40][seed as usize % 3];
+                let in_parts = fired!(seed, lateness, |keyed| keyed.window($assigner));
+                let each = fired!(seed, lateness, |keyed| keyed.window($assigner).trigger(EventTime));
+                assert_eq!(in_parts, each, "{}", stringify!($assigner));
+            });
+        };
+    }
+    agree!(Tumbling::of(ms(10)));
+    agree!(Tumbling::of(ms(70)).offset_back(ms(13)));
+    agree!(Sliding::of(ms(30)).every(ms(7)).offset_back(ms(2)));
+    agree!(Sliding::of(ms(7)).every(ms(30)).offset(ms(11)));
+    agree!(Session::gap(ms(4)));
+    agree!(Session::gap(ms(24)));
+    agree!(Session::gap(ms(50)));
+}
+
+/// One subtask is far ahead. The other is idle until the clock shows [`OneWakesUp::WAKES_AT`], then brings three records of old.
+#[derive(Clone)]
+struct OneWakesUp {
+    is_ahead: bool,
+    polls: u32,
+}
+
+impl OneWakesUp {
+    const WAKES_AT: Timestamp = 1_000;
+}
+
+impl Source for OneWakesUp {
+    type Item = Event;
+    type Reader = Self;
+
+    fn reader(&self, cx: &SourceContext) -> Result<Self> {
+        Ok(Self { is_ahead: cx.subtask() == 0, polls: 0 })
+    }
+}
+
+impl SourceReader for OneWakesUp {
+    type Item = Event;
+
+    fn poll<N: Output<Event>>(&mut self, out: &mut SourceOutput<'_, N>) -> Result<SourceStatus> {
+        self.polls += 1;
+        if self.polls == 1 && self.is_ahead {
+            out.collect_at(&('a', 100, 0), 100);
+            out.watermark(100);
+        } else if self.polls == 1 {
+            out.set_idle(true);
+        } else if out.now() >= Self::WAKES_AT {
+            (5..8).filter(|_| !self.is_ahead).for_each(|at| out.collect_at(&('a', at, 0), at));
+            return Ok(SourceStatus::End);
+        }
+        Ok(SourceStatus::Waiting { until: Some(Self::WAKES_AT) })
+    }
+}
+
+/// Goal: what a source brings that was idle, while the windows went on without it, is late record by record.
+#[test]
+fn records_of_a_stream_that_was_idle_are_late_one_by_one() {
+    macro_rules! check {
+        ($windows:expr) => {
+            testing::seeds(8, |seed| {
+                let env = Env::new().parallelism(2);
+                $windows(env.source("two", OneWakesUp { is_ahead: false, polls: 0 }).key_by(|e| e.0))
+                    .aggregate(Count)
+                    .name("counts")
+                    .blackhole();
+                let mut job = Simulator::new(seed).keep_settings().start(&env).unwrap();
+                job.run_until_quiet().unwrap();
+                let result = job.run_to_end().unwrap();
+                assert_eq!(result.operators.len(), 1);
+                assert_eq!((&*result.operators[0].name, result.late_records_dropped()), ("counts", 3));
+            });
+        };
+    }
+    check!(|keyed: KeyedStream<_, _>| keyed.window(Tumbling::of(ms(10))));
+    check!(|keyed: KeyedStream<_, _>| keyed.window(Sliding::of(ms(10)).every(ms(5))));
+    check!(|keyed: KeyedStream<_, _>| keyed.window(Session::gap(ms(10))));
+    check!(|keyed: KeyedStream<_, _>| keyed.window(Session::gap(ms(10))).trigger(EventTime));
+}
+
+/// Goal: late records are counted for each operator, on the real runtime, and not when a late output takes them.
+#[test]
+fn late_records_are_counted_by_operator() {
+    for parallelism in 1..4 {
+        let env = Env::new().parallelism(parallelism);
+        let input: Vec<Event> = [1, 2, 30, 3, 4, 31, 5].map(|at| ('a', at, at)).into();
+        let input = &input;
+        let windows = || events(&env, input).key_by(|e| e.0).window(Tumbling::of(ms(10)));
+        windows().aggregate(Count).name("in parts").uid("first").blackhole();
+        windows().trigger(EventTime).aggregate(Count).name("each").blackhole();
+        windows().allowed_lateness(ms(100)).aggregate(Count).name("patient").blackhole();
+        let late = Tag::new("late");
+        windows().late_output(&late).aggregate(Count).name("put aside").blackhole();
+        let sessions = events(&env, input).key_by(|e| e.0).window(Session::gap(ms(10)));
+        sessions.aggregate(Count).name("sessions").blackhole();
+        let joined = events(&env, input).join(events(&env, input)).on(|e| e.0, |e| e.0);
+        joined.window(Global).apply(|_, _| ()).name("global").blackhole();
+        let result = env.execute().unwrap();
+        let counts: Vec<_> =
+            result.operators.iter().map(|o| (o.name.as_str(), o.late_records_dropped)).collect();
+        let expected =
+            [("in parts", 3), ("each", 3), ("patient", 0), ("put aside", 0), ("sessions", 3), ("global", 0)];
+        assert_eq!(counts, expected);
+        assert_eq!(result.operators[0].uid.as_deref(), Some("first"));
+        assert_eq!(result.late_records_dropped(), 9);
+    }
+}
+
+/// The watermark of a join is the lesser of both sides'.
+#[test]
+fn late_records_of_a_join_are_counted() {
+    let order = Interleaving::new();
+    let ((left, left_source), (right, right_source)) = (order.script::<Event>(), order.script::<Event>());
+    let env = Env::new().parallelism(1);
+    let joined = env.source("left", left_source).join(env.source("right", right_source)).on(|e| e.0, |e| e.0);
+    joined.window(Tumbling::of(ms(10))).apply(|l, r| (l.2, r.2)).blackhole();
+    left.watermark(30);
+    right.record(('a', 5, 0), 5); // Not late: the right is still behind.
+    right.watermark(20);
+    left.record(('a', 6, 0), 6);
+    right.record(('a', 7, 0), 7);
+    right.record(('a', 20, 0), 20);
+    left.end();
+    right.end();
+    assert_eq!(order.execute(&env).unwrap().late_records_dropped(), 2);
+}
+
 #[track_caller]
 fn plan_error(build: impl Fn(&Env)) -> String {
     let env = Env::new().parallelism(2);
@@ -318,11 +570,15 @@ fn what_cannot_run_is_an_error_of_the_plan() {
     });
     assert!(message.contains("cannot"), "{message}");
     plan_error(|env| {
-        let windows = events(env, &input).key_by(|e| e.0).window_general(Tumbling::of(ms(0)));
+        let windows = events(env, &input).key_by(|e| e.0).window(Tumbling::of(ms(0)));
         windows.sum(|e| &mut e.2).blackhole();
     });
     plan_error(|env| {
         let windows = events(env, &input).window_all(Tumbling::of(ms(5))).trigger(delta());
+        windows.sum(|e| &mut e.2).parallelism(2).blackhole();
+    });
+    plan_error(|env| {
+        let windows = events(env, &input).window_all(Tumbling::of(ms(5)));
         windows.sum(|e| &mut e.2).parallelism(2).blackhole();
     });
 }
@@ -344,7 +600,7 @@ fn what_fails_while_it_runs_fails_the_job() {
     assert!(message.contains("without timestamp"), "{message}");
     let message = run(&|env| {
         let windows = events(env, &[('a', 1, 1)]).key_by(|e| e.0);
-        let windows = windows.window_general(Session::dynamic(|_: &Event| ms(0)));
+        let windows = windows.window(Session::dynamic(|_: &Event| ms(0)));
         windows.sum(|e| &mut e.2).blackhole();
     });
     assert!(message.contains("gap"), "{message}");

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::chain::{Chain, Exchanged};
 use super::record::{Key, Record};
 use super::stream::Stream;
-use super::triggered::WindowFactory;
+use super::window_path::WindowFactory;
 use crate::data_plane::writer::KeyedWriter;
 use crate::graph::Partitioning;
 use crate::operator::stateless::Collector;
@@ -125,6 +125,7 @@ impl<C: Chain, D: Chain, Kind, F, G, K> JoinedKeys<C, D, Kind, F, G, K> {
     where
         A: WindowAssigner<Either<C::Out, D::Out>>,
     {
+        self.streams.left.env.check_windows(assigner.check());
         let (trigger, lateness) = (assigner.default_trigger(), Duration::ZERO);
         JoinedWindows { keys: self, assigner, trigger, lateness }
     }
@@ -140,7 +141,7 @@ where
     A: WindowAssigner<Either<C::Out, D::Out>>,
     Tr: Trigger<Either<C::Out, D::Out>>,
 {
-    /// Fires the windows by this trigger. Default: the assigner's. See [`crate::TriggeredStream::trigger`].
+    /// Fires the windows by this trigger. Default: the assigner's. See [`crate::WindowedStream::trigger`].
     pub fn trigger<Own>(self, trigger: Own) -> JoinedWindows<C, D, Kind, F, G, K, A, Own>
     where
         Own: Trigger<Either<C::Out, D::Out>>,

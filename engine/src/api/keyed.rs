@@ -239,6 +239,32 @@ impl<T, V: 'static, X: Extract<T>, F: FnMut(&X::Value) -> V + Clone + Send + Syn
     }
 }
 
+/// All records under one key, `()`.
+#[derive(Debug)]
+pub struct Unkeyed<T>(PhantomData<fn(&T)>);
+
+impl<T> Unkeyed<T> {
+    pub(crate) fn new() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<T> Clone for Unkeyed<T> {
+    fn clone(&self) -> Self {
+        Self::new()
+    }
+}
+
+impl<T: 'static> Extract<T> for Unkeyed<T> {
+    type Key = ();
+    type Value = T;
+
+    #[inline]
+    fn extract<R>(&mut self, record: &T, use_it: impl FnOnce((), &T) -> R) -> R {
+        use_it((), record)
+    }
+}
+
 /// Builds a rolling aggregation.
 #[derive(Debug, Clone)]
 pub struct RollingFactory<R>(R);

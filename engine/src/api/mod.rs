@@ -2,7 +2,8 @@
 //!
 //! - [`env`]: the environment: settings, sources, `execute`;
 //! - [`stream`]: streams without keys and what can be done to them;
-//! - [`keyed`]: streams with keys; [`windowed`], [`triggered`]: windows over them; [`join`]: windows over two of them;
+//! - [`keyed`]: streams with keys; [`windowed`]: windows over them, [`window_path`]: how those are computed; [`join`]: windows over
+//!   two streams;
 //! - [`process`]: functions with state and timers; [`connect`]: the same over two streams;
 //!   [`context`]: what they see;
 //! - [`source`], [`sink`]: where records come from and go to;
@@ -22,5 +23,5 @@ pub(crate) mod sink;
 pub(crate) mod source;
 pub(crate) mod stream;
 pub(crate) mod tag;
-pub(crate) mod triggered;
+pub(crate) mod window_path;
 pub(crate) mod windowed;

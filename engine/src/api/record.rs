@@ -19,6 +19,11 @@ use thalweg_net::Exchange;
 /// fn is_record<T: thalweg::Record>() {}
 /// is_record::<Bid>();
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot cross an exchange",
+    label = "not a record",
+    note = "derive `rkyv::Archive`, `rkyv::Serialize` and `rkyv::Deserialize` for it"
+)]
 pub trait Record: Exchange {
     /// The owned value. Costs what its strings and vectors cost to allocate; for plain numbers, nothing.
     fn unarchive(archived: &Self::Archived) -> Self;

@@ -1,41 +1,51 @@
-//! Windows over a stream: associative aggregates with the default trigger, which are computed in slices and sessions.
+//! Windows over a stream: which records they hold, when they fire, what they make.
 //!
-//! A window with a trigger of its own, a late output, or a function over all its records is a [`crate::TriggeredStream`].
+//! ```text
+//!   keyed.window(assigner) ── trigger, allowed_lateness, late_output ──▶ reduce, aggregate, process, sum … ──▶ Stream
+//! ```
+//!
+//! How they are computed shows in the types alone: see [`super::window_path`].
 
+use std::marker::PhantomData;
 use std::time::Duration;
 
-use super::aggregate::{Aggregate, Emit, EmitReduced, EmitResult, Reducing};
-use super::chain::{Chain, Exchanged, OneInputFactory};
-use super::keyed::KeyedStream;
-use super::record::{Key, Record};
+use super::aggregate::Aggregate;
+use super::chain::Chain;
+use super::keyed::{KeyedStream, Unkeyed};
+use super::record::Record;
 use super::stream::Stream;
-use super::triggered::Unkeyed;
-use crate::data_plane::SubtaskContext;
+use super::tag::Tag;
+use super::window_path::{AggregatesWindows, Applied, ReducesWindows};
 use crate::data_plane::writer::Extract;
-use crate::error::Result;
 use crate::graph::Partitioning;
-use crate::operator::OneInput;
-use crate::operator::output::Output;
-use crate::operator::rolling::{
-    Better, Extreme, First, Last, MaxField, MinField, Number, Reduce, Reducer, SumField,
+use crate::operator::rolling::{Better, Extreme, First, Last, MaxField, MinField, Number, Reduce, SumField};
+use crate::operator::stateless::Collector;
+use crate::operator::window::function::{
+    AggregateProcessWindow, ProcessClosureWindow, ProcessWindow, ProcessWindowFunction, ReduceProcessWindow,
 };
-use crate::operator::window::combiner::{Combiner, SessionSpan, SliceSpan, Span};
-use crate::operator::window::sessions::SessionWindows;
-use crate::operator::window::slices::{Merge, MergeOf, Slices};
-use crate::time::Timestamp;
-use crate::time::assigner::{Session, Sliding, Tumbling, millis};
-use crate::time::window::Slicing;
+use crate::time::assigner::{PerRecord, WindowAssigner};
+use crate::time::trigger::Trigger;
+use crate::time::window::TimeWindow;
 
 /// A stream in windows. Made by [`KeyedStream::window`] or [`Stream::window_all`].
 ///
-/// Its aggregates are associative, so they are computed in part before the exchange, and overlapping windows share their slices.
-#[must_use = "a stream does nothing until it ends in a sink and the job executes"]
-pub struct WindowedStream<C: Chain, X, W> {
+/// Each key has its own windows. A function makes it a stream again; its results carry the last timestamp of their window.
+/// Source: Flink's `WindowedStream` and `AllWindowedStream`.
+///
+/// `A` puts records into windows, `Tr` fires them, and `P` is how they are computed: [`Tumbling`](crate::Tumbling),
+/// [`Sliding`](crate::Sliding) and [`Session`](crate::Session) windows of event time are aggregated in part before the exchange
+/// and share what overlaps, as long as nothing is asked of them that needs the records one by one: a trigger of one's own, a late
+/// output, a function over all records. Results are the same.
+#[must_use = "windows do nothing until a function is applied"]
+pub struct WindowedStream<C: Chain, X: Extract<C::Out>, A, Tr, P> {
     pub(crate) keyed: KeyedStream<C, X>,
-    pub(crate) assigner: W,
-    pub(crate) allowed_lateness: Duration,
-    /// Without keys: one subtask for all.
-    pub(crate) all: bool,
+    pub(crate) assigner: A,
+    pub(crate) trigger: Tr,
+    pub(crate) lateness: Duration,
+    pub(crate) late: Option<Tag<X::Value>>,
+    /// Without keys, global: one subtask for all.
+    pub(crate) partitioning: Partitioning,
+    path: PhantomData<P>,
 }
 
 impl<C: Chain, X: Extract<C::Out>> KeyedStream<C, X> {
@@ -58,14 +68,18 @@ impl<C: Chain, X: Extract<C::Out>> KeyedStream<C, X> {
     /// assert_eq!(counts.take(), [('a', 1_000, 2), ('a', 2_000, 1)]);
     /// # Ok::<(), thalweg::Error>(())
     /// ```
-    pub fn window<W: FastWindows>(self, assigner: W) -> WindowedStream<C, X, W> {
-        self.stream.env.check_windows(assigner.valid());
-        WindowedStream { keyed: self, assigner, allowed_lateness: Duration::ZERO, all: false }
+    pub fn window<A>(self, assigner: A) -> WindowedStream<C, X, A, A::Trigger, A::Path>
+    where
+        A: WindowAssigner<X::Value>,
+    {
+        WindowedStream::new(self, assigner, Partitioning::Hash)
     }
 }
 
 impl<C: Chain> Stream<C> {
     /// Puts all records into windows, without keys. What is aggregated in parts on all cores comes together in one subtask.
+    ///
+    /// Functions see the key `()`. Errors: `Error::Plan` at `execute` when the chain is given a parallelism above one.
     ///
     /// ```
     /// use std::time::Duration;
@@ -82,82 +96,198 @@ impl<C: Chain> Stream<C> {
     /// assert_eq!(best.take(), [(36, 36), (73, 36)]);
     /// # Ok::<(), thalweg::Error>(())
     /// ```
-    pub fn window_all<W: FastWindows>(self, assigner: W) -> WindowedStream<C, Unkeyed<C::Out>, W> {
-        self.env.check_windows(assigner.valid());
-        let keyed = KeyedStream::new(self, Unkeyed::new());
-        WindowedStream { keyed, assigner, allowed_lateness: Duration::ZERO, all: true }
+    pub fn window_all<A>(self, assigner: A) -> WindowedStream<C, Unkeyed<C::Out>, A, A::Trigger, A::Path>
+    where
+        A: WindowAssigner<C::Out>,
+    {
+        WindowedStream::new(KeyedStream::new(self, Unkeyed::new()), assigner, Partitioning::Global)
     }
 }
 
-/// What a fast aggregation over windows makes.
-type Aggregated<C, X, W, A, E> = Stream<
-    Exchanged<
-        <X as Extract<<C as Chain>::Out>>::Key,
-        <W as FastWindows>::Message<<A as Aggregate<<X as Extract<<C as Chain>::Out>>::Value>>::Acc>,
-        FastFactory<W, A, <X as Extract<<C as Chain>::Out>>::Value, E>,
-    >,
->;
+impl<C, X, A> WindowedStream<C, X, A, A::Trigger, A::Path>
+where
+    C: Chain,
+    X: Extract<C::Out>,
+    A: WindowAssigner<X::Value>,
+{
+    fn new(keyed: KeyedStream<C, X>, assigner: A, partitioning: Partitioning) -> Self {
+        keyed.stream.env.check_windows(assigner.check());
+        let (trigger, lateness) = (assigner.default_trigger(), Duration::ZERO);
+        Self { keyed, assigner, trigger, lateness, late: None, partitioning, path: PhantomData }
+    }
+}
 
-/// A reduction over windows.
-type Reduced<C, X, W, R> = Aggregated<C, X, W, Reducing<R>, EmitReduced>;
+/// What windows over the stream `C`, keyed by `X`, become when they are aggregated.
+type Aggregated<C, X, A, Tr, P, G> = Stream<<P as AggregatesWindows<C, X, A, Tr, G>>::Chain>;
 
-impl<C: Chain, X: Extract<C::Out>, W: FastWindows> WindowedStream<C, X, W> {
+/// What windows over the stream `C`, keyed by `X`, become when they are reduced.
+type Reduced<C, X, A, Tr, P, R> = Stream<<P as ReducesWindows<C, X, A, Tr, R>>::Chain>;
+
+impl<C: Chain, X: Extract<C::Out>, A, Tr, P> WindowedStream<C, X, A, Tr, P> {
     /// Keeps a window until the watermark is `lateness` past its end; a late record in that time fires it again.
     ///
-    /// Default: zero. Cost: a window's state lives `lateness` longer. Source: Flink's *allowed lateness*.
-    pub fn allowed_lateness(mut self, lateness: Duration) -> Self {
-        self.allowed_lateness = lateness;
-        self
+    /// Unit: event time, whole milliseconds; zero unless set. Cost: a window's state lives `lateness` longer. No effect on
+    /// processing-time and global windows. Source: Flink's *allowed lateness*.
+    pub fn allowed_lateness(self, lateness: Duration) -> Self {
+        Self { lateness, ..self }
     }
 
-    /// Aggregates each window of each key. The result's timestamp is the window's last millisecond.
-    pub fn aggregate<A>(self, aggregate: A) -> Aggregated<C, X, W, A, EmitResult<A, X::Value>>
+    /// Fires the windows by this trigger. Default: the assigner's. A window ends as before, also when the trigger ignores it.
+    ///
+    /// Errors: `Error::Plan` at `execute` when windows merge and the trigger cannot. Source: Flink's `WindowedStream.trigger`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use thalweg::{CountTrigger, Env, Purging, Tumbling, bounded};
+    ///
+    /// let env = Env::new().parallelism(1);
+    /// let pairs = env
+    ///     .generate(5, |n| n as i64)
+    ///     .watermarks(bounded(Duration::ZERO).by(|n: &i64| *n))
+    ///     .key_by(|_| ())
+    ///     .window(Tumbling::of(Duration::from_millis(100)))
+    ///     .trigger(Purging::of(CountTrigger::of(2)))
+    ///     .reduce(|a, b| a * 10 + b)
+    ///     .collect();
+    /// env.execute()?;
+    /// assert_eq!(pairs.take(), [1, 23]); // The fifth record is dropped when the window ends.
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
+    pub fn trigger<Own>(self, trigger: Own) -> WindowedStream<C, X, A, Own, PerRecord>
     where
-        A: Aggregate<X::Value>,
-        W::Message<A::Acc>: Record,
+        Own: Trigger<X::Value>,
     {
-        let emit = EmitResult::new(aggregate.clone());
-        self.aggregate_and_emit("Window(aggregate)", aggregate, emit)
+        self.per_record(|_| trigger)
     }
 
-    fn aggregate_and_emit<A, E>(self, name: &str, aggregate: A, emit: E) -> Aggregated<C, X, W, A, E>
+    /// Sends the records that are late for all of their windows to `tag`, with their timestamps. Default: they are dropped.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use thalweg::{Env, Tag, Tumbling, punctuated};
+    ///
+    /// let env = Env::new().parallelism(1);
+    /// let late = Tag::<i64>::new("late");
+    /// let sums = env
+    ///     .from_elements([5_i64, 12, 3])
+    ///     .watermarks(punctuated(|_: &i64, timestamp| Some(timestamp)).by(|n: &i64| *n))
+    ///     .key_by(|_| ())
+    ///     .window(Tumbling::of(Duration::from_millis(10)))
+    ///     .late_output(&late)
+    ///     .sum(|n| n);
+    /// let late = sums.side_output(&late).owned().collect();
+    /// let sums = sums.collect();
+    /// env.execute()?;
+    /// assert_eq!((sums.take(), late.take()), (vec![5, 12], vec![3]));
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
+    pub fn late_output(self, tag: &Tag<X::Value>) -> WindowedStream<C, X, A, Tr, PerRecord> {
+        let windows = self.per_record(|trigger| trigger);
+        WindowedStream { late: Some(*tag), ..windows }
+    }
+
+    /// The same windows, which take their records one by one.
+    pub(super) fn per_record<Own>(
+        self,
+        trigger: impl FnOnce(Tr) -> Own,
+    ) -> WindowedStream<C, X, A, Own, PerRecord> {
+        let Self { keyed, assigner, lateness, late, partitioning, .. } = self;
+        let trigger = trigger(self.trigger);
+        WindowedStream { keyed, assigner, trigger, lateness, late, partitioning, path: PhantomData }
+    }
+
+    /// The aggregate of each window, as a [`crate::WindowResult`]. Source: Flink's `WindowedStream.aggregate`.
+    pub fn aggregate<G>(self, aggregate: G) -> Aggregated<C, X, A, Tr, P, G>
     where
-        A: Aggregate<X::Value>,
-        E: Emit<X::Key, A::Acc>,
-        W::Message<A::Acc>: Record,
+        G: Aggregate<X::Value>,
+        P: AggregatesWindows<C, X, A, Tr, G>,
     {
-        let Self { keyed, assigner, allowed_lateness, all } = self;
-        let KeyedStream { stream, extract } = keyed;
-        let partitioning = if all { Partitioning::Global } else { Partitioning::Hash };
-        let (span, combined) = (assigner.clone(), aggregate.clone());
-        let (env, edge) = stream.exchange(partitioning, move |cx, port| {
-            Ok(Combiner::new(cx, port, extract.clone(), combined.clone(), span.span::<A::Acc>()))
-        });
-        let lateness = millis(allowed_lateness);
-        let factory = FastFactory { assigner, lateness, aggregate: MergeOf::new(aggregate), emit };
-        let parallelism = all.then_some(1);
-        Stream::begin(env, Exchanged::new(&[edge], factory), name, &[edge], parallelism)
+        P::aggregate(self, aggregate)
     }
 
-    fn reduce_with<R>(self, name: &str, reducer: R) -> Reduced<C, X, W, R>
+    /// The reduction of each window: `function` gets the result so far and the new record. Must be associative.
+    ///
+    /// Source: Flink's `WindowedStream.reduce`.
+    pub fn reduce<F>(self, function: F) -> Reduced<C, X, A, Tr, P, Reduce<F>>
     where
-        X::Value: Record + Clone,
-        R: Reducer<X::Value>,
-        W::Message<Option<X::Value>>: Record,
-        Option<X::Value>: Record,
-    {
-        self.aggregate_and_emit(name, Reducing(reducer), EmitReduced)
-    }
-
-    /// Reduces the records of each window to one. Must be associative.
-    pub fn reduce<F>(self, function: F) -> Reduced<C, X, W, Reduce<F>>
-    where
-        X::Value: Record + Clone,
         F: Fn(&X::Value, &X::Value) -> X::Value + Clone + Send + Sync + 'static,
-        W::Message<Option<X::Value>>: Record,
-        Option<X::Value>: Record,
+        P: ReducesWindows<C, X, A, Tr, Reduce<F>>,
     {
-        self.reduce_with("Window(reduce)", Reduce(function))
+        P::reduce(self, "Window: Reduce", Reduce(function))
+    }
+}
+
+#[expect(clippy::type_complexity, reason = "the type of a chain says what it is made of")]
+impl<C, X, A, Tr, P> WindowedStream<C, X, A, Tr, P>
+where
+    C: Chain,
+    X: Extract<C::Out, Value: Record>,
+    A: WindowAssigner<X::Value>,
+    Tr: Trigger<X::Value>,
+{
+    /// A function over all records of each window, which are kept until then. Source: Flink's `WindowedStream.process`.
+    pub fn process<F>(self, function: F) -> Stream<Applied<C, X, A, Tr, ProcessWindow<F>>>
+    where
+        F: ProcessWindowFunction<X::Key, X::Value>,
+    {
+        self.per_record(|trigger| trigger).apply("Window: Process", ProcessWindow(function))
+    }
+
+    /// [`WindowedStream::process`] with a closure: it gets the key, the window, the records and where results go.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use thalweg::{Env, Session, bounded};
+    ///
+    /// let env = Env::new().parallelism(1);
+    /// let visits = env
+    ///     .from_elements([1_i64, 3, 20])
+    ///     .watermarks(bounded(Duration::ZERO).by(|n: &i64| *n))
+    ///     .window_all(Session::gap(Duration::from_millis(5)))
+    ///     .process_with(|_: &(), window, elements, out| out.collect((window.start, window.end, elements.len())))
+    ///     .collect();
+    /// env.execute()?;
+    /// assert_eq!(visits.take(), [(1, 8, 2), (20, 25, 1)]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
+    pub fn process_with<U, F>(self, function: F) -> Stream<Applied<C, X, A, Tr, ProcessClosureWindow<F, U>>>
+    where
+        U: 'static,
+        F: FnMut(&X::Key, TimeWindow, &[X::Value], &mut Collector<U>) + Clone + Send + Sync + 'static,
+    {
+        self.per_record(|trigger| trigger).apply("Window: Process", ProcessClosureWindow::new(function))
+    }
+
+    /// Aggregates while records come, and gives the result to `function` when the window fires: it sees a single element.
+    ///
+    /// Source: Flink's `WindowedStream.aggregate` with a `ProcessWindowFunction`.
+    pub fn aggregate_process<G, F>(
+        self,
+        aggregate: G,
+        function: F,
+    ) -> Stream<Applied<C, X, A, Tr, AggregateProcessWindow<G, F>>>
+    where
+        G: Aggregate<X::Value>,
+        F: ProcessWindowFunction<X::Key, G::Out>,
+    {
+        self.per_record(|trigger| trigger)
+            .apply("Window: Aggregate, Process", AggregateProcessWindow { aggregate, function })
+    }
+
+    /// Reduces while records come, and gives the result to `function` when the window fires: it sees a single element.
+    ///
+    /// Source: Flink's `WindowedStream.reduce` with a `ProcessWindowFunction`.
+    pub fn reduce_process<R, F>(
+        self,
+        reduce: R,
+        function: F,
+    ) -> Stream<Applied<C, X, A, Tr, ReduceProcessWindow<Reduce<R>, F>>>
+    where
+        R: Fn(&X::Value, &X::Value) -> X::Value + Clone + Send + Sync + 'static,
+        F: ProcessWindowFunction<X::Key, X::Value>,
+    {
+        self.per_record(|trigger| trigger)
+            .apply("Window: Reduce, Process", ReduceProcessWindow { reducer: Reduce(reduce), function })
     }
 }
 
@@ -165,11 +295,13 @@ impl<C: Chain, X: Extract<C::Out>, W: FastWindows> WindowedStream<C, X, W> {
 macro_rules! field_shortcuts {
     ($($(#[$doc:meta])* $name:ident: $bound:ident => $reducer:ident, $title:literal;)*) => {$(
         $(#[$doc])*
-        pub fn $name<V: $bound + Clone + 'static, F>(self, field: F) -> Reduced<C, X, W, $reducer<F, V>>
+        pub fn $name<V, F>(self, field: F) -> Reduced<C, X, A, Tr, P, $reducer<F, V>>
         where
+            V: $bound + Clone + 'static,
             F: Fn(&mut X::Value) -> &mut V + Clone + Send + Sync + 'static,
+            P: ReducesWindows<C, X, A, Tr, $reducer<F, V>>,
         {
-            self.reduce_with($title, $reducer::new(field))
+            P::reduce(self, $title, $reducer::new(field))
         }
     )*};
 }
@@ -178,173 +310,35 @@ macro_rules! field_shortcuts {
 macro_rules! choice_shortcuts {
     ($($(#[$doc:meta])* $name:ident => $greater:literal, $tie:ty, $title:literal;)*) => {$(
         $(#[$doc])*
-        pub fn $name<V: PartialOrd + 'static, F>(self, by: F) -> Reduced<C, X, W, Extreme<F, V, (Better<$greater>, $tie)>>
+        pub fn $name<V, F>(self, by: F) -> Reduced<C, X, A, Tr, P, Extreme<F, V, (Better<$greater>, $tie)>>
         where
+            V: PartialOrd + 'static,
             F: Fn(&X::Value) -> V + Clone + Send + Sync + 'static,
+            P: ReducesWindows<C, X, A, Tr, Extreme<F, V, (Better<$greater>, $tie)>>,
         {
-            self.reduce_with($title, Extreme::new(by))
+            P::reduce(self, $title, Extreme::new(by))
         }
     )*};
 }
 
-impl<C: Chain, X: Extract<C::Out>, W: FastWindows> WindowedStream<C, X, W>
-where
-    X::Value: Record + Clone,
-    Option<X::Value>: Record,
-    W::Message<Option<X::Value>>: Record,
-{
+#[expect(clippy::type_complexity, reason = "the type of a chain says what it is made of")]
+impl<C: Chain, X: Extract<C::Out>, A, Tr, P> WindowedStream<C, X, A, Tr, P> {
     field_shortcuts! {
-        /// Sums one field over each window; the others are the first record's. Integers wrap.
-        sum: Number => SumField, "Window(sum)";
-        /// The least of one field in each window; the others are the first record's.
-        min: PartialOrd => MinField, "Window(min)";
-        /// The greatest of one field in each window; the others are the first record's.
-        max: PartialOrd => MaxField, "Window(max)";
+        /// The sum of a field over each window; the other fields are the first record's. Integers wrap. See [`KeyedStream::sum`].
+        sum: Number => SumField, "Window: Sum";
+        /// The least value of a field in each window; the other fields are the first record's. See [`KeyedStream::min`].
+        min: PartialOrd => MinField, "Window: Min";
+        /// The greatest value of a field in each window; the other fields are the first record's. See [`KeyedStream::max`].
+        max: PartialOrd => MaxField, "Window: Max";
     }
     choice_shortcuts! {
-        /// The record with the least `by` in each window; of equal ones the first.
-        min_by => false, First, "Window(minBy)";
-        /// The record with the greatest `by` in each window; of equal ones the first.
-        max_by => true, First, "Window(maxBy)";
-        /// The record with the least `by` in each window; of equal ones the last.
-        min_by_last => false, Last, "Window(minBy)";
-        /// The record with the greatest `by` in each window; of equal ones the last.
-        max_by_last => true, Last, "Window(maxBy)";
-    }
-}
-
-/// Windows whose aggregates can be computed in parts: [`Tumbling`], [`Sliding`], [`Session`].
-pub trait FastWindows: Clone + Send + Sync + 'static {
-    /// What is sent for an accumulator.
-    #[doc(hidden)]
-    type Message<Acc: 'static>: 'static;
-
-    /// The span of time that an accumulator covers.
-    #[doc(hidden)]
-    type Span<Acc: Record>: Span<Acc, Message = Self::Message<Acc>>
-    where
-        Self::Message<Acc>: Record;
-
-    /// What is wrong with its sizes.
-    #[doc(hidden)]
-    fn valid(&self) -> Result<(), String>;
-
-    #[doc(hidden)]
-    fn span<Acc: Record>(&self) -> Self::Span<Acc>
-    where
-        Self::Message<Acc>: Record;
-
-    #[doc(hidden)]
-    fn operator<K: Key, Acc: Record + Clone, A: Merge<Acc>, E: Emit<K, Acc>, N: Output<E::Out>>(
-        &self,
-        cx: &SubtaskContext,
-        lateness: i64,
-        aggregate: A,
-        emit: E,
-        next: N,
-    ) -> impl OneInput<K, Self::Message<Acc>>
-    where
-        Self::Message<Acc>: Record;
-}
-
-/// Tumbling and sliding windows differ in how they are sliced.
-macro_rules! sliced {
-    ($assigner:ty, |$w:ident| $slicing:expr) => {
-        impl FastWindows for $assigner {
-            type Message<Acc: 'static> = Acc;
-            type Span<Acc: Record> = SliceSpan;
-
-            fn valid(&self) -> Result<(), String> {
-                self.valid()
-            }
-
-            fn span<Acc: Record>(&self) -> SliceSpan {
-                let $w = self;
-                SliceSpan::new($slicing)
-            }
-
-            fn operator<K: Key, Acc: Record + Clone, A: Merge<Acc>, E: Emit<K, Acc>, N: Output<E::Out>>(
-                &self,
-                cx: &SubtaskContext,
-                lateness: i64,
-                aggregate: A,
-                emit: E,
-                next: N,
-            ) -> impl OneInput<K, Acc> {
-                let $w = self;
-                Slices::new(cx, $slicing, lateness, aggregate, emit, next)
-            }
-        }
-    };
-}
-
-sliced!(Tumbling, |w| Slicing::new(w.size_ms, w.size_ms, w.offset_ms));
-sliced!(Sliding, |w| Slicing::new(w.size_ms, w.slide_ms, w.offset_ms));
-
-impl FastWindows for Session {
-    type Message<Acc: 'static> = (Timestamp, Timestamp, Acc);
-    type Span<Acc: Record>
-        = SessionSpan
-    where
-        (Timestamp, Timestamp, Acc): Record;
-
-    fn valid(&self) -> Result<(), String> {
-        self.valid()
-    }
-
-    fn span<Acc: Record>(&self) -> SessionSpan
-    where
-        (Timestamp, Timestamp, Acc): Record,
-    {
-        SessionSpan { gap: self.gap_ms }
-    }
-
-    fn operator<K: Key, Acc: Record + Clone, A: Merge<Acc>, E: Emit<K, Acc>, N: Output<E::Out>>(
-        &self,
-        cx: &SubtaskContext,
-        lateness: i64,
-        aggregate: A,
-        emit: E,
-        next: N,
-    ) -> impl OneInput<K, (Timestamp, Timestamp, Acc)>
-    where
-        (Timestamp, Timestamp, Acc): Record,
-    {
-        SessionWindows::new(cx, lateness, aggregate, emit, next)
-    }
-}
-
-/// Builds the operator of a fast aggregation.
-pub struct FastFactory<W, A, T, E> {
-    assigner: W,
-    lateness: i64,
-    aggregate: MergeOf<A, T>,
-    emit: E,
-}
-
-impl<W: Clone, A: Clone, T, E: Clone> Clone for FastFactory<W, A, T, E> {
-    fn clone(&self) -> Self {
-        let (assigner, aggregate) = (self.assigner.clone(), self.aggregate.clone());
-        Self { assigner, lateness: self.lateness, aggregate, emit: self.emit.clone() }
-    }
-}
-
-impl<K, W, A, T, E> OneInputFactory<K, W::Message<A::Acc>> for FastFactory<W, A, T, E>
-where
-    K: Key,
-    T: 'static,
-    W: FastWindows,
-    A: Aggregate<T>,
-    E: Emit<K, A::Acc>,
-    W::Message<A::Acc>: Record,
-{
-    type Out = E::Out;
-
-    fn build<N: Output<E::Out>>(
-        &self,
-        next: N,
-        cx: &mut SubtaskContext,
-    ) -> Result<impl OneInput<K, W::Message<A::Acc>>> {
-        Ok(self.assigner.operator(cx, self.lateness, self.aggregate.clone(), self.emit.clone(), next))
+        /// The record of each window with the least `by`; of equal ones the first. See [`KeyedStream::min_by`].
+        min_by => false, First, "Window: MinBy";
+        /// The record of each window with the greatest `by`; of equal ones the first. See [`KeyedStream::max_by`].
+        max_by => true, First, "Window: MaxBy";
+        /// [`WindowedStream::min_by`] in which the last of equal records wins.
+        min_by_last => false, Last, "Window: MinBy";
+        /// [`WindowedStream::max_by`] in which the last of equal records wins.
+        max_by_last => true, Last, "Window: MaxBy";
     }
 }

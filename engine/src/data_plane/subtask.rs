@@ -7,11 +7,11 @@ use std::sync::Arc;
 use thalweg_state::{HeapBackend, KeyGroupRange, MaxParallelism, range_of};
 
 use super::gate::Gate;
-use super::switch::Switch;
+use super::switch::{LateRecords, Switch};
 use crate::api::config::Config;
 use crate::error::Error;
-use crate::graph::EdgeId;
 use crate::graph::execution::ExecutionGraph;
+use crate::graph::{ChainId, EdgeId};
 use crate::runtime::bell::Bell;
 use crate::time::Timestamp;
 
@@ -63,6 +63,7 @@ pub trait Subtask {
 
 /// What a subtask is built with: its place in the job, its channels, its core.
 pub struct SubtaskContext {
+    pub(crate) chain: ChainId,
     pub(crate) name: Arc<str>,
     pub(crate) subtask: usize,
     pub(crate) parallelism: usize,
@@ -102,6 +103,11 @@ impl SubtaskContext {
     /// The receiving ends of `edges`; input `i` of the operator is `edges[i]`, several for a union.
     pub(crate) fn gate(&self, inputs: &[&[EdgeId]]) -> Gate {
         Gate::new(self, inputs)
+    }
+
+    /// A count of the records that the operator at the head of the chain drops as late.
+    pub(crate) fn late_records(&self) -> LateRecords {
+        self.switch.late_records(self.chain)
     }
 
     pub(crate) fn guard(&self) -> Guard {

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use thalweg_net::{Buffer, BufferMut, BufferPool, CreditReceiver, CreditSender};
 
 use crate::error::Error;
+use crate::graph::ChainId;
 use crate::time::Timestamp;
 
 /// Names a channel in the whole job.
@@ -101,6 +102,33 @@ pub(crate) struct Switch {
     now: Cell<Timestamp>,
     overdraft_buffers_peak: Cell<usize>,
     buffers_sent: Cell<u64>,
+    late_records: RefCell<Vec<(ChainId, LateRecords)>>,
+}
+
+/// How many records an operator of this core has dropped as late. Counted beside the record path: late ones are few.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct LateRecords(Rc<Cell<u64>>);
+
+impl LateRecords {
+    #[cold]
+    pub(crate) fn count_one(&self) {
+        self.0.set(self.0.get() + 1);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.get()
+    }
+}
+
+/// What a core has done.
+pub(crate) struct CoreStats {
+    pub(crate) buffers_sent: u64,
+    /// The greatest overdraft of one channel.
+    pub(crate) overdraft_buffers_max: usize,
+    /// Of all buffers of this core.
+    pub(crate) buffer_memory_bytes: usize,
+    /// By the chain that begins with the operator.
+    pub(crate) late_records: Vec<(ChainId, u64)>,
 }
 
 struct LinkState {
@@ -134,6 +162,7 @@ impl Switch {
             now: Cell::new(i64::MIN),
             overdraft_buffers_peak: Cell::new(0),
             buffers_sent: Cell::new(0),
+            late_records: RefCell::default(),
         }
     }
 
@@ -365,8 +394,20 @@ impl Switch {
         self.now.set(now);
     }
 
-    /// Buffers sent, the greatest overdraft of one channel, and the bytes of all buffers of this core.
-    pub(crate) fn stats(&self) -> (u64, usize, usize) {
-        (self.buffers_sent.get(), self.overdraft_buffers_peak.get(), self.pool.borrow().memory_bytes())
+    /// A count for the operator at the head of a chain.
+    pub(crate) fn late_records(&self, chain: ChainId) -> LateRecords {
+        let count = LateRecords::default();
+        self.late_records.borrow_mut().push((chain, count.clone()));
+        count
+    }
+
+    pub(crate) fn stats(&self) -> CoreStats {
+        let late_records = self.late_records.borrow();
+        CoreStats {
+            buffers_sent: self.buffers_sent.get(),
+            overdraft_buffers_max: self.overdraft_buffers_peak.get(),
+            buffer_memory_bytes: self.pool.borrow().memory_bytes(),
+            late_records: late_records.iter().map(|(chain, count)| (*chain, count.get())).collect(),
+        }
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use thalweg_state::MaxParallelism;
 
 use super::logical::{Logical, SubtaskFactory};
-use super::{ChainId, EdgeId, Partitioning, PortId};
+use super::{ChainId, EdgeId, NodeId, Partitioning, PortId};
 use crate::data_plane::switch::{ChannelId, Peer};
 use crate::error::Result;
 
@@ -20,6 +20,10 @@ const DEFAULT_GROUP: &str = "default";
 /// A chain, ready to be built.
 pub(crate) struct ExecutionChain {
     pub(crate) name: Arc<str>,
+    /// The first of its nodes, and how the program calls it.
+    pub(crate) head: NodeId,
+    pub(crate) head_name: String,
+    pub(crate) head_uid: Option<String>,
     pub(crate) parallelism: usize,
     pub(crate) max_parallelism: MaxParallelism,
     first_core: usize,
@@ -63,8 +67,12 @@ impl ExecutionGraph {
             }
         }
         let chains: Vec<ExecutionChain> = (0..logical.chains.len())
-            .map(|i| ExecutionChain {
+            .map(|i| (i, logical.chains[i].nodes[0]))
+            .map(|(i, head)| ExecutionChain {
                 name: logical.chain_name(ChainId(i as u32)).into(),
+                head,
+                head_name: logical.nodes[head.0 as usize].name.clone(),
+                head_uid: logical.nodes[head.0 as usize].uid.clone(),
                 parallelism: resolved.parallelism[i],
                 max_parallelism: resolved.max_parallelism[i],
                 first_core: first_core[group_of(i)],

@@ -98,9 +98,9 @@ async fn run_to_end(mut start: Start) -> Result<CoreResult> {
     let started = Instant::now();
     drive(&mut core, &start, &clock, &bell).await?;
     let ended = Instant::now();
-    let (buffers_sent, overdraft_buffers_max, buffer_memory_bytes) = core.switch().stats();
+    let stats = core.switch().stats();
     core.dismantle()?;
-    Ok(CoreResult { started, ended, buffers_sent, overdraft_buffers_max, buffer_memory_bytes })
+    Ok(CoreResult { started, ended, stats })
 }
 
 /// Builds the subtasks of this core. The user's factories run here, so a panic of theirs is caught.

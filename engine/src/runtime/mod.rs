@@ -20,6 +20,7 @@ mod link;
 mod machine;
 pub(crate) mod seam;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -28,8 +29,10 @@ use bell::Bell;
 pub(crate) use machine::available_cores;
 
 use crate::api::config::Config;
+use crate::data_plane::switch::CoreStats;
 use crate::error::{Error, Result};
 use crate::graph::execution::ExecutionGraph;
+use crate::graph::{ChainId, NodeId};
 
 /// What a job did, once it has ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -43,6 +46,76 @@ pub struct JobResult {
     pub overdraft_buffers_max: usize,
     /// Bytes of the exchange buffers of all cores, at the end.
     pub buffer_memory_bytes: usize,
+    /// The operators that may drop records: windows and joins of windows, in the order of the program.
+    pub operators: Vec<OperatorResult>,
+}
+
+/// What the subtasks of an operator did together.
+///
+/// ```
+/// use std::time::Duration;
+/// use thalweg::{Env, Tumbling, punctuated};
+///
+/// let env = Env::new().parallelism(1);
+/// let sums = env
+///     .from_elements([5_i64, 12, 3, 7, 14])
+///     .watermarks(punctuated(|_: &i64, timestamp| Some(timestamp)).by(|n: &i64| *n))
+///     .key_by(|_| ())
+///     .window(Tumbling::of(Duration::from_millis(10)))
+///     .sum(|n| n)
+///     .name("sums")
+///     .collect();
+/// let result = env.execute()?;
+/// assert_eq!(sums.take(), [5, 26]);
+/// assert_eq!((result.operators[0].name.as_str(), result.operators[0].late_records_dropped), ("sums", 2));
+/// # Ok::<(), thalweg::Error>(())
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OperatorResult {
+    /// What it does, or what [`crate::Stream::name`] says.
+    pub name: String,
+    /// What [`crate::Stream::uid`] says.
+    pub uid: Option<String>,
+    /// Records that came when all of their windows were closed, and no late output was there to take them. Records of a stream that is
+    /// aggregated before the exchange count one by one, as all others. Source: Flink's `numLateRecordsDropped`.
+    pub late_records_dropped: u64,
+}
+
+impl JobResult {
+    pub(crate) fn new(graph: &ExecutionGraph, elapsed: Duration, cores: &[CoreStats]) -> Self {
+        let mut late: BTreeMap<NodeId, (ChainId, u64)> = BTreeMap::new();
+        for &(chain, count) in cores.iter().flat_map(|core| &core.late_records) {
+            late.entry(graph.chains[chain.0 as usize].head).or_insert((chain, 0)).1 += count;
+        }
+        let operators = late.into_values().map(|(chain, late_records_dropped)| {
+            let chain = &graph.chains[chain.0 as usize];
+            OperatorResult {
+                name: chain.head_name.clone(),
+                uid: chain.head_uid.clone(),
+                late_records_dropped,
+            }
+        });
+        Self {
+            elapsed,
+            buffers_sent: cores.iter().map(|core| core.buffers_sent).sum(),
+            overdraft_buffers_max: cores.iter().map(|core| core.overdraft_buffers_max).max().unwrap_or(0),
+            buffer_memory_bytes: cores.iter().map(|core| core.buffer_memory_bytes).sum(),
+            operators: operators.collect(),
+        }
+    }
+
+    /// Records that all operators together dropped as late: see [`OperatorResult::late_records_dropped`].
+    ///
+    /// ```
+    /// # let env = thalweg::Env::new().parallelism(1);
+    /// # env.from_elements([1]).blackhole();
+    /// assert_eq!(env.execute()?.late_records_dropped(), 0);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
+    pub fn late_records_dropped(&self) -> u64 {
+        self.operators.iter().map(|operator| operator.late_records_dropped).sum()
+    }
 }
 
 /// What all cores of a running job share. Touched at the start, at the end, and when something fails.
@@ -68,9 +141,7 @@ impl JobControl {
 struct CoreResult {
     started: Instant,
     ended: Instant,
-    buffers_sent: u64,
-    overdraft_buffers_max: usize,
-    buffer_memory_bytes: usize,
+    stats: CoreStats,
 }
 
 /// Runs a job to its end.
@@ -118,17 +189,14 @@ pub(crate) fn execute(graph: Arc<ExecutionGraph>, config: Arc<Config>) -> Result
     }
     match failure {
         Some(error) => Err(error),
-        None => Ok(summary(&results)),
+        None => Ok(summary(&graph, results)),
     }
 }
 
-fn summary(results: &[CoreResult]) -> JobResult {
+fn summary(graph: &ExecutionGraph, results: Vec<CoreResult>) -> JobResult {
     let started = results.iter().map(|r| r.started).min();
     let ended = results.iter().map(|r| r.ended).max();
-    JobResult {
-        elapsed: started.zip(ended).map(|(s, e)| e - s).unwrap_or_default(),
-        buffers_sent: results.iter().map(|r| r.buffers_sent).sum(),
-        overdraft_buffers_max: results.iter().map(|r| r.overdraft_buffers_max).max().unwrap_or(0),
-        buffer_memory_bytes: results.iter().map(|r| r.buffer_memory_bytes).sum(),
-    }
+    let elapsed = started.zip(ended).map(|(s, e)| e - s).unwrap_or_default();
+    let cores: Vec<CoreStats> = results.into_iter().map(|r| r.stats).collect();
+    JobResult::new(graph, elapsed, &cores)
 }

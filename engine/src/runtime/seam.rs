@@ -60,6 +60,7 @@ pub(crate) fn build_core(parts: CoreParts) -> Result<Core> {
     for (chain, subtask) in graph.subtasks_on(core) {
         let plan = &graph.chains[chain.0 as usize];
         let mut cx = SubtaskContext {
+            chain,
             name: plan.name.clone(),
             subtask,
             parallelism: plan.parallelism,

@@ -21,6 +21,7 @@ use crate::api::env::Env;
 use crate::data_plane::core::Core;
 use crate::data_plane::subtask::Progress;
 use crate::error::{Error, Result};
+use crate::graph::execution::ExecutionGraph;
 use crate::runtime::JobResult;
 use crate::runtime::bell::Bell;
 use crate::runtime::seam::{self, Clock, CoreParts};
@@ -155,6 +156,7 @@ impl Simulator {
             });
         }
         Ok(RunningJob {
+            graph,
             cores,
             network,
             clock,
@@ -264,6 +266,7 @@ enum Turn {
 /// # Ok::<(), thalweg::Error>(())
 /// ```
 pub struct RunningJob {
+    graph: Arc<ExecutionGraph>,
     cores: Vec<SimulatedCore>,
     network: Network,
     clock: Rc<ManualClock>,
@@ -335,17 +338,9 @@ impl RunningJob {
 
     /// What the job has done so far, as [`Env::execute`] returns it.
     pub fn result(&self) -> JobResult {
-        let mut result = JobResult {
-            elapsed: Duration::from_millis(self.clock.now().abs_diff(self.started)),
-            ..JobResult::default()
-        };
-        for core in &self.cores {
-            let (sent, overdraft, memory) = core.core.switch().stats();
-            result.buffers_sent += sent;
-            result.overdraft_buffers_max = result.overdraft_buffers_max.max(overdraft);
-            result.buffer_memory_bytes += memory;
-        }
-        result
+        let elapsed = Duration::from_millis(self.clock.now().abs_diff(self.started));
+        let cores: Vec<_> = self.cores.iter().map(|core| core.core.switch().stats()).collect();
+        JobResult::new(&self.graph, elapsed, &cores)
     }
 
     /// Steps one of the cores that could be stepped now; when there is none, time passes to when there will be.

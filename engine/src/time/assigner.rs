@@ -47,9 +47,57 @@ pub enum WindowError {
 ///
 /// `T` is the record as the operator sees it, behind the exchange. [`Tumbling`], [`Sliding`], [`Session`] and [`Global`] are
 /// assigners; another must be deterministic. Source: Flink's `WindowAssigner`.
+///
+/// One that puts records into windows of ten milliseconds, or of a hundred before noon of the first day:
+///
+/// ```
+/// use thalweg::{EventTime, PerRecord, TimeWindow, Timestamp, WindowAssigner, WindowError};
+///
+/// #[derive(Clone)]
+/// struct Coarse;
+///
+/// impl<T> WindowAssigner<T> for Coarse {
+///     type Trigger = EventTime;
+///     type Path = PerRecord;
+///     const MERGING: bool = false;
+///
+///     fn assign(&self, _: &T, timestamp: Timestamp, _: Timestamp, into: &mut Vec<TimeWindow>) -> Result<(), WindowError> {
+///         let size = if timestamp < 12 * 3_600_000 { 100 } else { 10 };
+///         let start = timestamp - timestamp.rem_euclid(size);
+///         into.push(TimeWindow { start, end: start + size });
+///         Ok(())
+///     }
+///
+///     fn default_trigger(&self) -> EventTime {
+///         EventTime
+///     }
+///
+///     fn is_event_time(&self) -> bool {
+///         true
+///     }
+/// }
+///
+/// let env = thalweg::Env::new().parallelism(1);
+/// let sums = env
+///     .from_elements([1_i64, 99, 100])
+///     .watermarks(thalweg::monotonous().by(|n: &i64| *n))
+///     .window_all(Coarse)
+///     .sum(|n| n)
+///     .collect();
+/// env.execute()?;
+/// assert_eq!(sums.take(), [100, 100]);
+/// # Ok::<(), thalweg::Error>(())
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not put records of type `{T}` into windows",
+    label = "not an assigner of windows for `{T}`",
+    note = "assigners are `Tumbling`, `Sliding`, `Session`, `Global`, and types of one's own that implement `WindowAssigner<{T}>`"
+)]
 pub trait WindowAssigner<T>: Clone + Send + Sync + 'static {
     /// What fires its windows by default.
     type Trigger: Trigger<T>;
+    /// How they are computed: [`PerRecord`] but for the assigners of this crate.
+    type Path;
     /// Whether windows of a key that overlap or touch become one.
     const MERGING: bool;
 
@@ -73,6 +121,14 @@ pub trait WindowAssigner<T>: Clone + Send + Sync + 'static {
         Ok(())
     }
 }
+
+/// Windows that are aggregated in parts, before and behind the exchange: a [`WindowAssigner::Path`].
+#[derive(Debug)]
+pub struct InParts;
+
+/// Windows that take their records one by one, behind the exchange: the [`WindowAssigner::Path`] of an assigner of one's own.
+#[derive(Debug)]
+pub struct PerRecord;
 
 /// Whole milliseconds.
 pub(crate) fn millis(duration: Duration) -> i64 {
@@ -115,8 +171,29 @@ impl Tumbling {
     }
 
     /// Starts the windows this much later than the epoch. Default: zero. Errors: `Error::Plan` when it is not less than the size.
+    ///
+    /// Source: Flink's *offset*. For a negative one see [`Tumbling::offset_back`].
     pub fn offset(self, offset: Duration) -> Self {
         Self { offset_ms: millis(offset), ..self }
+    }
+
+    /// Starts the windows this much earlier than the epoch. Errors: `Error::Plan` when it is not less than the size.
+    ///
+    /// Days of China, which begin eight hours before those of Greenwich:
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use thalweg::{TimeWindow, Tumbling, WindowAssigner};
+    ///
+    /// const HOUR: i64 = 3_600_000;
+    /// let hours = |n: u64| Duration::from_secs(n * 3_600);
+    /// let mut windows = Vec::new();
+    /// Tumbling::of(hours(24)).offset_back(hours(8)).assign(&'a', 17 * HOUR, 0, &mut windows)?;
+    /// assert_eq!(windows, [TimeWindow { start: 16 * HOUR, end: 40 * HOUR }]);
+    /// # Ok::<(), thalweg::WindowError>(())
+    /// ```
+    pub fn offset_back(self, offset: Duration) -> Self {
+        Self { offset_ms: -millis(offset), ..self }
     }
 
     /// The same windows on the processing-time clock.
@@ -136,7 +213,7 @@ impl Tumbling {
                 Err("tumbling windows need a size of at least 1 ms".into())
             }
             Self { size_ms, offset_ms } if offset_ms.saturating_abs() >= *size_ms => Err(format!(
-                "the offset of tumbling windows, {offset_ms} ms, must be less than their size, {size_ms} ms"
+                "the offset of tumbling windows, {offset_ms} ms, must be smaller than their size, {size_ms} ms, either way"
             )),
             _ => Ok(()),
         }
@@ -145,6 +222,7 @@ impl Tumbling {
 
 impl<T> WindowAssigner<T> for Tumbling {
     type Trigger = EventTime;
+    type Path = InParts;
     const MERGING: bool = false;
 
     #[inline]
@@ -207,8 +285,15 @@ impl Sliding {
     }
 
     /// Starts the windows this much later than the epoch. Default: zero. Errors: `Error::Plan` when it is not less than the slide.
+    ///
+    /// Source: Flink's *offset*. For a negative one see [`Sliding::offset_back`].
     pub fn offset(self, offset: Duration) -> Self {
         Self { offset_ms: millis(offset), ..self }
+    }
+
+    /// Starts the windows this much earlier than the epoch. Errors: `Error::Plan` when it is not less than the slide.
+    pub fn offset_back(self, offset: Duration) -> Self {
+        Self { offset_ms: -millis(offset), ..self }
     }
 
     /// The same windows on the processing-time clock.
@@ -234,7 +319,7 @@ impl Sliding {
         }
         if offset_ms.saturating_abs() >= slide_ms {
             return Err(format!(
-                "the offset of sliding windows, {offset_ms} ms, must be less than their slide, {slide_ms} ms"
+                "the offset of sliding windows, {offset_ms} ms, must be smaller than their slide, {slide_ms} ms, either way"
             ));
         }
         Ok(())
@@ -243,6 +328,7 @@ impl Sliding {
 
 impl<T> WindowAssigner<T> for Sliding {
     type Trigger = EventTime;
+    type Path = InParts;
     const MERGING: bool = false;
 
     #[inline]
@@ -323,6 +409,7 @@ fn session(time: Timestamp, gap_ms: i64) -> TimeWindow {
 
 impl<T> WindowAssigner<T> for Session {
     type Trigger = EventTime;
+    type Path = InParts;
     const MERGING: bool = true;
 
     #[inline]
@@ -385,6 +472,7 @@ where
     F: Fn(&T) -> Duration + Clone + Send + Sync + 'static,
 {
     type Trigger = EventTime;
+    type Path = PerRecord;
     const MERGING: bool = true;
 
     #[inline]
@@ -436,6 +524,7 @@ macro_rules! global {
     ($assigner:ident, $trigger:ident) => {
         impl<T> WindowAssigner<T> for $assigner {
             type Trigger = $trigger;
+            type Path = PerRecord;
             const MERGING: bool = false;
 
             #[inline]
@@ -483,6 +572,7 @@ macro_rules! on_processing_time {
     ([$($generics:tt)*] $assigner:ty, $merging:literal, |$this:ident, $record:ident, $now:ident, $into:ident| $assign:expr, $check:expr) => {
         impl<T: 'static, $($generics)*> WindowAssigner<T> for OnProcessingTime<$assigner> {
             type Trigger = ProcessingTime;
+            type Path = PerRecord;
             const MERGING: bool = $merging;
 
             #[inline]
@@ -525,7 +615,10 @@ on_processing_time!(
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::time::window::{Slicing, start_in_flink};
 
     #[track_caller]
     fn check(assigner: impl WindowAssigner<()>, timestamp: Timestamp, expected: &[(i64, i64)]) {
@@ -545,6 +638,9 @@ mod tests {
         check(Tumbling::of(ms(10)), 9, &[(0, 10)]);
         check(Tumbling::of(ms(10)), -1, &[(-10, 0)]); // Rounded down, not to zero.
         check(Tumbling::of(ms(10)).offset(ms(3)), 2, &[(-7, 3)]);
+        check(Tumbling::of(ms(10)).offset_back(ms(3)), 6, &[(-3, 7)]);
+        check(Tumbling::of(ms(10)).offset_back(ms(3)), 7, &[(7, 17)]);
+        check(Sliding::of(ms(10)).every(ms(4)).offset_back(ms(3)), 9, &[(9, 19), (5, 15), (1, 11)]);
         check(Sliding::of(ms(10)).every(ms(5)), -3, &[(-5, 5), (-10, 0)]);
         check(Sliding::of(ms(10)).every(ms(4)).offset(ms(1)), 9, &[(9, 19), (5, 15), (1, 11)]);
         check(Sliding::of(ms(2)).every(ms(5)), 1, &[(0, 2)]);
@@ -567,6 +663,52 @@ mod tests {
         assert!(invalid(Sliding::of(ms(5)).every(ms(0))));
         assert!(invalid(Sliding::of(ms(0)).every(ms(5)).processing_time()));
         assert!(invalid(Session::gap(ms(0))));
+        assert!(invalid(Tumbling::of(ms(5)).offset_back(ms(5)).processing_time()));
+        assert!(invalid(Sliding::of(ms(9)).every(ms(5)).offset_back(ms(5))));
+        assert!(invalid(Tumbling::of(ms(5)).offset_back(Duration::MAX)));
         assert!(!invalid(Tumbling::of(ms(5)).offset(ms(4))));
+        assert!(!invalid(Tumbling::of(ms(5)).offset_back(ms(4))));
+        assert!(!invalid(Sliding::of(ms(9)).every(ms(5)).offset_back(ms(4))));
+    }
+
+    /// A size, a slide, and an offset that they allow.
+    fn sizes() -> impl Strategy<Value = (i64, i64, i64)> {
+        (1..10_000_i64, 1..10_000_i64)
+            .prop_flat_map(|(size, slide)| (Just(size), Just(slide), 1 - slide..slide))
+    }
+
+    fn shifted(sliding: Sliding, offset: i64) -> Sliding {
+        match u64::try_from(offset) {
+            Ok(later) => sliding.offset(ms(later)),
+            Err(_) => sliding.offset_back(ms(offset.unsigned_abs())),
+        }
+    }
+
+    proptest! {
+        /// Goal: windows begin where Flink's do. Method: its formula, and for sliding windows its loop.
+        #[test]
+        fn windows_begin_where_those_of_flink_do(
+            (size, slide, offset) in sizes(), timestamp in -1_000_000_000_000..4_000_000_000_000_i64,
+        ) {
+            let mut expected = Vec::new();
+            let mut start = start_in_flink(timestamp, offset, slide);
+            while start > timestamp - size {
+                expected.push(TimeWindow { start, end: start + size });
+                start -= slide;
+            }
+            let sliding = shifted(Sliding::of(ms(size as u64)).every(ms(slide as u64)), offset);
+            let mut windows = Vec::new();
+            sliding.assign(&(), timestamp, 0, &mut windows).unwrap();
+            prop_assert_eq!(&windows, &expected);
+            // The same windows by their slices.
+            let slicing = Slicing::new(sliding.size_ms, sliding.slide_ms, sliding.offset_ms);
+            let slice = slicing.slice_of(timestamp);
+            prop_assert!((slicing.start_of(slice)..slicing.end_of(slice)).contains(&timestamp));
+            prop_assert_eq!(slicing.last_window(slice), expected.first().copied());
+            prop_assert_eq!(slicing.first_window(slice, i64::MIN / 2), expected.last().copied());
+            // Tumbling windows are those that slide by their size.
+            let tumbling = Tumbling { size_ms: slide, offset_ms: offset };
+            prop_assert_eq!(tumbling.window(timestamp).start, start_in_flink(timestamp, offset, slide));
+        }
     }
 }

@@ -69,6 +69,11 @@ impl TriggerResult {
 ///     }
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not fire windows over records of type `{T}`",
+    label = "not a trigger for `{T}`",
+    note = "a trigger of one's own implements `Trigger<{T}>`, or `Trigger<T>` for every `T`"
+)]
 pub trait Trigger<T>: Clone + Send + Sync + 'static {
     /// What it knows of one window of one key.
     type State: Default + Clone + Send + 'static;
@@ -559,6 +564,238 @@ impl<T> Trigger<T> for ContinuousEventTime {
         if let Some(next) = cx.state.take() {
             cx.delete_event_timer(next);
         }
+    }
+}
+
+/// Fires each time the processing-time clock has passed a multiple of an interval, and at the window's end.
+///
+/// It fires whether or not something has come since, also in event-time windows; the clock at a window's end is then the last to fire it.
+/// There Flink's trigger would register the timer of the end again and again.
+///
+/// ```
+/// use std::time::Duration;
+/// use thalweg::testing::{Event, Recorder, Simulator, script};
+/// use thalweg::{ContinuousProcessingTime, Env, Global};
+///
+/// let env = Env::new().parallelism(1);
+/// let (input, source) = script::<u64>();
+/// let sums = Recorder::new();
+/// let windows = env.source("script", source).window_all(Global);
+/// windows.trigger(ContinuousProcessingTime::every(Duration::from_millis(100))).sum(|n| n).sink("sums", sums.clone());
+/// let mut job = Simulator::new(0).start(&env)?;
+///
+/// input.record(1, 0);
+/// job.advance_clock_to(101)?;
+/// input.record(2, 0);
+/// job.advance_clock_to(201)?;
+/// let sums: Vec<_> = sums.take().into_iter().filter_map(|event| match event {
+///     Event::Record(sum, _) => Some(sum),
+///     _ => None,
+/// }).collect();
+/// assert_eq!(sums, [1, 3]);
+/// # Ok::<(), thalweg::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct ContinuousProcessingTime {
+    interval_ms: i64,
+}
+
+impl ContinuousProcessingTime {
+    /// Fires every `interval`, whole milliseconds of the clock, at least one.
+    pub fn every(interval: Duration) -> Self {
+        Self { interval_ms: millis(interval).max(1) }
+    }
+
+    fn register_next(
+        &self,
+        time: Timestamp,
+        window: TimeWindow,
+        cx: &mut TriggerContext<'_, Option<Timestamp>>,
+    ) {
+        let next = time.saturating_add(self.interval_ms).min(window.max_timestamp());
+        *cx.state = Some(next);
+        cx.register_processing_timer(next);
+    }
+}
+
+impl<T> Trigger<T> for ContinuousProcessingTime {
+    /// When it fires next; the window's end stays when it has fired there.
+    type State = Option<Timestamp>;
+
+    #[inline]
+    fn on_element(
+        &mut self,
+        _record: &T,
+        _timestamp: Timestamp,
+        window: TimeWindow,
+        cx: &mut TriggerContext<'_, Option<Timestamp>>,
+    ) -> TriggerResult {
+        if cx.state.is_none() {
+            let now = cx.now;
+            self.register_next(now - now % self.interval_ms, window, cx);
+        }
+        TriggerResult::Continue
+    }
+
+    fn on_processing_time(
+        &mut self,
+        time: Timestamp,
+        window: TimeWindow,
+        cx: &mut TriggerContext<'_, Option<Timestamp>>,
+    ) -> TriggerResult {
+        if *cx.state != Some(time) {
+            return TriggerResult::Continue;
+        }
+        if time != window.max_timestamp() {
+            self.register_next(time, window, cx);
+        }
+        TriggerResult::Fire
+    }
+
+    fn can_merge(&self) -> bool {
+        true
+    }
+
+    fn on_merge(
+        &mut self,
+        merged: &[Option<Timestamp>],
+        _window: TimeWindow,
+        cx: &mut TriggerContext<'_, Option<Timestamp>>,
+    ) {
+        *cx.state = merged.iter().copied().flatten().min();
+        if let Some(next) = *cx.state {
+            cx.register_processing_timer(next);
+        }
+    }
+
+    fn clear(&mut self, _window: TimeWindow, cx: &mut TriggerContext<'_, Option<Timestamp>>) {
+        if let Some(next) = cx.state.take() {
+            cx.delete_processing_timer(next);
+        }
+    }
+}
+
+/// Fires when `inner` does, and when the processing-time clock has come a timeout further than at a window's first record.
+///
+/// The timeout begins anew with the first record after a firing. Cannot be used with windows that merge.
+#[derive(Debug, Clone, Copy)]
+pub struct ProcessingTimeout<I> {
+    inner: I,
+    timeout_ms: i64,
+    restarts: bool,
+    keeps: bool,
+}
+
+impl<I> ProcessingTimeout<I> {
+    /// Fires `timeout` after a record at the latest, whole milliseconds of the clock.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use thalweg::{CountTrigger, ProcessingTimeout};
+    ///
+    /// let batches = ProcessingTimeout::of(CountTrigger::of(1_000), Duration::from_millis(50));
+    /// ```
+    pub fn of(inner: I, timeout: Duration) -> Self {
+        Self { inner, timeout_ms: millis(timeout), restarts: false, keeps: false }
+    }
+
+    /// Begins the timeout anew with each record. Default: it runs from the first one.
+    pub fn restarted_by_records(self) -> Self {
+        Self { restarts: true, ..self }
+    }
+
+    /// Keeps what `inner` knows of a window when a timer of it fires, and fires a timeout only once unless records restart it.
+    /// Default: `inner` starts again.
+    pub fn keeping_state(self) -> Self {
+        Self { keeps: true, ..self }
+    }
+
+    /// Forgets the timeout, and what the inner trigger knows.
+    fn reset<T>(&mut self, window: TimeWindow, cx: &mut TriggerContext<'_, TimeoutState<I::State>>)
+    where
+        I: Trigger<T>,
+    {
+        Trigger::<T>::clear(self, window, cx);
+        cx.state.0 = I::State::default();
+    }
+
+    /// A timer of either trigger is due: whichever it is, the window fires.
+    fn on_timer<T>(
+        &mut self,
+        result: TriggerResult,
+        window: TimeWindow,
+        cx: &mut TriggerContext<'_, TimeoutState<I::State>>,
+    ) -> TriggerResult
+    where
+        I: Trigger<T>,
+    {
+        if !self.keeps {
+            self.reset(window, cx);
+        }
+        if result.is_purge() { TriggerResult::FireAndPurge } else { TriggerResult::Fire }
+    }
+}
+
+/// What the inner trigger knows, and when the timeout ends.
+type TimeoutState<S> = (S, Option<Timestamp>);
+
+impl<T, I: Trigger<T>> Trigger<T> for ProcessingTimeout<I> {
+    type State = TimeoutState<I::State>;
+
+    fn on_element(
+        &mut self,
+        record: &T,
+        timestamp: Timestamp,
+        window: TimeWindow,
+        cx: &mut TriggerContext<'_, Self::State>,
+    ) -> TriggerResult {
+        let result = self.inner.on_element(record, timestamp, window, &mut cx.narrow(|state| &mut state.0));
+        if result.is_fire() {
+            self.reset(window, cx);
+            return result;
+        }
+        if self.restarts
+            && let Some(end) = cx.state.1.take()
+        {
+            cx.delete_processing_timer(end);
+        }
+        if cx.state.1.is_none() {
+            let end = cx.now.saturating_add(self.timeout_ms);
+            cx.state.1 = Some(end);
+            cx.register_processing_timer(end);
+        }
+        result
+    }
+
+    fn on_event_time(
+        &mut self,
+        time: Timestamp,
+        window: TimeWindow,
+        cx: &mut TriggerContext<'_, Self::State>,
+    ) -> TriggerResult {
+        let result = self.inner.on_event_time(time, window, &mut cx.narrow(|state| &mut state.0));
+        self.on_timer(result, window, cx)
+    }
+
+    fn on_processing_time(
+        &mut self,
+        time: Timestamp,
+        window: TimeWindow,
+        cx: &mut TriggerContext<'_, Self::State>,
+    ) -> TriggerResult {
+        let result = self.inner.on_processing_time(time, window, &mut cx.narrow(|state| &mut state.0));
+        self.on_timer(result, window, cx)
+    }
+
+    fn is_fresh(&self, state: &Self::State) -> bool {
+        state.1.is_none() && self.inner.is_fresh(&state.0)
+    }
+
+    fn clear(&mut self, window: TimeWindow, cx: &mut TriggerContext<'_, Self::State>) {
+        if let Some(end) = cx.state.1.take() {
+            cx.delete_processing_timer(end);
+        }
+        self.inner.clear(window, &mut cx.narrow(|state| &mut state.0));
     }
 }
 

@@ -131,13 +131,20 @@ fn gcd(a: i64, b: i64) -> i64 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
+/// Flink's `TimeWindow.getWindowStartWithOffset`, as it is written there: what the tests compare with.
+#[cfg(test)]
+pub(crate) fn start_in_flink(timestamp: Timestamp, offset: i64, size: i64) -> Timestamp {
+    let remainder = (timestamp - offset) % size;
+    if remainder < 0 { timestamp - (remainder + size) } else { timestamp - remainder }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     /// All windows that hold `timestamp`, by Flink's `SlidingEventTimeWindows.assignWindows`.
     fn windows_of(size: i64, slide: i64, offset: i64, timestamp: i64) -> Vec<TimeWindow> {
-        let mut start = timestamp - (timestamp - offset).rem_euclid(slide);
+        let mut start = start_in_flink(timestamp, offset, slide);
         let mut windows = Vec::new();
         while start > timestamp - size {
             windows.push(TimeWindow { start, end: start + size });

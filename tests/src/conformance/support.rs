@@ -5,15 +5,17 @@
 
 use super::case::Case;
 use super::job::Op;
-use super::window::{Assigner, Trigger, Windowing};
+use super::window::{Assigner, Windowing};
 
 /// The categories that are run whole, apart from evictors and count windows.
-pub const COMPLETE: [&str; 11] = [
+pub const COMPLETE: [&str; 13] = [
     "stateless",
     "rolling",
     "window_tumbling",
     "window_sliding",
     "window_session",
+    "window_processing_time",
+    "window_trigger",
     "window_lateness",
     "window_chain",
     "window_join",
@@ -53,15 +55,6 @@ fn missing_of_window(window: &Windowing) -> Option<&'static str> {
     match window.assigner {
         Assigner::CountTumbling { .. } | Assigner::CountSliding { .. } => Some("count window"),
         _ if window.evictor.is_some() => Some("evictor"),
-        _ => window.trigger.as_ref().and_then(missing_of_trigger),
-    }
-}
-
-fn missing_of_trigger(trigger: &Trigger) -> Option<&'static str> {
-    match trigger {
-        Trigger::Purging { inner } => missing_of_trigger(inner),
-        Trigger::ContinuousProcessingTime { .. } => Some("continuous processing-time trigger"),
-        Trigger::ProcessingTimeout { .. } => Some("processing-timeout trigger"),
         _ => None,
     }
 }
@@ -101,13 +94,8 @@ mod tests {
         let processing = window(r#""assigner":{"type":"tumbling","size":1,"time":"processing"}"#);
         let count = window(r#""assigner":{"type":"count_tumbling","size":1}"#);
         let evictor = window(r#""assigner":{"type":"global"},"evictor":{"type":"count","n":1}"#);
-        let timeout = window(
-            r#""assigner":{"type":"global"},"trigger":{"type":"purging","inner":{"type":"processing_timeout",
-            "inner":{"type":"count","n":1},"timeout":1,"reset_on_new_record":true,"clear_on_timeout":true}}"#,
-        );
         check("window_trigger", &tumbling, "x", None);
         check("window_processing_time", &processing, "x", None);
-        check("window_trigger", &timeout, "x", Some("processing-timeout trigger"));
         check("window_join", &processing, "x", None);
         check("window_join", &count, "x", Some("count window"));
         check("window_trigger", &evictor, "x", Some("evictor"));

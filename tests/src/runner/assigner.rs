@@ -5,9 +5,10 @@
 use std::time::Duration;
 
 use thalweg::{
-    ContinuousEventTime, CountTrigger, Delta, DynamicSession, Either, EndOfStream, EventTime, Global,
-    GlobalEndOfStream, Never, OnProcessingTime, ProcessingTime, Purging, Session, Sliding, TimeWindow,
-    Timestamp, Trigger, TriggerContext, TriggerResult, Tumbling, WindowAssigner, WindowError,
+    ContinuousEventTime, ContinuousProcessingTime, CountTrigger, Delta, DynamicSession, Either, EndOfStream,
+    EventTime, Global, GlobalEndOfStream, Never, OnProcessingTime, PerRecord, ProcessingTime,
+    ProcessingTimeout, Purging, Session, Sliding, TimeWindow, Timestamp, Trigger, TriggerContext,
+    TriggerResult, Tumbling, WindowAssigner, WindowError,
 };
 
 use super::build::millis;
@@ -52,13 +53,14 @@ pub(super) enum CaseAssigner<T, const MERGING: bool> {
 
 /// The tumbling windows of an assigner that has them.
 pub(super) fn tumbling(size: i64, offset: i64) -> Tumbling {
-    // An offset is a span of time, so it is not negative: the same windows start a whole number of sizes later.
-    Tumbling::of(millis(size)).offset(millis(offset.rem_euclid(size.max(1))))
+    let windows = Tumbling::of(millis(size));
+    if offset < 0 { windows.offset_back(millis(-offset)) } else { windows.offset(millis(offset)) }
 }
 
 /// The sliding windows of an assigner that has them.
 pub(super) fn sliding(size: i64, slide: i64, offset: i64) -> Sliding {
-    Sliding::of(millis(size)).every(millis(slide)).offset(millis(offset.rem_euclid(slide.max(1))))
+    let windows = Sliding::of(millis(size)).every(millis(slide));
+    if offset < 0 { windows.offset_back(millis(-offset)) } else { windows.offset(millis(offset)) }
 }
 
 fn dynamic<T: AsRec>() -> Dynamic<T> {
@@ -127,6 +129,7 @@ macro_rules! with_assigner {
 
 impl<T: AsRec, const MERGING: bool> WindowAssigner<T> for CaseAssigner<T, MERGING> {
     type Trigger = CaseTrigger<T>;
+    type Path = PerRecord;
     const MERGING: bool = MERGING;
 
     fn assign(
@@ -170,23 +173,26 @@ pub(super) enum CaseTrigger<T> {
     EndOfStream(EndOfStream),
     Count(CountTrigger),
     Continuous(ContinuousEventTime),
+    ContinuousNow(ContinuousProcessingTime),
     Delta(DeltaOfValue<T>),
     EarlyCount(EarlyCount),
     OnValue(OnValue),
     Purging(Box<Purging<CaseTrigger<T>>>),
+    Timeout(Box<ProcessingTimeout<CaseTrigger<T>>>),
 }
 
 /// What the triggers of a case keep: each has its own part, as one may be inside another.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct CaseState {
     none: (),
     count: u64,
     next: Option<Timestamp>,
     last: Option<f64>,
+    timeout: Box<Option<(CaseState, Option<Timestamp>)>>,
 }
 
 impl<T: AsRec> CaseTrigger<T> {
-    /// The trigger of the windows; `None` if it is the assigner's own. Panics on one that the API does not have yet.
+    /// The trigger of the windows; `None` if it is the assigner's own.
     pub(super) fn new(windowing: &Windowing) -> Option<Self> {
         windowing.trigger.as_ref().map(Self::of)
     }
@@ -211,7 +217,19 @@ impl<T: AsRec> CaseTrigger<T> {
             window::Trigger::OnValue { v, purge } => {
                 Self::OnValue(OnValue { value: v.clone(), purge: *purge })
             }
-            other => panic!("the API has no trigger {other:?}"),
+            window::Trigger::ContinuousProcessingTime { interval } => {
+                Self::ContinuousNow(ContinuousProcessingTime::every(millis(*interval)))
+            }
+            window::Trigger::ProcessingTimeout { inner, timeout, reset_on_new_record, clear_on_timeout } => {
+                let mut trigger = ProcessingTimeout::of(Self::of(inner), millis(*timeout));
+                if *reset_on_new_record {
+                    trigger = trigger.restarted_by_records();
+                }
+                if !clear_on_timeout {
+                    trigger = trigger.keeping_state();
+                }
+                Self::Timeout(Box::new(trigger))
+            }
         }
     }
 }
@@ -221,7 +239,8 @@ macro_rules! with_trigger {
     ($self:ident, |$trigger:ident, $part:ident| $do:expr) => {
         with_trigger!($self, |$trigger, $part| $do;
             EventTime: none (), ProcessingTime: none (), Never: none (), EndOfStream: none (), OnValue: none (),
-            Count: count u64, EarlyCount: count u64, Continuous: next Option<Timestamp>, Delta: last Option<f64>)
+            Count: count u64, EarlyCount: count u64, Continuous: next Option<Timestamp>,
+            ContinuousNow: next Option<Timestamp>, Delta: last Option<f64>)
     };
     ($self:ident, |$trigger:ident, $part:ident| $do:expr; $($variant:ident: $field:ident $state:ty),*) => {
         match $self {
@@ -232,6 +251,12 @@ macro_rules! with_trigger {
             CaseTrigger::Purging($trigger) => {
                 let $trigger = &mut **$trigger;
                 let $part: fn(&mut CaseState) -> &mut CaseState = |state| state;
+                $do
+            }
+            CaseTrigger::Timeout($trigger) => {
+                let $trigger = &mut **$trigger;
+                let $part: fn(&mut CaseState) -> &mut (CaseState, Option<Timestamp>) =
+                    |state| state.timeout.get_or_insert_default();
                 $do
             }
         }

@@ -26,7 +26,7 @@ pub(super) struct Windows<'a> {
 }
 
 /// Applies a function that needs no more of a window than one record or accumulator, and gives back the main output
-/// and the late records. All windowed streams of the API have these methods; they have no trait in common.
+/// and the late records.
 macro_rules! incremental {
     ($windows:expr, $node:expr, $late:expr) => {{
         let windows = $windows;
@@ -146,13 +146,13 @@ pub(super) fn window<C: Chain<Out = Rec>>(stream: Stream<C>, node: Windows<'_>, 
         }
     }
     match (merges(assigner), node.all) {
-        (true, true) => general!(stream.window_all_general(CaseAssigner::<Rec, true>::new(assigner)), node),
+        (true, true) => general!(stream.window_all(CaseAssigner::<Rec, true>::new(assigner)), node),
         (true, false) => {
-            general!(stream.key_by(key_of).window_general(CaseAssigner::<Rec, true>::new(assigner)), node)
+            general!(stream.key_by(key_of).window(CaseAssigner::<Rec, true>::new(assigner)), node)
         }
-        (false, true) => general!(stream.window_all_general(CaseAssigner::<Rec, false>::new(assigner)), node),
+        (false, true) => general!(stream.window_all(CaseAssigner::<Rec, false>::new(assigner)), node),
         (false, false) => {
-            general!(stream.key_by(key_of).window_general(CaseAssigner::<Rec, false>::new(assigner)), node)
+            general!(stream.key_by(key_of).window(CaseAssigner::<Rec, false>::new(assigner)), node)
         }
     }
 }

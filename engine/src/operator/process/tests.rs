@@ -17,6 +17,7 @@ use crate::api::context::OpenContext;
 use crate::api::env::Env;
 use crate::data_plane::switch::{Switch, SwitchLimits};
 use crate::error::Result;
+use crate::graph::ChainId;
 use crate::operator::TwoInput;
 use crate::operator::co_process::{CoFlatMap, CoMap, KeyedCoProcess};
 use crate::runtime::bell::Bell;
@@ -57,6 +58,7 @@ fn context() -> SubtaskContext {
     let limits = SwitchLimits { credit_buffers: 1, overdraft_buffers_max: 1 };
     let pool = BufferPool::new(config.buffer_bytes).expect("the default is sound");
     SubtaskContext {
+        chain: ChainId(0),
         name: "test".into(),
         subtask: 0,
         parallelism: 1,

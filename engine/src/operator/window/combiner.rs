@@ -6,7 +6,10 @@
 //! Invariants:
 //! - results are those of sending every record: a record joins an accumulator only if no watermark that this subtask has seen
 //!   could make it late, and the accumulator is sent before any watermark that could;
-//! - watermarks between two steps that matter to the windows are held back, the last one goes with the next flush at the latest;
+//! - watermarks between two steps that matter to the windows are held back, the last one goes with the next flush at the latest, and
+//!   before a record to which it matters;
+//! - a stream that has been idle is not combined any more: the windows may have gone on without its watermark, and any of its records may
+//!   be late;
 //! - a stream whose keys seldom repeat is noticed, and passes through for a while.
 
 use std::marker::PhantomData;
@@ -43,7 +46,10 @@ pub trait Span<Acc>: Clone + Send + Sync + 'static {
     fn of(&mut self, timestamp: Timestamp) -> TimeWindow;
 
     /// Extends the span of an accumulator to a record, if it may cover it. False for a record without timestamp.
-    fn extend(&self, span: &mut TimeWindow, timestamp: Timestamp) -> bool;
+    fn extend(&self, span: &mut TimeWindow, timestamp: Timestamp, fence: Timestamp) -> bool;
+
+    /// Whether windows could treat a record differently before and behind the watermark that is held back.
+    fn is_behind(&self, span: TimeWindow, timestamp: Timestamp, fence: Timestamp) -> bool;
 
     /// Whether the windows behind the exchange could do something at `watermark` that they could not at `last`.
     fn matters(&self, last: Timestamp, watermark: Timestamp) -> bool;
@@ -73,14 +79,24 @@ impl<Acc: Record> Span<Acc> for SliceSpan {
     fn of(&mut self, timestamp: Timestamp) -> TimeWindow {
         if timestamp < self.last.start || timestamp >= self.last.end {
             let number = self.slicing.slice_of(timestamp);
+            if self.slicing.slide > self.slicing.size && self.slicing.last_window(number).is_none() {
+                // Between two windows: an empty span, which no other record joins, as each is counted if it is late.
+                let after = timestamp.saturating_add(1);
+                return TimeWindow { start: after, end: after };
+            }
             self.last = TimeWindow { start: self.slicing.start_of(number), end: self.slicing.end_of(number) };
         }
         self.last
     }
 
     #[inline]
-    fn extend(&self, span: &mut TimeWindow, timestamp: Timestamp) -> bool {
+    fn extend(&self, span: &mut TimeWindow, timestamp: Timestamp, _fence: Timestamp) -> bool {
         timestamp >= span.start && timestamp < span.end
+    }
+
+    #[inline]
+    fn is_behind(&self, span: TimeWindow, _timestamp: Timestamp, fence: Timestamp) -> bool {
+        span.max_timestamp() < fence
     }
 
     fn matters(&self, last: Timestamp, watermark: Timestamp) -> bool {
@@ -111,13 +127,19 @@ where
     }
 
     #[inline]
-    fn extend(&self, span: &mut TimeWindow, timestamp: Timestamp) -> bool {
+    fn extend(&self, span: &mut TimeWindow, timestamp: Timestamp, fence: Timestamp) -> bool {
         let end = timestamp.saturating_add(self.gap);
-        let touches = end >= span.start && timestamp <= span.end && timestamp != NO_TIMESTAMP;
+        let touches = end >= span.start && timestamp <= span.end && timestamp > fence;
         if touches {
             *span = TimeWindow { start: span.start.min(timestamp), end: span.end.max(end) };
         }
         touches
+    }
+
+    /// It may touch a session that is complete at the watermark.
+    #[inline]
+    fn is_behind(&self, _span: TimeWindow, timestamp: Timestamp, fence: Timestamp) -> bool {
+        timestamp <= fence
     }
 
     /// Sessions end anywhere; an eighth of the gap is a step small enough to keep few of them open for longer than needed.
@@ -158,6 +180,7 @@ impl<T, X: Extract<T>, A: Aggregate<X::Value>, S: Span<A::Acc>> Combiner<T, X, A
             sample: Sample::default(),
             watermark: i64::MIN,
             sent: i64::MIN,
+            fence: i64::MIN,
             value: PhantomData,
         };
         Self { extract, table, record: PhantomData }
@@ -196,6 +219,8 @@ struct Table<K: Key, V, A: Aggregate<V>, S: Span<A::Acc>> {
     /// The greatest watermark seen, and the last one that went on.
     watermark: Timestamp,
     sent: Timestamp,
+    /// The first millisecond after the watermark while that is held back; `i64::MIN` otherwise.
+    fence: Timestamp,
     value: PhantomData<fn(V)>,
 }
 
@@ -219,7 +244,7 @@ impl<K: Key, V, A: Aggregate<V>, S: Span<A::Acc>> Table<K, V, A, S> {
         if let Some(slot) = &mut self.slots[index]
             && slot.key_hash == key_hash
             && slot.key == key
-            && self.span.extend(&mut slot.span, timestamp)
+            && self.span.extend(&mut slot.span, timestamp, self.fence)
         {
             self.aggregate.add(&mut slot.acc, value);
             self.sample.combined += 1;
@@ -235,10 +260,16 @@ impl<K: Key, V, A: Aggregate<V>, S: Span<A::Acc>> Table<K, V, A, S> {
             return self.guard.fail(MISSING_TIMESTAMP);
         }
         let span = self.span.of(timestamp);
+        if self.span.is_behind(span, timestamp, self.fence) {
+            self.send_watermark();
+        }
         let mut acc = self.aggregate.create();
         self.aggregate.add(&mut acc, value);
         if !self.enabled || self.sample.bypass > 0 || span.max_timestamp() <= self.watermark {
             self.sample.bypass = self.sample.bypass.saturating_sub(1);
+            if self.slots[index].as_ref().is_some_and(|slot| slot.key == key) {
+                self.send_all(); // A record may merge with what its key has here: that came first.
+            }
             return send(&self.span, &mut self.writer, &key, key_hash, span, acc);
         }
         match self.slots[index].replace(Slot { key_hash, key, span, acc }) {
@@ -274,15 +305,20 @@ impl<K: Key, V, A: Aggregate<V>, S: Span<A::Acc>> Table<K, V, A, S> {
     fn send_watermark(&mut self) {
         if self.watermark > self.sent {
             self.sent = self.watermark;
+            self.fence = i64::MIN;
             self.send_all();
             self.writer.channels.control(Control::watermark(self.watermark));
         }
     }
 
     fn control(&mut self, control: Control) {
+        self.enabled &= control != Control::Signal(Signal::Idle);
         match control {
             Control::Signal(Signal::Watermark(watermark)) => {
                 self.watermark = self.watermark.max(watermark);
+                if self.watermark > self.sent {
+                    self.fence = self.watermark.saturating_add(1);
+                }
                 if watermark == MAX_WATERMARK || self.span.matters(self.sent, watermark) {
                     self.send_watermark();
                 }

@@ -25,6 +25,7 @@ use crate::api::record::{Key, Record};
 use crate::api::tag::{SideWriter, SideWriters};
 use crate::data_plane::SubtaskContext;
 use crate::data_plane::subtask::Guard;
+use crate::data_plane::switch::LateRecords;
 use crate::operator::output::{Control, Output, Stage};
 use crate::operator::stateless::Collector;
 use crate::operator::{Budget, OneInput, Operator, Received};
@@ -299,8 +300,8 @@ where
     clocks: Clocks<K>,
     firing: Firing<F, F::Out, SW, N>,
     late: Option<SideWriter<V>>,
-    /// Late records that went nowhere.
-    late_dropped: u64,
+    /// Those that went nowhere.
+    late_dropped: LateRecords,
     /// The windows of the record at hand.
     assigned: Vec<TimeWindow>,
     /// The states of the windows being merged.
@@ -346,7 +347,7 @@ where
             clocks,
             firing: Firing { function, collector, sides, guard, merging, next },
             late,
-            late_dropped: 0,
+            late_dropped: cx.late_records(),
             assigned: Vec::new(),
             merged: Vec::new(),
             spare: Vec::new(),
@@ -362,7 +363,7 @@ where
             clocks.is_event_time && record.timestamp.wrapping_add(clocks.lateness_ms) <= clocks.watermark;
         match &mut self.late {
             Some(late) if is_late => late.write(&V::unarchive(record.value), record.timestamp),
-            None if is_late => self.late_dropped += 1,
+            None if is_late => self.late_dropped.count_one(),
             _ => {}
         }
     }

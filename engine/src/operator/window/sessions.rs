@@ -18,6 +18,7 @@ use crate::api::aggregate::Emit;
 use crate::api::record::{Key, Record};
 use crate::data_plane::SubtaskContext;
 use crate::data_plane::subtask::Guard;
+use crate::data_plane::switch::LateRecords;
 use crate::operator::output::{Control, Output, Stage};
 use crate::operator::stateless::pass_through;
 use crate::operator::{Budget, CACHED_STATE_BYTES, OneInput, Operator, Received};
@@ -47,7 +48,7 @@ pub(crate) struct SessionWindows<K, A, E, N, Acc> {
     sessions: KeyedTable<K, Sessions<Acc>>,
     timers: DueQueue<(u64, K)>,
     watermark: Timestamp,
-    late_dropped: u64,
+    late_dropped: LateRecords,
     guard: Guard,
     next: N,
 }
@@ -63,7 +64,7 @@ impl<K: Key, A, E, N, Acc> SessionWindows<K, A, E, N, Acc> {
             sessions: KeyedTable::new(cx.key_groups(), cx.max_parallelism),
             timers: DueQueue::new(),
             watermark: i64::MIN,
-            late_dropped: 0,
+            late_dropped: cx.late_records(),
             guard: cx.guard(),
             next,
         }
@@ -133,8 +134,7 @@ where
             return;
         }
         if is_late(window) {
-            *late_dropped += 1;
-            return;
+            return late_dropped.count_one();
         }
         let open = || (<K as Record>::unarchive(record.key), Sessions { one: session, more: Vec::new() });
         let (key, open, _) = sessions.entry(record.key_hash, eq, open);
@@ -151,7 +151,7 @@ fn merge<Acc, A: Merge<Acc>>(
     open: &mut Sessions<Acc>,
     session: Session<Acc>,
     aggregate: &A,
-    late_dropped: &mut u64,
+    late_dropped: &LateRecords,
     is_late: impl Fn(TimeWindow) -> bool,
     then: impl FnOnce(&mut Session<Acc>),
 ) {
@@ -162,8 +162,7 @@ fn merge<Acc, A: Merge<Acc>>(
         window = window.cover(s.window);
     }
     if is_late(window) {
-        *late_dropped += 1;
-        return;
+        return late_dropped.count_one();
     }
     let mut merged: Option<Session<Acc>> = None;
     let mut add = |s: Session<Acc>| match &mut merged {

@@ -25,6 +25,7 @@ use crate::api::aggregate::{Aggregate, Emit};
 use crate::api::record::{Key, Record};
 use crate::data_plane::SubtaskContext;
 use crate::data_plane::subtask::Guard;
+use crate::data_plane::switch::LateRecords;
 use crate::operator::output::{Control, Output, Stage};
 use crate::operator::stateless::pass_through;
 use crate::operator::{Budget, CACHED_STATE_BYTES, OneInput, Operator, Received};
@@ -76,7 +77,7 @@ pub(crate) struct Slices<K, A, E, N, Acc> {
     /// Windows that end at or before it have fired.
     fired: Timestamp,
     watermark: Timestamp,
-    late_dropped: u64,
+    late_dropped: LateRecords,
     guard: Guard,
     next: N,
 }
@@ -104,7 +105,7 @@ impl<K: Key, A, E, N: Stage, Acc: 'static> Slices<K, A, E, N, Acc> {
             firing: None,
             fired: i64::MIN,
             watermark: i64::MIN,
-            late_dropped: 0,
+            late_dropped: cx.late_records(),
             guard: cx.guard(),
             next,
         }
@@ -440,8 +441,12 @@ where
         }
         match self.slicing.last_window(number) {
             Some(window) if !self.is_closed(window) => self.add_late(number, &record),
-            Some(_) => self.late_dropped += 1,
-            None => {} // Between two windows.
+            Some(_) => self.late_dropped.count_one(),
+            // Between two windows, and late as well. Java's sum wraps.
+            None if record.timestamp.wrapping_add(self.lateness) <= self.watermark => {
+                self.late_dropped.count_one();
+            }
+            None => {}
         }
     }
 }

@@ -14,6 +14,7 @@ use thalweg_state::Key as _;
 use super::*;
 use crate::api::env::Env;
 use crate::data_plane::switch::{Switch, SwitchLimits};
+use crate::graph::ChainId;
 use crate::operator::window::function::ProcessClosureWindow;
 use crate::time::assigner::{Global, Session, Sliding, Tumbling};
 use crate::time::trigger::{Count, EventTime, Purging};
@@ -46,6 +47,7 @@ fn context() -> SubtaskContext {
     let limits = SwitchLimits { credit_buffers: 1, overdraft_buffers_max: 1 };
     let pool = BufferPool::new(config.buffer_bytes).unwrap();
     SubtaskContext {
+        chain: ChainId(0),
         name: "Window".into(),
         subtask: 0,
         parallelism: 1,
@@ -226,7 +228,7 @@ fn compare<A: WindowAssigner<i64>>(
         expected.sort();
         prop_assert_eq!(got, expected, "at event {}", value);
     }
-    prop_assert_eq!(bench.operator.late_dropped, model.late);
+    prop_assert_eq!(bench.operator.late_dropped.get(), model.late);
     bench.watermark(i64::MAX, budget);
     prop_assert!(bench.operator.keys.is_empty() && bench.operator.clocks.event.is_empty());
     prop_assert!(!bench.switch.has_failed());
@@ -237,19 +239,24 @@ fn ms(ms: i64) -> Duration {
     Duration::from_millis(ms as u64)
 }
 
+fn size_and_offset() -> impl Strategy<Value = (i64, i64)> {
+    (1..40_i64).prop_flat_map(|size| (Just(size), 1 - size..size))
+}
+
 proptest! {
     #[test]
     fn tumbling_windows_are_those_of_all_records(
-        events in events(), size in 1..40_i64, lateness in 0..50_i64, budget in 1..4_u32,
+        events in events(), (size, offset) in size_and_offset(), lateness in 0..50_i64, budget in 1..4_u32,
     ) {
-        compare(Tumbling::of(ms(size)), lateness, budget, &events)?;
+        compare(Tumbling { size_ms: size, offset_ms: offset }, lateness, budget, &events)?;
     }
 
     #[test]
     fn sliding_windows_are_those_of_all_records(
-        events in events(), size in 1..40_i64, slide in 1..50_i64, lateness in 0..50_i64, budget in 1..4_u32,
+        events in events(), size in 1..40_i64, (slide, offset) in size_and_offset(), lateness in 0..50_i64,
+        budget in 1..4_u32,
     ) {
-        compare(Sliding::of(ms(size)).every(ms(slide)), lateness, budget, &events)?;
+        compare(Sliding { size_ms: size, slide_ms: slide, offset_ms: offset }, lateness, budget, &events)?;
     }
 
     #[test]
@@ -274,7 +281,7 @@ fn a_late_record_in_the_allowed_time_fires_again_and_a_later_one_is_dropped() {
     assert_eq!(bench.element(2, 4, 102), [fired(2, 0, 10, &[102])]); // Also the first of its key.
     assert_eq!(bench.watermark(14, 8), []);
     assert_eq!(bench.element(1, 4, 103), []);
-    assert_eq!(bench.operator.late_dropped, 1);
+    assert_eq!(bench.operator.late_dropped.get(), 1);
 }
 
 #[test]
