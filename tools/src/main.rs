@@ -33,7 +33,6 @@ enum Bench {
 }
 
 fn main() -> ExitCode {
-    keep_freed_memory();
     let cli = Cli::parse();
     log_to_stderr();
     let result = match cli.command {
@@ -48,17 +47,6 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// Tells the allocator not to give freed memory back to the system.
-///
-/// Tables that grow free what they grow out of, all the time while state grows. Memory that the system took back must be
-/// faulted in and cleared again: in NEXMark q18 (10 M events, parallelism 2) that was half of the page faults and more.
-fn keep_freed_memory() {
-    /// `mi_option_purge_delay`, for which the crate has no name. In ms; less than 0: never.
-    const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
-    // SAFETY: the option exists in versions 2 and 3, any value will do, and there is no second thread yet.
-    unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, -1) };
 }
 
 /// Warnings go to stderr, or what `RUST_LOG` asks for; stdout is for results.
