@@ -12,7 +12,7 @@
 //! - [`heap`]: typed hash tables nearly in hash order, one per key group;
 //! - `handle`: what user functions hold: [`ValueState`], [`ListState`], [`MapState`], [`ReducingState`],
 //!   [`AggregatingState`], all registered with a [`HeapBackend`];
-//! - `timer`: [`Timers`], the queue of timers of one operator; `due`: [`DueQueue`], a plainer and faster one.
+//! - `due`: [`DueQueue`], items in the order of their times; `timer`: [`Timers`], which can be found and deleted too.
 //!
 //! Invariants:
 //! - a key's hash, key group and bytes depend on the key and the maximal parallelism only, never on the process;

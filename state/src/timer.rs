@@ -92,6 +92,7 @@ struct Many<P> {
 
 /// What timers have been in.
 struct Spare<P> {
+    #[expect(clippy::vec_box, reason = "boxes move between here and the buckets as they are")]
     queues: Vec<Box<Many<P>>>,
     /// For how many timers there is room in these.
     entries: usize,
