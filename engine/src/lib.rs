@@ -46,13 +46,15 @@
 //!
 //! How a core waits when it has nothing to do: [`Env::idle_strategy`].
 //!
-//! <!-- FIGURES: to be measured and filled in. Say: machine, kernel, commit, command. -->
+//! | [`IdleStrategy`] | waits by | CPU of a core, 10 events/s | 1 000 events/s | latency p50, 1 000 events/s |
+//! |---|---|--:|--:|--:|
+//! | `Spin` | polling without end | 100 % | 100 % | 1.0 µs |
+//! | `Balanced` | polling for [`Env::spin`] (100 µs), then as `Park` | 0.5 % | 53 % | 12 µs |
+//! | `Park` | sleeping until a peer, a source or a timer wakes it | 0.3 % | 35 % | 26 µs |
 //!
-//! | [`IdleStrategy`] | waits by | CPU of an idle core | from a record's arrival to its processing, p50 |
-//! |---|---|--:|--:|
-//! | `Spin` | polling without end | – | – |
-//! | `Balanced` | polling for [`Env::spin`] (100 µs), then as `Park` | – | – |
-//! | `Park` | sleeping until a peer, a source or a timer wakes it | – | – |
+//! Word count with one exchange between two cores of an EPYC virtual machine (kernel 6.18), whose cores were taken away 4 % of the
+//! time, so that tails say nothing: `thalweg bench latency --query wc --rate 1k --parallelism 2 --idle park`. The paced source itself
+//! polls within the last millisecond before an event is due, which is in the figures of all three.
 //!
 //! With more subtasks than cores a core always parks: one that polled would keep another from its turn.
 //!
