@@ -20,7 +20,8 @@ pub(crate) struct Position(pub(crate) usize);
 struct Channel {
     id: ChannelId,
     input: u8,
-    /// The place among the channels of its input, for the valve.
+    /// The valve of its input, and the place among the channels of that.
+    valve: u8,
     place: usize,
     ended: bool,
 }
@@ -49,22 +50,35 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
+    /// The receiving ends of `inputs`: the edges of each input of the operator, several for a union.
     pub(crate) fn new(cx: &SubtaskContext, inputs: &[&[EdgeId]]) -> Self {
+        Self::open(cx, inputs, |input| input)
+    }
+
+    /// A gate whose inputs differ in their records only: their watermarks join as those of a union.
+    pub(crate) fn united(cx: &SubtaskContext, inputs: &[&[EdgeId]]) -> Self {
+        Self::open(cx, inputs, |_| 0)
+    }
+
+    fn open(cx: &SubtaskContext, inputs: &[&[EdgeId]], valve_of: impl Fn(usize) -> usize) -> Self {
         let ready = Rc::new(RefCell::new(VecDeque::new()));
         let mut channels = Vec::new();
-        let mut valves = Vec::new();
+        let mut places = Vec::new();
         for (input, edges) in inputs.iter().enumerate() {
-            let mut place = 0;
+            let valve = valve_of(input);
+            places.resize(places.len().max(valve + 1), 0);
+            let place = &mut places[valve];
             for &edge in edges.iter() {
                 for (id, peer) in cx.graph.channels_to(edge, cx.subtask, cx.switch.core()) {
                     cx.switch.open_incoming(id, peer, ready.clone(), channels.len());
-                    channels.push(Channel { id, input: input as u8, place, ended: false });
-                    place += 1;
+                    let (input, valve) = (input as u8, valve as u8);
+                    channels.push(Channel { id, input, valve, place: *place, ended: false });
+                    *place += 1;
                 }
             }
-            valves.push(Valve::new(place));
         }
-        let combined = (inputs.len() > 1).then(Combined::new);
+        let combined = (places.len() > 1).then(Combined::new);
+        let valves = places.into_iter().map(Valve::new).collect();
         Self { switch: cx.switch.clone(), ready, open: channels.len(), channels, valves, combined }
     }
 
@@ -95,8 +109,8 @@ impl Gate {
 
     pub(crate) fn on_signal(&mut self, position: Position, signal: Signal) -> GateEvent {
         let channel = &mut self.channels[position.0];
-        let (input, place) = (channel.input as usize, channel.place);
-        let valve = &mut self.valves[input];
+        let (index, place) = (channel.valve as usize, channel.place);
+        let valve = &mut self.valves[index];
         let output = match signal {
             Signal::Watermark(watermark) => valve.on_watermark(place, watermark),
             Signal::Idle => valve.on_idle(place),
@@ -109,7 +123,7 @@ impl Gate {
             Signal::Barrier { .. } | Signal::Latency(_) => return GateEvent::Forward(signal),
         };
         let output = match &mut self.combined {
-            Some(combined) => combined.on_valve(input, output),
+            Some(combined) => combined.on_valve(index, output),
             None => output,
         };
         if output == ValveOutput::default() { GateEvent::None } else { GateEvent::Time(output) }
