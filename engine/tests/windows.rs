@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use thalweg::testing::{self, Interleaving, Recorder, Simulator, script};
+use thalweg::testing::{self, Interleaving, Recorder, Script, Simulator, script};
 use thalweg::{
     Chain, ContinuousProcessingTime, Count, CountTrigger, Delta, Either, Env, Error, EventTime, Global,
     KeyedStream, Output, ProcessWindowFunction, ProcessingTime, ProcessingTimeout, Purging, Result, Session,
@@ -531,23 +531,38 @@ fn late_records_are_counted_by_operator() {
     }
 }
 
-/// The watermark of a join is the lesser of both sides'.
-#[test]
-fn late_records_of_a_join_are_counted() {
+/// Joins two sides that do as they are told, one step after the other. Returns the late records.
+fn late_of_join(steps: impl Fn(&Script<Event>, &Script<Event>)) -> u64 {
     let order = Interleaving::new();
     let ((left, left_source), (right, right_source)) = (order.script::<Event>(), order.script::<Event>());
     let env = Env::new().parallelism(1);
     let joined = env.source("left", left_source).join(env.source("right", right_source)).on(|e| e.0, |e| e.0);
     joined.window(Tumbling::of(ms(10))).apply(|l, r| (l.2, r.2)).blackhole();
-    left.watermark(30);
-    right.record(('a', 5, 0), 5); // Not late: the right is still behind.
-    right.watermark(20);
-    left.record(('a', 6, 0), 6);
-    right.record(('a', 7, 0), 7);
-    right.record(('a', 20, 0), 20);
+    steps(&left, &right);
     left.end();
     right.end();
-    assert_eq!(order.execute(&env).unwrap().late_records_dropped(), 2);
+    order.execute(&env).unwrap().late_records_dropped()
+}
+
+#[test]
+fn the_watermarks_of_a_join_are_those_of_a_union() {
+    let lesser = late_of_join(|left, right| {
+        left.watermark(30);
+        right.record(('a', 5, 0), 5); // Not late: the right is still behind.
+        right.watermark(20);
+        left.record(('a', 6, 0), 6);
+        right.record(('a', 7, 0), 7);
+        right.record(('a', 20, 0), 20);
+    });
+    assert_eq!(lesser, 2);
+    let woken = late_of_join(|left, right| {
+        right.idle();
+        left.watermark(30);
+        right.record(('a', 5, 0), 5);
+        left.watermark(50); // The right is awake but far behind, and does not hold it back.
+        left.record(('a', 35, 0), 35);
+    });
+    assert_eq!(woken, 2);
 }
 
 #[track_caller]

@@ -54,6 +54,10 @@ pub trait TwoInputFactory<K: Key, A: Record, B: Record>: Clone + Send + Sync + '
     /// What the operator makes.
     type Out: 'static;
 
+    /// Whether both inputs are one stream to it, of two types: their watermarks then join as those of a union.
+    #[doc(hidden)]
+    const IS_UNION: bool = false;
+
     /// The operator of one subtask.
     #[doc(hidden)]
     fn build<N: Output<Self::Out>>(&self, next: N, cx: &mut SubtaskContext)
@@ -127,7 +131,10 @@ impl<K: Key, A: Record, B: Record, F: TwoInputFactory<K, A, B>> Chain for Connec
 
     fn attach<N: Output<F::Out>>(&self, next: N, cx: &mut SubtaskContext) -> Result<Box<dyn Subtask>> {
         let operator = self.factory.build(next, cx)?;
-        Ok(Head::two_input(cx, &self.left, &self.right, operator))
+        Ok(match F::IS_UNION {
+            true => Head::united(cx, &self.left, &self.right, operator),
+            false => Head::two_input(cx, &self.left, &self.right, operator),
+        })
     }
 }
 

@@ -3,15 +3,14 @@
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use super::chain::{Chain, Exchanged};
+use super::chain::{Chain, Connected};
+use super::keyed::{ByKey, KeyedStream};
 use super::record::{Key, Record};
 use super::stream::Stream;
 use super::window_path::WindowFactory;
-use crate::data_plane::writer::KeyedWriter;
-use crate::graph::Partitioning;
 use crate::operator::stateless::Collector;
 use crate::operator::window::function::WindowFunction;
-use crate::operator::window::join::{CoGroupWindow, Either, JoinWindow, LeftSide, RightSide};
+use crate::operator::window::join::{CoGroupWindow, Either, JoinWindow};
 use crate::time::assigner::WindowAssigner;
 use crate::time::trigger::Trigger;
 
@@ -51,7 +50,7 @@ pub struct JoinedWindows<C: Chain, D: Chain, Kind, F, G, K, A, Tr> {
 
 /// A chain that begins with a join of the streams `C` and `D` by the key `K`.
 pub type JoinChain<C, D, K, A, Tr, F> =
-    Exchanged<K, Either<<C as Chain>::Out, <D as Chain>::Out>, WindowFactory<A, Tr, F>>;
+    Connected<K, <C as Chain>::Out, <D as Chain>::Out, WindowFactory<A, Tr, F>>;
 
 impl<C: Chain> Stream<C> {
     /// Joins this stream with another: each pair of records with equal keys in the same window. Source: Flink's window join.
@@ -133,8 +132,8 @@ impl<C: Chain, D: Chain, Kind, F, G, K> JoinedKeys<C, D, Kind, F, G, K> {
 
 impl<C, D, Kind, F, G, K, A, Tr> JoinedWindows<C, D, Kind, F, G, K, A, Tr>
 where
-    C: Chain<Out: Record + Clone>,
-    D: Chain<Out: Record + Clone>,
+    C: Chain<Out: Record>,
+    D: Chain<Out: Record>,
     K: Key,
     F: FnMut(&C::Out) -> K + Clone + Send + Sync + 'static,
     G: FnMut(&D::Out) -> K + Clone + Send + Sync + 'static,
@@ -163,24 +162,19 @@ where
     {
         let Self { keys, assigner, trigger, lateness } = self;
         let JoinedKeys { streams, left_key, right_key, .. } = keys;
-        let (left_key, right_key) = (LeftSide::new(left_key), RightSide::new(right_key));
-        let (env, left) = streams.left.exchange(Partitioning::Hash, move |cx, port| {
-            Ok(KeyedWriter::<K, Either<C::Out, D::Out>, _>::new(cx, port, left_key.clone()))
-        });
-        let (_, right) = streams.right.exchange(Partitioning::Hash, move |cx, port| {
-            Ok(KeyedWriter::<K, Either<C::Out, D::Out>, _>::new(cx, port, right_key.clone()))
-        });
-        let edges = [left, right];
+        let (env, left) = KeyedStream::new(streams.left, ByKey::new(left_key)).send();
+        let (_, right) = KeyedStream::new(streams.right, ByKey::new(right_key)).send();
         let factory = WindowFactory::new(&env, name, assigner, trigger, lateness, function);
-        Stream::begin(env, Exchanged::new(&edges, factory), name, &edges, None)
+        let chain = Connected::new(&[left], &[right], factory);
+        Stream::begin(env, chain, name, &[left, right], None)
     }
 }
 
 #[expect(clippy::type_complexity, reason = "the type of a chain says what it is made of")]
 impl<C, D, F, G, K, A, Tr> JoinedWindows<C, D, Pairs, F, G, K, A, Tr>
 where
-    C: Chain<Out: Record + Clone>,
-    D: Chain<Out: Record + Clone>,
+    C: Chain<Out: Record>,
+    D: Chain<Out: Record>,
     K: Key,
     F: FnMut(&C::Out) -> K + Clone + Send + Sync + 'static,
     G: FnMut(&D::Out) -> K + Clone + Send + Sync + 'static,
@@ -200,8 +194,8 @@ where
 #[expect(clippy::type_complexity, reason = "the type of a chain says what it is made of")]
 impl<C, D, F, G, K, A, Tr> JoinedWindows<C, D, Groups, F, G, K, A, Tr>
 where
-    C: Chain<Out: Record + Clone>,
-    D: Chain<Out: Record + Clone>,
+    C: Chain<Out: Record>,
+    D: Chain<Out: Record>,
     K: Key,
     F: FnMut(&C::Out) -> K + Clone + Send + Sync + 'static,
     G: FnMut(&D::Out) -> K + Clone + Send + Sync + 'static,

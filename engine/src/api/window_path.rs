@@ -11,7 +11,7 @@
 use std::time::Duration;
 
 use super::aggregate::{Aggregate, Emit, EmitReduced, EmitResult, Reducing, WindowResult};
-use super::chain::{Chain, Exchanged, OneInputFactory};
+use super::chain::{Chain, Exchanged, OneInputFactory, TwoInputFactory};
 use super::env::Env;
 use super::keyed::KeyedStream;
 use super::process::TakesSides;
@@ -23,14 +23,15 @@ use crate::data_plane::SubtaskContext;
 use crate::data_plane::writer::{Extract, KeyedWriter};
 use crate::error::Result;
 use crate::graph::{EdgeId, Partitioning, PortId};
-use crate::operator::OneInput;
 use crate::operator::output::Output;
 use crate::operator::rolling::Reducer;
 use crate::operator::window::combiner::{Combiner, SessionSpan, SliceSpan, Span};
 use crate::operator::window::function::{AggregateWindow, ReduceWindow, WindowFunction};
 use crate::operator::window::general::WindowOperator;
+use crate::operator::window::join::Either;
 use crate::operator::window::sessions::SessionWindows;
 use crate::operator::window::slices::{Merge, MergeOf, Slices};
+use crate::operator::{OneInput, TwoInput};
 use crate::time::Timestamp;
 use crate::time::assigner::{InParts, PerRecord, Session, Sliding, Tumbling, WindowAssigner, millis};
 use crate::time::trigger::Trigger;
@@ -364,11 +365,48 @@ where
     type Out = F::Out;
 
     fn build<N: Output<F::Out>>(&self, next: N, cx: &mut SubtaskContext) -> Result<impl OneInput<K, V>> {
+        Ok(self.operator(next, cx))
+    }
+}
+
+/// The operator of a join, whose sides are archived each by itself.
+impl<K, L, R, A, Tr, F> TwoInputFactory<K, L, R> for WindowFactory<A, Tr, F>
+where
+    K: Key,
+    L: Record,
+    R: Record,
+    A: WindowAssigner<Either<L, R>>,
+    Tr: Trigger<Either<L, R>>,
+    F: WindowFunction<K, Either<L, R>>,
+{
+    type Out = F::Out;
+
+    const IS_UNION: bool = true;
+
+    fn build<N: Output<F::Out>>(&self, next: N, cx: &mut SubtaskContext) -> Result<impl TwoInput<K, L, R>> {
+        Ok(self.operator::<K, Either<L, R>, N>(next, cx))
+    }
+}
+
+impl<A, Tr, F, S: Sides> WindowFactory<A, Tr, F, S> {
+    fn operator<K, V, N>(
+        &self,
+        next: N,
+        cx: &mut SubtaskContext,
+    ) -> WindowOperator<K, V, A, Tr, F, S::Writers, N>
+    where
+        K: Key,
+        V: Record,
+        A: WindowAssigner<V>,
+        Tr: Trigger<V>,
+        F: WindowFunction<K, V>,
+        N: Output<F::Out>,
+    {
         let late = self.late.map(|port| SideWriter::new(cx, port));
         let sides = self.sides.open(cx);
         let (assigner, trigger) = (self.assigner.clone(), self.trigger.clone());
         let function = self.function.clone();
-        Ok(WindowOperator::new(cx, assigner, trigger, self.lateness_ms, function, late, sides, next))
+        WindowOperator::new(cx, assigner, trigger, self.lateness_ms, function, late, sides, next)
     }
 }
 

@@ -321,7 +321,6 @@ macro_rules! choice_shortcuts {
     )*};
 }
 
-#[expect(clippy::type_complexity, reason = "the type of a chain says what it is made of")]
 impl<C: Chain, X: Extract<C::Out>, A, Tr, P> WindowedStream<C, X, A, Tr, P> {
     field_shortcuts! {
         /// The sum of a field over each window; the other fields are the first record's. Integers wrap. See [`KeyedStream::sum`].

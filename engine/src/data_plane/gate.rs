@@ -24,7 +24,8 @@ pub(crate) struct Position(pub(crate) usize);
 struct Channel {
     id: ChannelId,
     input: u8,
-    /// The place among the channels of its input, for the valve.
+    /// The valve of its input, and the place among the channels of that.
+    valve: u8,
     place: usize,
     /// The last one read.
     watermark: Timestamp,
@@ -77,28 +78,35 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
+    /// The receiving ends of `inputs`: the edges of each input of the operator, several for a union.
     pub(crate) fn new(cx: &SubtaskContext, inputs: &[&[EdgeId]]) -> Self {
+        Self::open(cx, inputs, |input| input)
+    }
+
+    /// A gate whose inputs differ in their records only: their watermarks join as those of a union.
+    pub(crate) fn united(cx: &SubtaskContext, inputs: &[&[EdgeId]]) -> Self {
+        Self::open(cx, inputs, |_| 0)
+    }
+
+    fn open(cx: &SubtaskContext, inputs: &[&[EdgeId]], valve_of: impl Fn(usize) -> usize) -> Self {
         let ready = Rc::new(RefCell::new(VecDeque::new()));
         let mut channels = Vec::new();
-        let mut valves = Vec::new();
+        let mut places = Vec::new();
         for (input, edges) in inputs.iter().enumerate() {
-            let mut place = 0;
+            let valve = valve_of(input);
+            places.resize(places.len().max(valve + 1), 0);
+            let place = &mut places[valve];
             for &edge in edges.iter() {
                 for (id, peer) in cx.graph.channels_to(edge, cx.subtask, cx.switch.core()) {
                     cx.switch.open_incoming(id, peer, ready.clone(), channels.len());
-                    channels.push(Channel {
-                        id,
-                        input: input as u8,
-                        place,
-                        watermark: i64::MIN,
-                        ended: false,
-                    });
-                    place += 1;
+                    let (input, valve, watermark) = (input as u8, valve as u8, i64::MIN);
+                    channels.push(Channel { id, input, valve, place: *place, watermark, ended: false });
+                    *place += 1;
                 }
             }
-            valves.push(Valve::new(place));
         }
-        let combined = (inputs.len() > 1).then(Combined::new);
+        let combined = (places.len() > 1).then(Combined::new);
+        let valves = places.into_iter().map(Valve::new).collect();
         let (switch, choice, open) = (cx.switch.clone(), Choice::default(), channels.len());
         Self { switch, ready, choice, open, channels, valves, combined }
     }
@@ -137,8 +145,8 @@ impl Gate {
 
     pub(crate) fn on_signal(&mut self, position: Position, signal: Signal) -> GateEvent {
         let channel = &mut self.channels[position.0];
-        let (input, place) = (channel.input as usize, channel.place);
-        let valve = &mut self.valves[input];
+        let (index, place) = (channel.valve as usize, channel.place);
+        let valve = &mut self.valves[index];
         let output = match signal {
             Signal::Watermark(watermark) => {
                 channel.watermark = channel.watermark.max(watermark);
@@ -154,7 +162,7 @@ impl Gate {
             Signal::Barrier { .. } | Signal::Latency(_) => return GateEvent::Forward(signal),
         };
         let output = match &mut self.combined {
-            Some(combined) => combined.on_valve(input, output),
+            Some(combined) => combined.on_valve(index, output),
             None => output,
         };
         if output == ValveOutput::default() { GateEvent::None } else { GateEvent::Time(output) }

@@ -212,7 +212,7 @@ pub(crate) struct Head<I, O> {
 impl<K: Key, T: Record, O: OneInput<K, T>> Head<One<K, T>, O> {
     /// A subtask with one input, which may come from several edges.
     pub(crate) fn one_input(cx: &SubtaskContext, edges: &[EdgeId], operator: O) -> Box<dyn Subtask> {
-        Box::new(Head::new(cx, &[edges], One(None), operator))
+        Box::new(Head::new(cx, Gate::new(cx, &[edges]), One(None), operator))
     }
 }
 
@@ -224,13 +224,22 @@ impl<K: Key, A: Record, B: Record, O: TwoInput<K, A, B>> Head<Two<K, A, B>, O> {
         right: &[EdgeId],
         operator: O,
     ) -> Box<dyn Subtask> {
-        Box::new(Head::new(cx, &[left, right], Two::Empty, operator))
+        Box::new(Head::new(cx, Gate::new(cx, &[left, right]), Two::Empty, operator))
+    }
+
+    /// The same with the watermarks of a union: see [`Gate::united`].
+    pub(crate) fn united(
+        cx: &SubtaskContext,
+        left: &[EdgeId],
+        right: &[EdgeId],
+        operator: O,
+    ) -> Box<dyn Subtask> {
+        Box::new(Head::new(cx, Gate::united(cx, &[left, right]), Two::Empty, operator))
     }
 }
 
 impl<I, O: Operator> Head<I, O> {
-    fn new(cx: &SubtaskContext, inputs: &[&[EdgeId]], inbox: I, operator: O) -> Self {
-        let gate = cx.gate(inputs);
+    fn new(cx: &SubtaskContext, gate: Gate, inbox: I, operator: O) -> Self {
         let (guard, pace) = (cx.guard(), Pace::new(cx));
         Self { gate, inbox, reading: None, operator, advancing: None, guard, pace, ended: false }
     }

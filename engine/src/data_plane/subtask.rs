@@ -6,12 +6,11 @@ use std::sync::Arc;
 
 use thalweg_state::{HeapBackend, KeyGroupRange, MaxParallelism, range_of};
 
-use super::gate::Gate;
 use super::switch::{LateRecords, Switch};
 use crate::api::config::Config;
 use crate::error::Error;
+use crate::graph::ChainId;
 use crate::graph::execution::ExecutionGraph;
-use crate::graph::{ChainId, EdgeId};
 use crate::runtime::bell::Bell;
 use crate::time::Timestamp;
 
@@ -98,11 +97,6 @@ impl SubtaskContext {
 
     pub(crate) fn heap(&self) -> HeapBackend {
         HeapBackend::new(self.key_groups(), self.max_parallelism)
-    }
-
-    /// The receiving ends of `edges`; input `i` of the operator is `edges[i]`, several for a union.
-    pub(crate) fn gate(&self, inputs: &[&[EdgeId]]) -> Gate {
-        Gate::new(self, inputs)
     }
 
     /// A count of the records that the operator at the head of the chain drops as late.

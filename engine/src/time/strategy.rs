@@ -64,7 +64,8 @@ impl<T, G: Generator<T>> WatermarkStrategy<T, G> {
     }
 
     /// After this long without a record (processing time) the stream is idle, and holds no other stream's watermark back.
-    /// Default: never.
+    /// Default: never. Cost: what comes after may be late, record by record, so from then on the subtask's records are no longer
+    /// aggregated before the exchange.
     pub fn idleness(mut self, timeout: Duration) -> Self {
         self.idleness = Some(timeout);
         self

@@ -34,9 +34,9 @@ pub trait WindowFunction<K: Key, V: Record>: Clone + Send + Sync + 'static {
     /// The function's own state for each key.
     type KeyState: Default + 'static;
 
-    /// Takes in a record that is needed elsewhere too; `archived` is what it was made from. Default: makes another.
-    fn see(&mut self, contents: &mut Option<Self::Contents>, _record: &V, archived: &V::Archived) {
-        self.take(contents, V::unarchive(archived));
+    /// Takes in a record that is needed elsewhere too; `again` makes another. Default: does so.
+    fn see(&mut self, contents: &mut Option<Self::Contents>, _record: &V, again: impl FnOnce() -> V) {
+        self.take(contents, again());
     }
 
     /// Takes in a record.
@@ -259,7 +259,7 @@ impl<K: Key, V: Record, A: Aggregate<V>> WindowFunction<K, V> for AggregateWindo
     type KeyState = ();
 
     #[inline]
-    fn see(&mut self, contents: &mut Option<A::Acc>, record: &V, _archived: &V::Archived) {
+    fn see(&mut self, contents: &mut Option<A::Acc>, record: &V, _again: impl FnOnce() -> V) {
         let accumulator = contents.get_or_insert_with(|| self.0.create());
         self.0.add(accumulator, record);
     }
@@ -386,7 +386,7 @@ where
     type KeyState = F::KeyState;
 
     #[inline]
-    fn see(&mut self, contents: &mut Option<A::Acc>, record: &V, _archived: &V::Archived) {
+    fn see(&mut self, contents: &mut Option<A::Acc>, record: &V, _again: impl FnOnce() -> V) {
         let accumulator = contents.get_or_insert_with(|| self.aggregate.create());
         self.aggregate.add(accumulator, record);
     }

@@ -21,6 +21,7 @@ use thalweg_state::Timers;
 use thalweg_state::heap::KeyedTable;
 
 use super::function::{FiringContext, WindowFunction};
+use super::join::Either;
 use crate::api::record::{Key, Record};
 use crate::api::tag::{SideWriter, SideWriters};
 use crate::data_plane::SubtaskContext;
@@ -28,7 +29,7 @@ use crate::data_plane::subtask::Guard;
 use crate::data_plane::switch::LateRecords;
 use crate::operator::output::{Control, Output, Stage};
 use crate::operator::stateless::Collector;
-use crate::operator::{Budget, OneInput, Operator, Received};
+use crate::operator::{Budget, OneInput, Operator, Received, TwoInput};
 use crate::time::Timestamp;
 use crate::time::assigner::WindowAssigner;
 use crate::time::trigger::{TimerRequest, Trigger, TriggerContext, TriggerResult};
@@ -356,13 +357,12 @@ where
 
     /// The record is in no window that is still open.
     #[cold]
-    fn skip(&mut self, record: &Received<'_, K, V>) {
+    fn skip(&mut self, timestamp: Timestamp, make: impl Fn() -> V) {
         let clocks = &self.clocks;
         // With a slide greater than the size a record may be in no window without being late. Java's sum wraps.
-        let is_late =
-            clocks.is_event_time && record.timestamp.wrapping_add(clocks.lateness_ms) <= clocks.watermark;
+        let is_late = clocks.is_event_time && timestamp.wrapping_add(clocks.lateness_ms) <= clocks.watermark;
         match &mut self.late {
-            Some(late) if is_late => late.write(&V::unarchive(record.value), record.timestamp),
+            Some(late) if is_late => late.write(&make(), timestamp),
             None if is_late => self.late_dropped.count_one(),
             _ => {}
         }
@@ -469,6 +469,79 @@ where
     fn is_due(&self) -> bool {
         self.clocks.processing.next_at().is_some_and(|at| at < self.firing.guard.now())
     }
+
+    /// Takes a record, which `make` makes of what has come, as often as it is needed.
+    #[inline]
+    fn take(
+        &mut self,
+        archived_key: &K::Archived,
+        key_hash: u64,
+        timestamp: Timestamp,
+        make: impl Fn() -> V + Copy,
+    ) {
+        let value = make();
+        let Self { assigner, trigger, keys, clocks, firing, assigned, merged, spare, .. } = self;
+        assigned.clear();
+        if let Err(error) = assigner.assign(&value, timestamp, clocks.now, assigned) {
+            return firing.guard.fail(error.to_string());
+        }
+        let is_key = |key: &K| key.eq_archived(archived_key);
+        if !A::MERGING {
+            assigned.retain(|&window| !clocks.is_late(window));
+        } else if keys.get(key_hash, is_key).is_none() {
+            assigned.retain(|&window| !clocks.is_late(window)); // With nothing to merge with, it stays late.
+        }
+        if assigned.is_empty() {
+            return self.skip(timestamp, make);
+        }
+        let new_key = || {
+            let windows = Windows { slots: spare.pop().unwrap_or_default(), key_state: None };
+            (K::from_archived(archived_key), windows)
+        };
+        let (key, windows, _) = keys.entry(key_hash, is_key, new_key);
+        let mut skipped = true;
+        let mut value = Some(value);
+        for (i, &window) in assigned.iter().enumerate() {
+            let at = if A::MERGING {
+                let (function, slots) = (&mut firing.function, &mut windows.slots);
+                match Self::merge(trigger, function, clocks, merged, (key, key_hash), slots, window) {
+                    Some(at) => at,
+                    None => continue,
+                }
+            } else {
+                windows.find_or_insert(window)
+            };
+            skipped = false;
+            let slot = &mut windows.slots[at];
+            let window = slot.window;
+            let Some(record) = &value else { break };
+            // The trigger sees the record before the function takes it; neither knows of the other.
+            let result =
+                clocks.ask(key, key_hash, slot, |cx| trigger.on_element(record, timestamp, window, cx));
+            if i + 1 < assigned.len() {
+                firing.function.see(&mut slot.contents, record, make);
+            } else if let Some(record) = value.take() {
+                firing.function.take(&mut slot.contents, record);
+            }
+            firing.act(result, key, slot, &mut windows.key_state, clocks);
+            clocks.register_cleanup(key, key_hash, slot);
+            let is_empty = slot.contents.is_none() && trigger.is_fresh(&slot.trigger);
+            if is_empty && !A::MERGING && Self::never_ends(clocks, window) {
+                windows.slots.remove(at);
+            }
+        }
+        if windows.is_empty()
+            && let Some((_, windows)) = keys.remove(key_hash, is_key)
+            && spare.len() < SPARE_LISTS_MAX
+        {
+            spare.push(windows.slots);
+        }
+        if skipped {
+            self.skip(timestamp, make);
+        } else if self.is_due() {
+            self.firing.guard.ask_to_stop(); // A trigger asked for a time that has passed.
+        }
+    }
 }
 
 impl<K, V, A, Tr, F, SW, N> Stage for WindowOperator<K, V, A, Tr, F, SW, N>
@@ -555,69 +628,35 @@ where
     }
 
     fn process(&mut self, record: Received<'_, K, V>) {
-        let Received { key: archived_key, key_hash, value: archived, timestamp } = record;
-        let value = V::unarchive(archived);
-        let Self { assigner, trigger, keys, clocks, firing, assigned, merged, spare, .. } = self;
-        assigned.clear();
-        if let Err(error) = assigner.assign(&value, timestamp, clocks.now, assigned) {
-            return firing.guard.fail(error.to_string());
-        }
-        let is_key = |key: &K| key.eq_archived(archived_key);
-        if !A::MERGING {
-            assigned.retain(|&window| !clocks.is_late(window));
-        } else if keys.get(key_hash, is_key).is_none() {
-            assigned.retain(|&window| !clocks.is_late(window)); // With nothing to merge with, it stays late.
-        }
-        if assigned.is_empty() {
-            return self.skip(&record);
-        }
-        let make = || {
-            let windows = Windows { slots: spare.pop().unwrap_or_default(), key_state: None };
-            (K::from_archived(archived_key), windows)
-        };
-        let (key, windows, _) = keys.entry(key_hash, is_key, make);
-        let mut skipped = true;
-        let mut value = Some(value);
-        for (i, &window) in assigned.iter().enumerate() {
-            let at = if A::MERGING {
-                let (function, slots) = (&mut firing.function, &mut windows.slots);
-                match Self::merge(trigger, function, clocks, merged, (key, key_hash), slots, window) {
-                    Some(at) => at,
-                    None => continue,
-                }
-            } else {
-                windows.find_or_insert(window)
-            };
-            skipped = false;
-            let slot = &mut windows.slots[at];
-            let window = slot.window;
-            let Some(record) = &value else { break };
-            // The trigger sees the record before the function takes it; neither knows of the other.
-            let result =
-                clocks.ask(key, key_hash, slot, |cx| trigger.on_element(record, timestamp, window, cx));
-            if i + 1 < assigned.len() {
-                firing.function.see(&mut slot.contents, record, archived);
-            } else if let Some(record) = value.take() {
-                firing.function.take(&mut slot.contents, record);
-            }
-            firing.act(result, key, slot, &mut windows.key_state, clocks);
-            clocks.register_cleanup(key, key_hash, slot);
-            let is_empty = slot.contents.is_none() && trigger.is_fresh(&slot.trigger);
-            if is_empty && !A::MERGING && Self::never_ends(clocks, window) {
-                windows.slots.remove(at);
-            }
-        }
-        if windows.is_empty()
-            && let Some((_, windows)) = keys.remove(key_hash, is_key)
-            && spare.len() < SPARE_LISTS_MAX
-        {
-            spare.push(windows.slots);
-        }
-        if skipped {
-            self.skip(&record);
-        } else if self.is_due() {
-            self.firing.guard.ask_to_stop(); // A trigger asked for a time that has passed.
-        }
+        self.take(record.key, record.key_hash, record.timestamp, || V::unarchive(record.value));
+    }
+}
+
+/// Records of either side of a join, each archived by itself.
+impl<K, L, R, A, Tr, F, SW, N> TwoInput<K, L, R> for WindowOperator<K, Either<L, R>, A, Tr, F, SW, N>
+where
+    K: Key,
+    L: Record,
+    R: Record,
+    A: WindowAssigner<Either<L, R>>,
+    Tr: Trigger<Either<L, R>>,
+    F: WindowFunction<K, Either<L, R>>,
+    SW: SideWriters,
+    N: Output<F::Out>,
+{
+    #[inline]
+    fn prefetch(&self, key_hash: u64, _timestamp: Timestamp) {
+        self.keys.prefetch(key_hash);
+    }
+
+    fn process_left(&mut self, record: Received<'_, K, L>) {
+        let left = || Either::Left(L::unarchive(record.value));
+        self.take(record.key, record.key_hash, record.timestamp, left);
+    }
+
+    fn process_right(&mut self, record: Received<'_, K, R>) {
+        let right = || Either::Right(R::unarchive(record.value));
+        self.take(record.key, record.key_hash, record.timestamp, right);
     }
 }
 

@@ -1,12 +1,13 @@
-//! Joins over windows: both streams as one, of records that know their side, into one window operator.
+//! Joins over windows: both streams as one, of records that know their side, in one window operator.
 //!
 //! ```text
-//!   left  ── key, Either::Left  ══╗ exchange
-//!                                 ╠══▶ WindowOperator over Either: (left records, right records) ──▶ pairs or groups
-//!   right ── key, Either::Right ══╝
+//!   left  ── key, record ══╗ exchange
+//!                          ╠══▶ WindowOperator over Either: (left records, right records) ──▶ pairs or groups
+//!   right ── key, record ══╝
 //! ```
 //!
-//! As both are edges of one input, their watermarks join as those of a union. Source: Flink's `CoGroupedStreams`.
+//! Records learn their side behind the exchange, so that neither is copied before it. Their watermarks join as those of a union.
+//! Source: Flink's `CoGroupedStreams`.
 
 use std::marker::PhantomData;
 
@@ -17,7 +18,6 @@ use super::function::{FiringContext, WindowFunction};
 use crate::api::context::Context;
 use crate::api::record::{Key, Record};
 use crate::api::tag::SideWriters;
-use crate::data_plane::writer::Extract;
 use crate::operator::output::Output;
 use crate::operator::stateless::Collector;
 
@@ -49,53 +49,6 @@ impl<L: Record, R: Record, D: Fallible + ?Sized> Deserialize<Either<L, R>, D> fo
         })
     }
 }
-
-/// Key and side of the records on the left.
-pub(crate) struct LeftSide<F, K, R> {
-    key: F,
-    types: PhantomData<fn() -> (K, R)>,
-}
-
-/// Key and side of the records on the right.
-pub(crate) struct RightSide<F, K, L> {
-    key: F,
-    types: PhantomData<fn() -> (K, L)>,
-}
-
-macro_rules! side {
-    ($side:ident, $other:ident, |$record:ident| $value:expr, $either:ty) => {
-        impl<F, K, $other> $side<F, K, $other> {
-            pub(crate) fn new(key: F) -> Self {
-                Self { key, types: PhantomData }
-            }
-        }
-
-        impl<F: Clone, K, $other> Clone for $side<F, K, $other> {
-            fn clone(&self) -> Self {
-                Self::new(self.key.clone())
-            }
-        }
-
-        impl<T, F, K, $other> Extract<T> for $side<F, K, $other>
-        where
-            T: Clone + 'static,
-            K: Key,
-            F: FnMut(&T) -> K + Clone + Send + Sync + 'static,
-            $other: 'static,
-        {
-            type Key = K;
-            type Value = $either;
-
-            #[inline]
-            fn extract<Z>(&mut self, $record: &T, use_it: impl FnOnce(K, &$either) -> Z) -> Z {
-                use_it((self.key)($record), &$value)
-            }
-        }
-    };
-}
-
-side!(LeftSide, R, |record| Either::Left(record.clone()), Either<T, R>);
-side!(RightSide, L, |record| Either::Right(record.clone()), Either<L, T>);
 
 /// The records of a window, each side in order of arrival.
 pub struct BothSides<L, R> {
