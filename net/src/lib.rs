@@ -15,6 +15,19 @@
 //! - `prefetch`: asking for a cache line ahead of its use; `sync`: `std`'s atomics or loom's.
 //!
 //! Unsafe code is in `buffer`, `archive`, `appender`, `reader`, `ring` and `prefetch`, behind interfaces that are safe.
+//!
+//! # What is checked by what
+//!
+//! - **Between threads**: loom's models (`src/tests/loom.rs`) walk through every interleaving of a few steps of ring, pool and park
+//!   flag, and all that the memory model allows in each. ThreadSanitizer takes real threads and sizes, archives among them
+//!   (`tests/stress.rs`). It finds a Release or an Acquire that is missing from either index of the ring or from the
+//!   pool's return stack; that of the reference count, which matters only when two go at once, is left to loom.
+//! - **Memory**: all tests run under AddressSanitizer, which sees what is used too late, out of bounds, or never freed.
+//! - **Bytes**: round trips of any record through buffers of any size, against a list (`src/tests/round_trip.rs`); golden bytes of the
+//!   format (`src/tests/layout.rs`).
+//! - **Credit**: properties against two counters, beside the code.
+//!
+//! `.ci/run` runs loom, and `.ci/sanitize` the sanitizers where there is a nightly toolchain.
 #![doc = include_str!("../PROTOCOL.md")]
 
 mod appender;
