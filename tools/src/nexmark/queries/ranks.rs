@@ -148,7 +148,7 @@ impl KeyedProcessFunction<u64, Event> for Best {
     ) {
         let bid = event.bid().expect("only bids are sent");
         let auction = *cx.key();
-        let best = best.get_or_insert_with(cx.at(), Vec::new);
+        let best = best.get_or_insert_with(cx.at(), || Vec::with_capacity(RANKS));
         let row = match best.last() {
             Some(worst) if best.len() == RANKS => {
                 if !worst.bid.is_worse_than(&bid) {
