@@ -11,7 +11,6 @@ use std::thread;
 use std::time::Duration;
 
 use tempfile::TempDir;
-use thalweg_tools::nexmark::queries::Query;
 use thalweg_tools::nexmark::write_shards;
 use thalweg_tools::report::QueryResult;
 
@@ -202,33 +201,4 @@ fn more_subtasks_than_cores() {
     assert_eq!((result.parallelism, result.events), (parallelism, 5_000));
     let ran = thalweg(dir.path(), "bench nexmark --query wc --events 5000 --json --parallelism 1");
     assert!(!ran.stderr.contains("WARN"), "{}", ran.stderr);
-}
-
-/// Goal: memory stays flat: what windows and sessions kept of one pass is gone or used again in the next.
-#[test]
-fn memory_stays_flat_over_passes() {
-    /// What 18 more passes may add: allocators and threads vary by this much.
-    const GROWTH_BYTES: u64 = 24 << 20;
-    // The others keep state for each key for ever, and no pass shares a key with another.
-    let bounded = ["q0", "q1", "q2", "q5", "q7", "q8", "q11", "q12"];
-    let dir = TempDir::new().expect("a folder for the test");
-    for query in Query::ALL.iter().map(|query| query.name()).filter(|name| bounded.contains(name)) {
-        for parallelism in [1, 2] {
-            let peak = |passes: u64| {
-                let run = format!(
-                    "bench nexmark --query {query} --events 100000 --passes {passes} --parallelism {parallelism} --json"
-                );
-                let ran = thalweg(dir.path(), &run);
-                assert!(ran.succeeded, "{}", ran.stderr);
-                let result: QueryResult = serde_json::from_str(ran.stdout.trim()).expect("one line of JSON");
-                assert_eq!(result.events, 100_000 * passes);
-                result.peak_rss_bytes
-            };
-            let (few, many) = (peak(2), peak(20));
-            assert!(
-                many <= few + GROWTH_BYTES,
-                "{query} at parallelism {parallelism}: {few} bytes after 2 passes, {many} after 20"
-            );
-        }
-    }
 }

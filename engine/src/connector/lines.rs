@@ -153,8 +153,9 @@ fn set(line: &mut String, bytes: &[u8], offset: u64) -> Result<(), LineError> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
+    use proptest::test_runner::RngSeed;
 
     use super::*;
 
@@ -231,18 +232,55 @@ mod tests {
         assert_eq!(splitter.next(&mut &b"a"[..]), Err(LineError::TooLong { offset: 0 }));
     }
 
+    /// How properties are tested: the same cases in every run, and nothing left on the disk.
+    pub(in super::super) fn cases(count: u32) -> ProptestConfig {
+        let rng_seed = RngSeed::Fixed(0x0074_6861_6c77_6567);
+        ProptestConfig { cases: count, failure_persistence: None, rng_seed, ..ProptestConfig::default() }
+    }
+
+    /// The bytes that texts are damaged by, and few others, so that all of them meet.
+    pub(in super::super) fn any_text() -> impl Strategy<Value = Vec<u8>> {
+        let byte = prop_oneof![3 => Just(b'\n'), 2 => Just(b'\r'), 4 => Just(b'a'), 1 => any::<u8>()];
+        let piece = prop_oneof![byte.prop_map(|b| vec![b]), Just("é".into()), Just("\u{10348}".into())];
+        prop::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
+    }
+
+    /// What the owner of `range` should make of the text.
+    pub(in super::super) fn model(text: &[u8], range: &Range<u64>) -> Result<Vec<String>, LineError> {
+        let mut start = 0;
+        let mut lines = Vec::new();
+        for line in text.split_inclusive(|&byte| byte == b'\n') {
+            if range.contains(&start) {
+                let line = line.strip_suffix(b"\n").unwrap_or(line);
+                let line = line.strip_suffix(b"\r").unwrap_or(line).to_vec();
+                let line = String::from_utf8(line).map_err(|error| LineError::NotUtf8 {
+                    offset: start + error.utf8_error().valid_up_to() as u64,
+                })?;
+                lines.push(line);
+            }
+            start += line.len() as u64;
+        }
+        Ok(lines)
+    }
+
     proptest! {
+        #![proptest_config(cases(512))]
+
+        /// Any bytes, in ranges cut anywhere, in chunks of any size: each range has the lines that start in it, or their first error.
         #[test]
-        fn ranges_and_chunks_change_nothing(text in "[ab\r\né]{0,40}", parts in 1_u64..7, chunk in 1_usize..9) {
+        fn a_range_has_the_lines_that_start_in_it(
+            text in any_text(),
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
+            chunk in 1_usize..9,
+        ) {
             let length = text.len() as u64;
-            let lines: Vec<_> = (0..parts)
-                .flat_map(|i| split(text.as_bytes(), length * i / parts..length * (i + 1) / parts, chunk).unwrap())
-                .collect();
-            let model: Vec<&str> = text.split_inclusive('\n').map(|l| {
-                let l = l.strip_suffix('\n').unwrap_or(l);
-                l.strip_suffix('\r').unwrap_or(l)
-            }).collect();
-            prop_assert_eq!(lines, model);
+            let mut cuts: Vec<u64> = cuts.iter().map(|cut| cut.index(text.len() + 1) as u64).collect();
+            cuts.extend([0, length]);
+            cuts.sort_unstable();
+            for ends in cuts.windows(2) {
+                let range = ends[0]..ends[1];
+                prop_assert_eq!(split(&text, range.clone(), chunk), model(&text, &range), "{:?}", range);
+            }
         }
     }
 }

@@ -116,8 +116,13 @@ impl Read for RangeOfFile {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
+    use super::super::lines::LineError;
+    use super::super::lines::tests::{any_text, cases, model};
     use super::*;
     use crate::Env;
+    use crate::testing::{Simulator, seeds};
 
     /// The lines that a job of `parallelism` subtasks reads, each subtask's in order.
     fn read(path: &Path, parallelism: usize) -> Result<Vec<String>> {
@@ -200,6 +205,68 @@ mod tests {
         let mut memory = [0; 64];
         while input.read(&mut memory).unwrap() > 0 {}
         assert_eq!(input.offset, 320); // The read that saw the end of the line that starts at 200.
+    }
+
+    /// The lines of a range, by what a reader is made of, with reads of `bytes` bytes.
+    fn lines_of(file: &File, length: u64, range: Range<u64>, bytes: usize) -> Result<Vec<String>, LineError> {
+        let mut file = file.try_clone().unwrap();
+        let offset = LineSplitter::begins_at(&range);
+        file.seek(SeekFrom::Start(offset)).unwrap();
+        let mut input = RangeOfFile { file, offset, end: range.end, length, is_done: range.is_empty() };
+        let mut splitter = LineSplitter::new(range);
+        let (mut memory, mut lines) = (vec![0; bytes], Vec::new());
+        loop {
+            let read = input.read(&mut memory).unwrap();
+            let mut chunk = &memory[..read];
+            while let Some(line) = splitter.next(&mut chunk)? {
+                lines.push(line.clone());
+            }
+            if splitter.is_done() {
+                return Ok(lines);
+            }
+            if read == 0 {
+                lines.extend(splitter.last()?.cloned());
+                return Ok(lines);
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(cases(200))]
+
+        /// However a file is divided and read: each part has the lines that start in it, or the first of their errors.
+        #[test]
+        fn each_part_of_a_file_has_its_lines(text in any_text(), parts in 1_u64..9, bytes in 1_usize..12) {
+            let mut file = tempfile::tempfile().unwrap();
+            std::io::Write::write_all(&mut file, &text).unwrap();
+            let length = text.len() as u64;
+            for i in 0..parts {
+                let range = share(length, i, parts);
+                prop_assert_eq!(lines_of(&file, length, range.clone(), bytes), model(&text, &range), "{:?}", range);
+            }
+        }
+    }
+
+    /// Goal: a reader loses nothing where its chain takes no more, in the middle of a chunk. Method: batches of any size, down to one.
+    #[test]
+    fn batches_and_interleavings_change_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("text");
+        seeds(100, |seed| {
+            let ends = ["\n", "\r\n", "\n\n"];
+            let mut text: String =
+                (0..seed).map(|i| "x".repeat((i * seed % 37) as usize) + ends[i as usize % 3]).collect();
+            text.push_str("the last has no end");
+            std::fs::write(&path, &text).unwrap();
+            let mut expected = model(text.as_bytes(), &(0..text.len() as u64)).unwrap();
+            expected.sort();
+            let env = Env::new().parallelism(1 + seed as usize % 5);
+            let lines = env.read_text_file(&path).collect();
+            Simulator::new(seed).run(&env).unwrap();
+            let mut lines = lines.take();
+            lines.sort();
+            assert_eq!(lines, expected);
+        });
     }
 
     #[test]

@@ -179,11 +179,70 @@ proptest! {
         check(&c, &None)?;
     }
 
-    /// Whatever the bytes, decoding returns.
+    /// Whatever the bytes, decoding returns; and what it takes for a key is exactly what that key is written as.
     #[test]
-    fn decoding_never_panics(bytes: Vec<u8>) {
-        let _ = <(Option<String>, char)>::decode(&mut bytes.as_slice());
-        let _ = <(bool, i32, Vec<u8>, [u8; 2])>::decode(&mut bytes.as_slice());
+    fn only_what_a_key_is_written_as_is_decoded(bytes in any_bytes(), key: (Option<String>, char, bool), change in any_change()) {
+        decode_all(&bytes)?;
+        let mut written = Vec::new();
+        (key.clone(), bytes).encode(&mut written);
+        change.apply(&mut written); // There is a tag at least.
+        decode_all(&written)?;
+        decode::<((Option<String>, char, bool), Vec<u8>)>(&written)?;
+    }
+}
+
+/// Decodes as keys of all kinds.
+fn decode_all(bytes: &[u8]) -> Result<(), TestCaseError> {
+    decode::<()>(bytes)?;
+    decode::<(bool, u8, i16)>(bytes)?;
+    decode::<(i32, u64)>(bytes)?;
+    decode::<i128>(bytes)?;
+    decode::<(char, [u8; 2])>(bytes)?;
+    decode::<(Option<String>, char)>(bytes)?;
+    decode::<(Option<Option<bool>>, Vec<u8>, Vec<u8>)>(bytes)
+}
+
+fn decode<K: Key>(bytes: &[u8]) -> Result<(), TestCaseError> {
+    let mut rest = bytes;
+    if let Ok(key) = K::decode(&mut rest) {
+        let mut written = Vec::new();
+        key.encode(&mut written);
+        prop_assert_eq!(&written, &bytes[..bytes.len() - rest.len()], "{:?} is written otherwise", key);
+    }
+    Ok(())
+}
+
+/// Damage to a key's bytes.
+#[derive(Clone, Debug)]
+enum Change {
+    None,
+    Set(prop::sample::Index, u8),
+    Insert(prop::sample::Index, u8),
+    Remove(prop::sample::Index),
+    Cut(prop::sample::Index),
+}
+
+fn any_change() -> impl Strategy<Value = Change> {
+    let byte = || prop_oneof![Just(0), Just(1), Just(0xff), any::<u8>()];
+    prop_oneof![
+        Just(Change::None),
+        (any::<prop::sample::Index>(), byte()).prop_map(|(at, byte)| Change::Set(at, byte)),
+        (any::<prop::sample::Index>(), byte()).prop_map(|(at, byte)| Change::Insert(at, byte)),
+        any::<prop::sample::Index>().prop_map(Change::Remove),
+        any::<prop::sample::Index>().prop_map(Change::Cut),
+    ]
+}
+
+impl Change {
+    /// Of bytes that are not empty.
+    fn apply(self, bytes: &mut Vec<u8>) {
+        match self {
+            Change::None => {}
+            Change::Set(at, byte) => *at.get_mut(bytes) = byte,
+            Change::Insert(at, byte) => bytes.insert(at.index(bytes.len()), byte),
+            Change::Remove(at) => drop(bytes.remove(at.index(bytes.len()))),
+            Change::Cut(at) => bytes.truncate(at.index(bytes.len())),
+        }
     }
 }
 
