@@ -24,7 +24,8 @@
 //!
 //! # The crate in reading order
 //!
-//! - **A job**: [`Env`] makes streams from sources, [`Env::plan`] shows what would run, [`Env::execute`] runs it.
+//! - **A job**: [`Env`] makes streams from sources, [`Env::plan`] shows what would run, [`Env::execute`] runs it, a [`JobClient`]
+//!   stops it.
 //! - **Streams**: [`Stream`] (map, filter, flat_map, union, share, partitioning), [`KeyedStream`] (rolling aggregates, state),
 //!   [`ConnectedStreams`] and [`KeyedConnectedStreams`] (two types of records in one operator).
 //! - **Event time**: [`WatermarkStrategy`], made by [`bounded`], [`monotonous`], [`punctuated`] or [`no_watermarks`].
@@ -99,7 +100,8 @@ pub use api::config::IdleStrategy;
 pub use api::env::Env;
 pub use error::{Error, Result};
 pub use graph::plan::{Plan, PlanChain, PlanInput, PlanNode};
-pub use runtime::{JobResult, OperatorResult};
+pub use runtime::job::{JobClient, JobHandle};
+pub use runtime::result::{JobResult, OperatorResult};
 
 // Streams.
 pub use api::chain::Chain;

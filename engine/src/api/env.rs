@@ -22,7 +22,7 @@ use crate::graph::execution::ExecutionGraph;
 use crate::graph::logical::Logical;
 use crate::graph::plan::Plan;
 use crate::operator::output::Output;
-use crate::runtime::{self, JobResult};
+use crate::runtime::{self, job::JobHandle, result::JobResult};
 
 /// Where a job is described and started, as Flink's `StreamExecutionEnvironment`.
 ///
@@ -174,8 +174,15 @@ impl Env {
     /// Errors: [`crate::Error::Plan`] or [`crate::Error::Config`] before anything runs, [`crate::Error::Machine`] when io_uring or
     /// locked memory is missing, and whatever fails while it runs.
     pub fn execute(&self) -> Result<JobResult> {
+        self.execute_async()?.wait()
+    }
+
+    /// Starts the job and returns: the handle waits for its end, and its [`crate::JobClient`] stops it before.
+    ///
+    /// Errors: those of [`Env::execute`] that come before anything runs.
+    pub fn execute_async(&self) -> Result<JobHandle> {
         let (graph, config) = self.build()?;
-        runtime::execute(Arc::new(graph), Arc::new(config))
+        runtime::job::start(Arc::new(graph), Arc::new(config))
     }
 
     pub(crate) fn build(&self) -> Result<(ExecutionGraph, Config)> {

@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::mailbox::Command;
 use super::subtask::{Progress, Subtask};
 use super::switch::Switch;
 use crate::error::{Error, Result};
@@ -39,8 +40,19 @@ impl Core {
         &self.switch
     }
 
+    /// Takes a command from outside. It shows with the next step.
+    pub(crate) fn on_command(&mut self, command: Command) {
+        match command {
+            Command::Cancel => self.switch.fail(Error::Cancelled),
+            Command::Stop => self.subtasks.iter_mut().for_each(|slot| slot.subtask.stop()),
+        }
+    }
+
     /// Steps every subtask once. Consumers come before producers, which keeps little in flight and caches warm.
     pub(crate) fn step(&mut self, now: Timestamp) -> Progress {
+        if self.switch.has_failed() {
+            return Progress::Finished;
+        }
         self.switch.set_now(now);
         let mut worked = self.switch.receive() || self.switch.has_backlog();
         let mut hold_sources = self.lockstep && !self.is_quiet();

@@ -396,6 +396,8 @@ pub(crate) struct SourceHead<R, N> {
     is_idle: bool,
     /// The reader said that there is more.
     has_more: bool,
+    /// Nothing more is asked of the reader.
+    stopped: bool,
     ended: bool,
 }
 
@@ -411,6 +413,7 @@ impl<R: SourceReader, N: Output<R::Item>> SourceHead<R, N> {
             wakes_at: None,
             is_idle: false,
             has_more: false,
+            stopped: false,
             ended: false,
         })
     }
@@ -444,6 +447,10 @@ impl<R: SourceReader, N: Output<R::Item>> Subtask for SourceHead<R, N> {
         }
         if self.pace.is_blocked() {
             return if ticked { Progress::Worked } else { Progress::Idle };
+        }
+        if self.stopped {
+            self.end();
+            return Progress::Worked;
         }
         let mut output = SourceOutput::new(&mut self.next, &self.guard, self.batch_records, self.is_idle);
         let status = self.reader.poll(&mut output);
@@ -496,5 +503,9 @@ impl<R: SourceReader, N: Output<R::Item>> Subtask for SourceHead<R, N> {
 
     fn is_source(&self) -> bool {
         true
+    }
+
+    fn stop(&mut self) {
+        self.stopped = true;
     }
 }

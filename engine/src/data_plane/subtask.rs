@@ -34,6 +34,9 @@ pub trait Subtask {
     /// Lets everything go that was held back to make larger batches. Returns whether there was anything.
     fn flush(&mut self) -> bool;
 
+    /// A source ends with its next step, as if it had no more input. Others end when their inputs have.
+    fn stop(&mut self) {}
+
     /// When the subtask wants to be stepped although no input has come, in ms of processing time.
     fn wakes_at(&self) -> Option<Timestamp> {
         None

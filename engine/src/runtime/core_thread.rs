@@ -10,11 +10,12 @@ use glommio::timer::Timer;
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 
 use super::bell::Bell;
+use super::job::{CoreResult, JobControl};
 use super::link::Rings;
 use super::seam::{self, Clock, CoreParts};
-use super::{CoreResult, JobControl};
 use crate::api::config::{Config, IdleStrategy};
 use crate::data_plane::core::Core;
+use crate::data_plane::mailbox::{Command, Mailbox};
 use crate::data_plane::subtask::Progress;
 use crate::error::{Error, Result};
 use crate::graph::execution::ExecutionGraph;
@@ -46,6 +47,12 @@ pub(super) struct Start {
     pub(super) config: Arc<Config>,
     pub(super) control: Arc<JobControl>,
     pub(super) links: Vec<Option<Rings>>,
+}
+
+impl Start {
+    fn mailbox(&self) -> &Mailbox {
+        &self.control.mailboxes[self.core]
+    }
 }
 
 /// A running core.
@@ -84,19 +91,18 @@ struct CancelOthers {
 impl Drop for CancelOthers {
     fn drop(&mut self) {
         if !self.done {
-            self.control.cancel();
+            self.control.post(Command::Cancel);
         }
     }
 }
 
 async fn run_to_end(mut start: Start) -> Result<CoreResult> {
     let clock = WallClock::new();
-    let bell = start.control.bells[start.core].clone();
     let links = std::mem::take(&mut start.links);
     let mut core = build(&start, links, clock.now())?;
-    wait_for_others(&start)?;
+    wait_for_others(&mut core, &start)?;
     let started = Instant::now();
-    drive(&mut core, &start, &clock, &bell).await?;
+    drive(&mut core, &start, &clock).await?;
     let ended = Instant::now();
     let stats = core.switch().stats();
     core.dismantle()?;
@@ -105,15 +111,14 @@ async fn run_to_end(mut start: Start) -> Result<CoreResult> {
 
 /// Builds the subtasks of this core. The user's factories run here, so a panic of theirs is caught.
 fn build(start: &Start, links: Vec<Option<Rings>>, now: Timestamp) -> Result<Core> {
-    let bells = &start.control.bells;
-    let links =
-        links.into_iter().enumerate().map(|(peer, rings)| rings.map(|rings| rings.link(bells[peer].clone())));
+    let bell = |core: usize| start.control.mailboxes[core].bell().clone();
+    let links = links.into_iter().enumerate().map(|(peer, rings)| rings.map(|rings| rings.link(bell(peer))));
     seam::build_core(CoreParts {
         core: start.core,
         graph: start.graph.clone(),
         config: start.config.clone(),
         links: links.collect(),
-        bell: bells[start.core].clone(),
+        bell: bell(start.core),
         now,
     })
 }
@@ -122,12 +127,13 @@ fn build(start: &Start, links: Vec<Option<Rings>>, now: Timestamp) -> Result<Cor
 ///
 /// It blocks the thread, on which nothing else runs yet: a timer of glommio's was seen to wake 10 ms late here, for which one
 /// core worked alone.
-fn wait_for_others(start: &Start) -> Result<()> {
+fn wait_for_others(core: &mut Core, start: &Start) -> Result<()> {
     start.control.ready.fetch_add(1, Ordering::AcqRel);
     let since = Instant::now();
     while start.control.ready.load(Ordering::Acquire) < start.cores {
-        if start.control.is_cancelled() {
-            return Err(Error::Cancelled);
+        take_mail(core, start.mailbox());
+        if let Some(failure) = core.switch().failure() {
+            return Err(failure);
         }
         if since.elapsed() < START_SPIN {
             std::thread::yield_now();
@@ -138,7 +144,17 @@ fn wait_for_others(start: &Start) -> Result<()> {
     Ok(())
 }
 
-async fn drive(core: &mut Core, start: &Start, clock: &WallClock, bell: &Bell) -> Result<()> {
+/// Hands the core what it was told since the last look.
+#[inline]
+fn take_mail(core: &mut Core, mailbox: &Mailbox) {
+    if mailbox.has_mail() {
+        mailbox.take().into_iter().for_each(|command| core.on_command(command));
+    }
+}
+
+async fn drive(core: &mut Core, start: &Start, clock: &WallClock) -> Result<()> {
+    let mailbox = start.mailbox();
+    let bell = mailbox.bell();
     let spin = match if start.oversubscribed { IdleStrategy::Park } else { start.config.idle } {
         IdleStrategy::Spin => Duration::MAX,
         IdleStrategy::Balanced => start.config.spin,
@@ -149,14 +165,12 @@ async fn drive(core: &mut Core, start: &Start, clock: &WallClock, bell: &Bell) -
     let mut polls = 0_u32;
     let mut parking = false;
     loop {
-        if start.control.is_cancelled() {
-            return Err(Error::Cancelled);
-        }
+        take_mail(core, mailbox);
         // The only look at the clock: it takes a good part of what a poll that finds nothing does.
         let now = Instant::now();
         let progress = core.step(clock.at(now));
         if std::mem::take(&mut parking) {
-            if progress == Progress::Idle && !start.control.is_cancelled() {
+            if progress == Progress::Idle && !mailbox.has_mail() {
                 sleep(core, clock, bell).await;
             }
             bell.cancel();

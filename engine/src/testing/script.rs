@@ -12,7 +12,8 @@ use crate::api::source::{Source, SourceContext, SourceOutput, SourceReader, Sour
 use crate::error::{Error, Result};
 use crate::operator::output::Output;
 use crate::runtime::bell::Bell;
-use crate::runtime::{self, JobResult};
+use crate::runtime::job;
+use crate::runtime::result::JobResult;
 use crate::time::Timestamp;
 
 /// A source that emits what its [`Script`] is told to, one element at a time, and the script.
@@ -103,7 +104,7 @@ impl Interleaving {
             return Err(Error::Plan(format!("a job in lockstep runs on one core, this one needs {cores}")));
         }
         config.lockstep = true;
-        runtime::execute(Arc::new(graph), Arc::new(config))
+        job::start(Arc::new(graph), Arc::new(config))?.wait()
     }
 
     fn turns(&self) -> MutexGuard<'_, Turns> {

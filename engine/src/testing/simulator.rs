@@ -19,11 +19,12 @@ use super::random::Random;
 use crate::api::config::Config;
 use crate::api::env::Env;
 use crate::data_plane::core::Core;
+use crate::data_plane::mailbox::Command;
 use crate::data_plane::subtask::Progress;
 use crate::error::{Error, Result};
 use crate::graph::execution::ExecutionGraph;
-use crate::runtime::JobResult;
 use crate::runtime::bell::Bell;
+use crate::runtime::result::JobResult;
 use crate::runtime::seam::{self, Clock, CoreParts};
 use crate::time::Timestamp;
 
@@ -318,6 +319,35 @@ impl RunningJob {
                     None => return Err(self.stuck("the job has come to rest before its end")),
                 },
             }
+        }
+    }
+
+    /// As [`crate::JobClient::stop`]: the sources end with their next step.
+    ///
+    /// ```
+    /// use thalweg::{Env, testing::Simulator};
+    ///
+    /// let env = Env::new().parallelism(2);
+    /// env.generate(u64::MAX, |n| n).blackhole();
+    /// let mut job = Simulator::new(0).start(&env)?;
+    /// job.stop();
+    /// job.run_to_end()?;
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
+    pub fn stop(&mut self) {
+        self.command(Command::Stop);
+    }
+
+    /// As [`crate::JobClient::cancel`]: the next step fails with [`Error::Cancelled`].
+    pub fn cancel(&mut self) {
+        self.command(Command::Cancel);
+    }
+
+    fn command(&mut self, command: Command) {
+        for core in &mut self.cores {
+            core.core.on_command(command);
+            core.bell.cancel();
+            core.rest = Rest::Awake;
         }
     }
 

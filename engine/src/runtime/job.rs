@@ -1,0 +1,169 @@
+//! A running job: its threads, and what all of them share.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Instant;
+
+use super::bell::Bell;
+use super::core_thread::{self, CoreThread};
+use super::result::JobResult;
+use super::{link, machine};
+use crate::api::config::Config;
+use crate::data_plane::mailbox::{Command, Mailbox};
+use crate::data_plane::switch::CoreStats;
+use crate::error::{Error, Result};
+use crate::graph::execution::ExecutionGraph;
+
+/// A job that runs. Made by [`crate::Env::execute_async`]; a job whose handle is dropped runs on.
+///
+/// ```
+/// use thalweg::Env;
+///
+/// let env = Env::new().parallelism(2);
+/// let numbers = env.generate(u64::MAX, |n| n).collect(); // For some centuries.
+/// let job = env.execute_async()?;
+/// job.client().stop();
+/// job.wait()?;
+/// assert!(numbers.take().len() < 1 << 40);
+/// # Ok::<(), thalweg::Error>(())
+/// ```
+#[must_use = "a job whose handle is dropped runs on, and nobody learns how it ended"]
+pub struct JobHandle {
+    client: JobClient,
+    graph: Arc<ExecutionGraph>,
+    threads: Vec<(usize, CoreThread)>,
+    /// Why not all of the cores could be started.
+    failure: Option<Error>,
+}
+
+/// Tells a running job what to do, from any thread. Once the job has ended it has no effect. Source: Flink's `JobClient`.
+///
+/// ```
+/// use thalweg::{Env, Error};
+///
+/// let env = Env::new().parallelism(1);
+/// env.generate(u64::MAX, |n| n).blackhole();
+/// let job = env.execute_async()?;
+/// let client = job.client();
+/// std::thread::spawn(move || client.cancel());
+/// assert!(matches!(job.wait(), Err(Error::Cancelled)));
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct JobClient {
+    control: Arc<JobControl>,
+}
+
+impl fmt::Debug for JobHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JobHandle").field("cores", &self.threads.len()).finish_non_exhaustive()
+    }
+}
+
+impl JobClient {
+    /// The job gives up where it is: what is under way is lost, and [`JobHandle::wait`] returns [`Error::Cancelled`].
+    pub fn cancel(&self) {
+        self.control.post(Command::Cancel);
+    }
+
+    /// The sources end as if there were no more input. All that follows from it still happens: windows fire, timers of event
+    /// time too, sinks are closed. Source: Flink's `stop --drain`, without a savepoint.
+    pub fn stop(&self) {
+        self.control.post(Command::Stop);
+    }
+}
+
+impl JobHandle {
+    /// To stop or cancel the job while it runs, and while another thread waits for it.
+    pub fn client(&self) -> JobClient {
+        self.client.clone()
+    }
+
+    /// Waits for the end of the job.
+    ///
+    /// Errors: as [`crate::Env::execute`], and [`Error::Cancelled`].
+    pub fn wait(self) -> Result<JobResult> {
+        let Self { client, graph, threads, mut failure } = self;
+        let mut results = Vec::new();
+        for (core, thread) in threads {
+            let result = thread.join().unwrap_or_else(|message| Err(Error::CoreLost { core, message }));
+            match result {
+                Ok(result) => results.push(result),
+                Err(error) => {
+                    client.cancel();
+                    // The first cause counts: the others stop because of it.
+                    if failure.as_ref().is_none_or(|f| matches!(f, Error::Cancelled)) {
+                        failure = Some(error);
+                    }
+                }
+            }
+        }
+        match failure {
+            Some(error) => Err(error),
+            None => Ok(summary(&graph, results)),
+        }
+    }
+}
+
+/// What all cores of a running job share. Touched at the start, at the end, and when something fails.
+#[derive(Debug)]
+pub(super) struct JobControl {
+    /// Cores that are built and wait for the others.
+    pub(super) ready: AtomicUsize,
+    /// One for each core.
+    pub(super) mailboxes: Vec<Mailbox>,
+}
+
+impl JobControl {
+    pub(super) fn post(&self, command: Command) {
+        self.mailboxes.iter().for_each(|mailbox| mailbox.post(command));
+    }
+}
+
+/// What one core did.
+pub(super) struct CoreResult {
+    pub(super) started: Instant,
+    pub(super) ended: Instant,
+    pub(super) stats: CoreStats,
+}
+
+/// Starts a thread for each core of a job.
+pub(crate) fn start(graph: Arc<ExecutionGraph>, config: Arc<Config>) -> Result<JobHandle> {
+    let cores = graph.cores();
+    let placement = machine::place(cores)?;
+    let mailboxes = (0..cores).map(|_| Mailbox::new(Bell::default())).collect();
+    let control = Arc::new(JobControl { ready: AtomicUsize::new(0), mailboxes });
+    let client = JobClient { control: control.clone() };
+    let mut threads = Vec::new();
+    let mut failure = None;
+    for (core, links) in link::mesh(cores, graph.channels()).into_iter().enumerate() {
+        let start = core_thread::Start {
+            core,
+            cores,
+            cpu: placement.cpus[core],
+            oversubscribed: placement.oversubscribed,
+            graph: graph.clone(),
+            config: config.clone(),
+            control: control.clone(),
+            links,
+        };
+        match core_thread::spawn(start) {
+            Ok(thread) => threads.push((core, thread)),
+            Err(error) => {
+                failure = Some(error);
+                client.cancel();
+                break;
+            }
+        }
+    }
+    Ok(JobHandle { client, graph, threads, failure })
+}
+
+fn summary(graph: &ExecutionGraph, results: Vec<CoreResult>) -> JobResult {
+    let started = results.iter().map(|r| r.started).min();
+    let ended = results.iter().map(|r| r.ended).max();
+    let elapsed = started.zip(ended).map(|(s, e)| e - s).unwrap_or_default();
+    let cores: Vec<CoreStats> = results.into_iter().map(|r| r.stats).collect();
+    JobResult::new(graph, elapsed, &cores)
+}
