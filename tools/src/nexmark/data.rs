@@ -214,7 +214,8 @@ pub(super) fn shard_name(index: usize, shards: usize, ext: &str) -> String {
 
 /// How many of `events` events are in shard `index` of `shards`.
 fn shard_events(events: u64, index: usize, shards: usize) -> u64 {
-    (events + shards as u64 - 1 - index as u64) / shards as u64
+    let (index, shards) = (index as u64, shards as u64);
+    events / shards + u64::from(index < events % shards)
 }
 
 /// What is in a shard, or in a part of one, in numbers.

@@ -165,7 +165,7 @@ impl KeyedProcessFunction<u64, u64> for Average {
             cx.collect(&Change { sign: Sign::Minus, row: *row });
         }
         row.closed += 1;
-        row.sum += price.to_native();
+        row.sum = row.sum.wrapping_add(price.to_native());
         cx.collect(&Change { sign: Sign::Plus, row: *row });
     }
 }

@@ -19,7 +19,7 @@ pub(super) fn q0(events: Stream<impl Chain<Out = Event>>, total: &DigestTotal) {
 pub(super) fn q1(events: Stream<impl Chain<Out = Event>>, total: &DigestTotal) {
     digest(bids(events), total, |event, digest| {
         let b = bid(event);
-        let euro = b.price() * 908 / 1000;
+        let euro = b.price().wrapping_mul(908) / 1000; // Modulo 2⁶⁴, as everywhere.
         let ints = RowHash::new().int(b.auction()).int(b.bidder()).int(euro).int(b.date_time());
         digest.add(ints.text(&b.extra()).finish());
     });
