@@ -439,6 +439,16 @@ impl Texts {
         }
     }
 
+    /// Whether there is no text, not even an empty one.
+    ///
+    /// ```
+    /// assert!(thalweg_tools::nexmark::Texts::default().is_empty());
+    /// ```
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The texts, in the order in which they were given.
     #[inline]
     pub fn iter(&self) -> impl Iterator<Item = Text<'_>> {

@@ -102,7 +102,7 @@ impl KeyedProcessFunction<(u64, u64), Event> for Last {
         let bid = event.bid().expect("only bids are sent");
         let (auction, bidder) = *cx.key();
         let kept = last.get_or_insert_with(cx.at(), Kept::default);
-        let is_first = kept.date_time == 0;
+        let is_first = kept.texts.is_empty(); // A bid's have their lengths at least, and its time may be 0.
         if !is_first && !kept.is_earlier_than(&bid) {
             return;
         }
