@@ -34,8 +34,10 @@ use crate::time::{NO_TIMESTAMP, Timestamp};
 
 /// Table slots walked between two looks at the budget.
 const SCAN_SLOTS: usize = 256;
-/// Tables kept for slices to come.
+/// Tables kept for slices to come, whatever their size.
 const SPARE_TABLES: usize = 4;
+/// More are kept as long as all of them take no more than this: a source that runs ahead of another opens many slices.
+const SPARE_BYTES_MAX: usize = 1 << 20;
 
 /// One slice.
 struct Slice<K, Acc> {
@@ -157,7 +159,8 @@ impl<K: Key, A, E, N: Stage, Acc: 'static> Slices<K, A, E, N, Acc> {
     }
 
     fn recycle(&mut self, mut table: Table<K, Acc>) {
-        if self.spare.len() < SPARE_TABLES {
+        let spare_bytes = self.spare.iter().map(Table::memory_bytes).sum::<usize>() + table.memory_bytes();
+        if self.spare.len() < SPARE_TABLES || spare_bytes <= SPARE_BYTES_MAX {
             table.clear();
             self.spare.push(table);
         }
