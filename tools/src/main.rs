@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use thalweg_tools::bench;
+use thalweg_tools::report::is_closed_pipe;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -32,6 +33,9 @@ enum Bench {
     Exchange(bench::exchange::ExchangeArgs),
 }
 
+/// What a shell reports of a program that was ended by SIGPIPE.
+const EXIT_CLOSED_PIPE: u8 = 141;
+
 fn main() -> ExitCode {
     keep_freed_memory();
     let cli = Cli::parse();
@@ -43,6 +47,8 @@ fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
+        // As other programs do: who closed the pipe knows.
+        Err(error) if is_closed_pipe(&error) => ExitCode::from(EXIT_CLOSED_PIPE),
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE

@@ -202,3 +202,27 @@ fn more_subtasks_than_cores() {
     let ran = thalweg(dir.path(), "bench nexmark --query wc --events 5000 --json --parallelism 1");
     assert!(!ran.stderr.contains("WARN"), "{}", ran.stderr);
 }
+
+/// Goal: a reader that has seen enough ends the command, and nobody panics.
+#[test]
+fn a_closed_pipe_ends_it() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_thalweg"));
+    command.args([
+        "bench",
+        "nexmark",
+        "--query",
+        "q2,q3",
+        "--events",
+        "1000",
+        "--parallelism",
+        "1",
+        "--json",
+    ]);
+    let mut child =
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the command starts");
+    drop(child.stdout.take());
+    let ended = child.wait_with_output().expect("it ends");
+    let stderr = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(141), "{stderr}");
+    assert!(!stderr.contains("panicked") && !stderr.contains("error"), "{stderr}");
+}

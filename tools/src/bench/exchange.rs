@@ -24,7 +24,7 @@ use thalweg_net::{
 };
 
 use super::latency::noise::{cpus, pin};
-use crate::report::CpuTime;
+use crate::report::{CpuTime, say};
 
 /// Measures what a record and a buffer cost in an exchange, by the size of records.
 #[derive(Debug, Args)]
@@ -102,14 +102,8 @@ pub fn run(args: &ExchangeArgs) -> Result<()> {
         costs.push(best(|| measure::<64>(*cores, bytes, What::Records)));
     }
     match args.json {
-        true => costs.iter().try_for_each(|cost| {
-            println!("{}", to_json(cost)?);
-            Ok(())
-        }),
-        false => {
-            print!("{}", table(&costs));
-            Ok(())
-        }
+        true => costs.iter().try_for_each(|cost| say(&format!("{}\n", to_json(cost)?))),
+        false => say(&table(&costs)),
     }
 }
 

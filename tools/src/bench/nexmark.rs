@@ -16,7 +16,7 @@ use thalweg::{Env, IdleStrategy};
 use crate::nexmark::job::{DigestTotal, Events};
 use crate::nexmark::queries::Query;
 use crate::nexmark::{DataSet, Digest, Meta, generate_in_memory, write_shards};
-use crate::report::{CpuTime, QueryResult, peak_rss_bytes, plot, reset_peak_rss, table};
+use crate::report::{CpuTime, QueryResult, peak_rss_bytes, plot, reset_peak_rss, say, table};
 
 /// Runs NEXMark queries and prints their rate, their cost and the digest of their results.
 #[derive(Debug, Args)]
@@ -95,12 +95,12 @@ pub fn run(args: &NexmarkArgs) -> Result<()> {
     for query in queries {
         let result = run_query(query, &data, args, parallelism).with_context(|| format!("{query} failed"))?;
         if args.json {
-            println!("{}", result.to_json());
+            say(&format!("{}\n", result.to_json()))?;
         }
         results.push(result);
     }
     if !args.json {
-        print!("{}", table(&results));
+        say(&table(&results))?;
     }
     if let Some(file) = plot_file {
         let title = format!("NEXMark on thalweg, parallelism {parallelism}");
@@ -267,11 +267,10 @@ fn simulate(
         );
     }
     let digest = first.unwrap_or_default();
-    println!(
-        "{query}: {seeds} seeds, {parallelism} simulated cores, {} rows, digest {digest}",
+    say(&format!(
+        "{query}: {seeds} seeds, {parallelism} simulated cores, {} rows, digest {digest}\n",
         digest.net_count
-    );
-    Ok(())
+    ))
 }
 
 fn progress_bar(length: u64, message: &str) -> ProgressBar {

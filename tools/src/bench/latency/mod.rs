@@ -26,6 +26,7 @@ use serde::Serialize;
 use thalweg::IdleStrategy;
 
 use crate::nexmark::generate_in_memory;
+use crate::report::say;
 use job::{Outcome, Pace, Plan, Query};
 use noise::Noise;
 pub use pace::{Rate, Schedule};
@@ -102,8 +103,8 @@ pub fn run(args: &LatencyArgs) -> Result<()> {
     let outcome = job::run(&plan).with_context(|| format!("{} failed", args.query.name()))?;
     let report = Report::new(args, &plan, schedule, greatest_rate, &outcome, &noise)?;
     match args.json {
-        true => println!("{}", serde_json::to_string(&report)?),
-        false => print!("{}", report.table(&outcome, &noise)),
+        true => say(&format!("{}\n", serde_json::to_string(&report)?))?,
+        false => say(&report.table(&outcome, &noise))?,
     }
     if let Some(file) = &args.plot {
         let rate = format!("{} events/s", report.rate);
