@@ -13,7 +13,7 @@ use crate::report::{COLOURS, Svg};
 const WIDTH: f64 = 820.0;
 const HEIGHT: f64 = 420.0;
 const LEFT: f64 = 70.0;
-const RIGHT: f64 = 30.0;
+const RIGHT: f64 = 50.0;
 const TOP: f64 = 70.0;
 const BOTTOM: f64 = 50.0;
 
@@ -41,7 +41,7 @@ pub(super) fn curves(title: &str, curves: &[Curve]) -> String {
     for decade in low as i32..=high as i32 {
         let us = 10f64.powi(decade);
         svg.line(LEFT, y(us), WIDTH - RIGHT, y(us));
-        svg.text(LEFT - 8.0, y(us) + 4.0, "end", "fill=\"#666\"", &format!("{us} µs"));
+        svg.text(LEFT - 8.0, y(us) + 4.0, "end", "fill=\"#666\"", &time(us));
     }
     for nine in 0..=nines as i32 {
         let longer = 10f64.powi(-nine);
@@ -60,6 +60,15 @@ pub(super) fn curves(title: &str, curves: &[Curve]) -> String {
         legend += 33.0 + 7.0 * name.chars().count() as f64; // About 7 for a character.
     }
     svg.finish()
+}
+
+/// A power of ten of µs, in the unit that makes it short.
+fn time(us: f64) -> String {
+    match us {
+        us if us >= 1e6 => format!("{} s", us / 1e6),
+        us if us >= 1e3 => format!("{} ms", us / 1e3),
+        us => format!("{us} µs"),
+    }
 }
 
 /// 0, 90, 99, 99.9 and so on.
@@ -81,7 +90,8 @@ mod tests {
         let points = vec![(1.0, 1.0), (0.1, 5.0), (0.001, 200.0)];
         let svg = curves("a<b", &[("run".into(), points), ("noise".into(), vec![(1.0, 0.0)])]);
         assert_eq!(svg.matches("<polyline").count(), 2);
-        assert!(svg.contains("p99.9<") && svg.contains("100 µs") && svg.contains("a&lt;b"));
+        assert!(svg.contains("p99.9<") && svg.contains("1 ms") && svg.contains("a&lt;b"));
+        assert_eq!([0.1, 100.0, 1e3, 1e7].map(time), ["0.1 µs", "100 µs", "1 ms", "10 s"]);
         for odd in [vec![], vec![(1.0, 0.0), (1e-9, 1e9)]] {
             let svg = curves("t", &[("x".into(), odd)]);
             assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
