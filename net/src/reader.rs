@@ -75,7 +75,7 @@ pub enum RawItem<'a, K, T> {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Run {
-    /// It was long enough; there may be more.
+    /// It was long enough, or nearly; there may be more.
     Limit,
     /// The last record was taken, and no further one shall come.
     Refused,
@@ -249,14 +249,21 @@ impl<K: Exchange, T: Exchange> Reader<K, T> {
         let mut at = self.at;
         let mut run = Run::Limit;
         for _ in 0..records_max {
-            let Some(header) = self.header(at).filter(|header| header.kind == EntryKind::Record as u8) else {
+            let Some(header) = self.header(at) else {
                 run = Run::NoRecord;
                 break;
             };
-            let record = self.record(at, header);
-            at += header.len as usize;
-            if !take(record) {
-                run = Run::Refused;
+            let start = at;
+            if header.kind == EntryKind::Record as u8 {
+                at += header.len as usize;
+                if !take(self.record(start, header)) {
+                    run = Run::Refused;
+                    break;
+                }
+            } else if header.kind == EntryKind::Gap as u8 {
+                at += header.len as usize; // It counts as one of `records_max`, which is no promise.
+            } else {
+                run = Run::NoRecord;
                 break;
             }
         }

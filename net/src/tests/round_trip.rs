@@ -12,7 +12,7 @@ use rkyv::{
 
 use crate::{
     AppendError, Appender, BUFFER_ALIGN, Buffer, BufferPool, Exchange, Item, LatencyMarker, RawItem, Reader,
-    Signal,
+    Run, Signal,
 };
 
 /// One of everything, with what is aligned to 16 out of line and at the root.
@@ -335,4 +335,26 @@ fn an_appender_may_move_between_threads() {
         values.push(value.as_str().to_owned());
     }
     assert_eq!(values, ["one", "two"]);
+}
+
+#[test]
+fn runs_of_records_go_over_gaps() {
+    // Goal: `records` ends at signals and at the end only. Method: copies that need a gap before each record.
+    let pool = BufferPool::new(4096).unwrap();
+    let mut out = Appender::<u32, String>::new(pool.take());
+    for n in 0..9 {
+        out.append(0, 0, &n, &"a text that is out of line".repeat(n as usize)).unwrap();
+    }
+    let forwarded = forward::<u32, String>(&pool, &[out.finish()]);
+    let mut input = Reader::<u32, String>::open(forwarded[0].clone()).unwrap();
+    assert!(forwarded[0].bytes().len() > 24 && forwarded.len() == 1);
+    assert!(matches!(input.next(), Some(Item::Signal(Signal::Idle))));
+    let mut keys = Vec::new();
+    while input.records(2, |record| {
+        keys.push(record.key().to_native());
+        true
+    }) == Run::Limit
+    {}
+    assert_eq!(keys, (0..9).collect::<Vec<_>>());
+    assert!(input.next().is_none());
 }
