@@ -4,11 +4,19 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::mailbox::Command;
 use super::subtask::{Progress, Subtask};
 use super::switch::Switch;
 use crate::error::{Error, Result};
 use crate::time::Timestamp;
+
+/// What a core can be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Command {
+    /// Give up, with [`crate::Error::Cancelled`] unless the job has failed already.
+    Cancel,
+    /// Sources end as if there were no more input; all that follows from it still happens.
+    Stop,
+}
 
 /// See the [module](self). Order of calls: `step` until it says `Finished` or `failure` is set; when it says `Idle`, the
 /// driver may park until a peer rings, `wakes_at` comes, or a source's own bell rings.

@@ -12,8 +12,7 @@
 //! - [`gate`]: the input of a subtask: which channel is next, what the channels' watermarks say together;
 //! - [`subtask`]: a head and its chain, stepped;
 //! - [`writer`]: the tail of a chain, which writes records to channels;
-//! - [`core`]: all subtasks of a core, stepped in turn;
-//! - [`mailbox`]: what a core is told from outside.
+//! - [`core`]: all subtasks of a core, stepped in turn, and what they can be told from outside.
 //!
 //! Invariants:
 //! - a subtask takes a record only while all its outputs have credit; what one record writes beyond it is bounded and counted;
@@ -23,7 +22,6 @@
 pub(crate) mod core;
 pub(crate) mod gate;
 pub(crate) mod head;
-pub(crate) mod mailbox;
 pub(crate) mod subtask;
 pub(crate) mod switch;
 pub(crate) mod writer;

@@ -7,10 +7,11 @@ use std::time::Instant;
 
 use super::bell::Bell;
 use super::core_thread::{self, CoreThread};
+use super::mailbox::Mailbox;
 use super::result::JobResult;
 use super::{link, machine};
 use crate::api::config::Config;
-use crate::data_plane::mailbox::{Command, Mailbox};
+use crate::data_plane::core::Command;
 use crate::data_plane::switch::CoreStats;
 use crate::error::{Error, Result};
 use crate::graph::execution::ExecutionGraph;

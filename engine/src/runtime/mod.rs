@@ -9,7 +9,7 @@
 //! [`crate::testing::Simulator`] is the other, with one thread, delayed queues, a virtual clock and a seed.
 //!
 //! - [`seam`]: what stands between a core and whoever runs it;
-//! - [`bell`]: wakes a parked core;
+//! - [`bell`]: wakes a parked core; [`mailbox`]: what it is told from outside;
 //! - [`core_thread`]: builds a core on its thread and drives it;
 //! - [`job`]: all threads of a job, started, told what to do, and waited for; [`result`]: what they did;
 //! - [`link`]: the rings between two cores;
@@ -20,6 +20,7 @@ mod core_thread;
 pub(crate) mod job;
 mod link;
 mod machine;
+mod mailbox;
 pub(crate) mod result;
 pub(crate) mod seam;
 

@@ -3,21 +3,13 @@
 //! Control threads post commands, the core's driver takes them between two steps and hands them to [`Core::on_command`]. A core that
 //! gets no mail pays one load per step.
 //!
-//! [`Core::on_command`]: super::core::Core::on_command
+//! [`Core::on_command`]: crate::data_plane::core::Core::on_command
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::runtime::bell::Bell;
-
-/// What a core can be told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Command {
-    /// Give up, with [`crate::Error::Cancelled`] unless the job has failed already.
-    Cancel,
-    /// Sources end as if there were no more input; all that follows from it still happens.
-    Stop,
-}
+use super::bell::Bell;
+use crate::data_plane::core::Command;
 
 /// The commands for one core, in the order in which they were posted.
 #[derive(Debug)]
