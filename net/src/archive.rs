@@ -164,6 +164,14 @@ impl<K: Exchange, T: Exchange> Roots<K, T> {
     /// The distance from the key's root to the value's, in bytes.
     pub(crate) const TO_VALUE: usize = offset_of!(Pair<K::Archived, T::Archived>, value);
 
+    /// The length of an entry with nothing out of line, in bytes.
+    pub(crate) const ENTRY_BYTES: usize = ENTRY_HEADER_BYTES + Self::BYTES;
+
+    /// Whether entries have that length, all of them: a resolver without a size knows of no place out of line.
+    /// No more than a hint, as a hand-written `Serialize` may say otherwise.
+    pub(crate) const UNIFORM: bool =
+        size_of::<K::Resolver>() == 0 && size_of::<T::Resolver>() == 0 && Self::ALIGN == ENTRY_ALIGN;
+
     /// Whether the roots are copies of the values without a byte of padding among them.
     const SOLID: bool =
         copies::<K>() && copies::<T>() && size_of::<K::Archived>() + size_of::<T::Archived>() == Self::BYTES;

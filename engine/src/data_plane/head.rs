@@ -7,7 +7,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use thalweg_net::{Buffer, Item, Reader, Run, Signal, WrongType};
+use thalweg_net::{Buffer, Item, RawRecord, Reader, Run, Signal, WrongType};
 
 use super::gate::{Gate, GateEvent, Position};
 use super::subtask::{Guard, Progress, Subtask, SubtaskContext};
@@ -79,27 +79,19 @@ impl<K: Key, T: Record> Open<K, T> {
         prefetch: impl Fn(&O, u64, Timestamp),
         process: impl Fn(&mut O, Received<'_, K, T>),
     ) -> Read {
-        loop {
-            // Announced in groups, one group ahead, so that their cache lines are on their way together.
-            if self.looks_ahead {
-                self.reader
-                    .ahead(LOOK_AHEAD_RECORDS, |key_hash, timestamp| prefetch(operator, key_hash, timestamp));
-            }
-            let run = self.reader.records(LOOK_AHEAD_RECORDS, |record| {
-                let (key, value) = (record.key(), record.value());
-                let (key_hash, timestamp) = (record.key_hash(), record.timestamp());
-                process(operator, Received { key, key_hash, value, timestamp });
-                !guard.should_stop()
-            });
-            match run {
-                Run::Limit => {}
-                Run::Refused => return Read::Stopped,
-                Run::NoRecord => match self.reader.next() {
-                    Some(Item::Signal(signal)) => return Read::Signal(signal),
-                    Some(Item::Record { .. }) => unreachable!("the run ended where no record is"),
-                    None => return Read::Empty,
-                },
-            }
+        let take = |operator: &mut O, record: RawRecord<'_, K, T>| {
+            let (key, value) = (record.key(), record.value());
+            let (key_hash, timestamp) = (record.key_hash(), record.timestamp());
+            process(operator, Received { key, key_hash, value, timestamp });
+            !guard.should_stop()
+        };
+        match self.reader.records::<LOOK_AHEAD_RECORDS, _>(self.looks_ahead, operator, prefetch, take) {
+            Run::Refused => Read::Stopped,
+            Run::NoRecord => match self.reader.next() {
+                Some(Item::Signal(signal)) => Read::Signal(signal),
+                Some(Item::Record { .. }) => unreachable!("the run ended where no record is"),
+                None => Read::Empty,
+            },
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What goes into buffers comes out of them: records of all shapes, signals among them, over as many buffers as it takes.
 
-use std::fmt;
+use std::{cell::RefCell, fmt};
 
 use proptest::{collection::vec, option, prelude::*};
 use rkyv::{
@@ -350,11 +350,67 @@ fn runs_of_records_go_over_gaps() {
     assert!(forwarded[0].bytes().len() > 24 && forwarded.len() == 1);
     assert!(matches!(input.next(), Some(Item::Signal(Signal::Idle))));
     let mut keys = Vec::new();
-    while input.records(2, |record| {
-        keys.push(record.key().to_native());
-        true
-    }) == Run::Limit
-    {}
+    let run = input.records::<2, _>(
+        true,
+        &mut keys,
+        |_, _, _| {},
+        |keys, record| {
+            keys.push(record.key().to_native());
+            true
+        },
+    );
+    assert_eq!(run, Run::NoRecord);
     assert_eq!(keys, (0..9).collect::<Vec<_>>());
     assert!(input.next().is_none());
+}
+
+/// Writes 40 records (hashes from 1 on, values from 0 on) with a watermark after every `signals`-th, and reads them in runs
+/// that are refused at every `refusals`-th record.
+fn announced<T: Exchange>(signals: usize, refusals: usize, value: impl Fn(usize) -> T) -> Vec<u64> {
+    const AHEAD: usize = 4;
+    let mut out = Appender::<u64, T>::new(BufferPool::new(8192).unwrap().take());
+    for n in 0..40 {
+        out.append(n as i64, n as u64 + 1, &(n as u64), &value(n)).unwrap();
+        if n % signals == signals - 1 {
+            out.signal(Signal::Watermark(n as i64)).unwrap();
+        }
+    }
+    let mut input = Reader::<u64, T>::open(out.finish()).unwrap();
+    let announced = RefCell::new(Vec::new());
+    input.ahead(AHEAD, |hash, _| announced.borrow_mut().push(hash));
+    let mut keys = Vec::new();
+    loop {
+        let announce = |keys: &Vec<u64>, hash, _| {
+            announced.borrow_mut().push(hash);
+            assert!(signals <= 40 || hash as usize > keys.len(), "announced too late: {hash}");
+        };
+        let run = input.records::<AHEAD, _>(true, &mut keys, announce, |keys, record| {
+            keys.push(record.key().to_native());
+            keys.len() % refusals != 0
+        });
+        if run == Run::NoRecord {
+            match input.next() {
+                Some(Item::Signal(Signal::Watermark(_))) => {}
+                None => break,
+                _ => panic!("a run ends at a signal or at the end"),
+            }
+        }
+    }
+    assert_eq!(keys, (0..40).collect::<Vec<_>>());
+    announced.into_inner()
+}
+
+#[test]
+fn records_are_announced_before_they_are_taken() {
+    // Goal: without signals each record is announced once, in order, whether records are of one length or not, and wherever
+    // runs end; with signals every record is still read once, and whatever is announced does no harm.
+    let all: Vec<u64> = (1..=40).collect();
+    for refusals in [1, 3, 100] {
+        assert_eq!(announced(100, refusals, |n| n as u32), all);
+        announced(7, refusals, |n| n as u32);
+        announced(1, refusals, |_| ());
+        let text = |n: usize| "a text that is out of line".repeat(n % 3);
+        announced(100, refusals, text).iter().for_each(|hash| assert!(all.contains(hash)));
+        announced(7, refusals, text).iter().for_each(|hash| assert!(all.contains(hash)));
+    }
 }
