@@ -259,6 +259,37 @@ impl<K, V> Table<K, V> {
         Some(self.remove_at(slot))
     }
 
+    /// Changes the value of the entry of `hash` whose key `eq` accepts, and takes it out unless `change` says that it stays.
+    /// Returns whether there was such an entry. One look-up, where `get_mut` and `remove` are two.
+    ///
+    /// ```
+    /// let mut table = thalweg_state::heap::Table::new();
+    /// table.entry(7, |&k| k == "seven", || ("seven", 2));
+    /// let mut decrement = |n: &mut i32| { *n -= 1; *n > 0 };
+    /// assert!(table.change_or_remove(7, |&k| k == "seven", &mut decrement));
+    /// assert_eq!(table.get(7, |&k| k == "seven"), Some((&"seven", &1)));
+    /// assert!(table.change_or_remove(7, |&k| k == "seven", &mut decrement));
+    /// assert!(!table.change_or_remove(7, |&k| k == "seven", &mut decrement));
+    /// ```
+    #[inline(always)]
+    pub fn change_or_remove(
+        &mut self,
+        hash: u64,
+        eq: impl Fn(&K) -> bool,
+        change: impl FnOnce(&mut V) -> bool,
+    ) -> bool {
+        if self.homes == 0 {
+            return false;
+        }
+        let Ok(slot) = self.find(hash, eq) else { return false };
+        // SAFETY: `find` returns occupied slots.
+        let (_, value) = unsafe { self.pairs.get_unchecked_mut(slot).assume_init_mut() };
+        if !change(value) {
+            drop(self.remove_at(slot));
+        }
+        true
+    }
+
     /// All entries, nearly in the order of their hashes: run after run.
     ///
     /// ```
@@ -374,7 +405,7 @@ impl<K, V> Table<K, V> {
         self.retain_within(from, &mut slots_max.max(1), f)
     }
 
-    /// As `retain_from`, with a budget in slots from which it takes what it used. With none it does nothing.
+    /// As `retain_from`, with a budget in slots from which it takes what it used.
     pub(super) fn retain_within(
         &mut self,
         from: u64,
@@ -384,32 +415,37 @@ impl<K, V> Table<K, V> {
         if self.is_empty() {
             return None;
         }
-        let mut slot = home_of(from, self.homes);
-        loop {
-            *budget = budget.saturating_sub(1);
-            if self.tags[slot] == VACANT {
-                // What comes after a vacant slot has its home there too, and all that came before has not.
-                slot += 1;
-                if slot >= self.homes {
-                    return None;
-                }
-                if *budget == 0 {
-                    return Some(lowest_hash(slot, self.homes));
-                }
-                continue;
-            }
-            let hash = self.hashes[slot];
-            // Lower hashes were here in earlier steps, or at least their homes were.
-            if hash >= from {
-                // SAFETY: the tag is not `VACANT`, so the pair is initialised.
-                let (key, value) = unsafe { self.pairs[slot].assume_init_mut() };
-                if !f(hash, key, value) {
-                    drop(self.remove_at(slot)); // Another entry may have moved here.
+        let mut start = home_of(from, self.homes);
+        // Sixteen slots at a time: whether a single one is vacant is a branch that is mispredicted.
+        while start < self.pairs.len() {
+            // SAFETY: `start` is a slot.
+            let occupied = |table: &Self| unsafe { table.group_at(start) }.occupied();
+            let end_of_run = occupied(self).trailing_ones() as usize + 1;
+            let width = WIDTH.min(if *budget > 0 { *budget } else { end_of_run });
+            *budget = budget.saturating_sub(width);
+            let within = u32::MAX >> (u32::BITS as usize - width);
+            let mut left = occupied(self) & within;
+            while left != 0 {
+                let slot = start + left.trailing_zeros() as usize;
+                // SAFETY: the tag is not `VACANT`, so it is a slot, and its pair initialised.
+                let (key, value) = unsafe { self.pairs.get_unchecked_mut(slot).assume_init_mut() };
+                let hash = self.hashes[slot];
+                // Lower hashes were here in earlier steps, or at least their homes were.
+                if hash >= from && !f(hash, key, value) {
+                    drop(self.remove_at(slot));
+                    // Another entry may have moved here, and more behind it.
+                    left = occupied(self) & within & u32::MAX << (slot - start);
                     continue;
                 }
+                left &= left - 1;
             }
-            slot += 1;
+            start += width;
+            if *budget == 0 && self.tags[start - 1] == VACANT {
+                // What comes after a vacant slot has its home there too, and all that came before has not.
+                return (start < self.homes).then(|| lowest_hash(start, self.homes));
+            }
         }
+        None
     }
 
     /// The slot of the entry, or the vacant one where it would be, which may be just past the last slot. There must be
@@ -473,17 +509,16 @@ impl<K, V> Table<K, V> {
         let pair = unsafe { self.pairs[slot].assume_init_read() };
         let mut hole = slot;
         let mut next = slot + 1;
-        // The last tags are `VACANT`, so `next` stays a slot; so do the bounds checks hold.
+        // The last tags are `VACANT`, so `next` stays a slot; so do the bounds checks hold. Nothing but the end of the run is a
+        // branch: whether an entry moves cannot be predicted, and one that does not is copied to where it is.
         while self.tags[next] != VACANT {
-            if home_of(self.hashes[next], self.homes) <= hole {
-                // SAFETY: both are slots, and not the same; the hole's pair was moved out.
-                unsafe {
-                    ptr::copy_nonoverlapping(&raw const self.pairs[next], &raw mut self.pairs[hole], 1)
-                };
-                self.hashes[hole] = self.hashes[next];
-                self.tags[hole] = self.tags[next];
-                hole = next;
-            }
+            let moves = home_of(self.hashes[next], self.homes) <= hole;
+            let to = if moves { hole } else { next };
+            // SAFETY: both are slots; the hole's pair was moved out.
+            unsafe { ptr::copy(&raw const self.pairs[next], &raw mut self.pairs[to], 1) };
+            self.hashes[to] = self.hashes[next];
+            self.tags[to] = self.tags[next];
+            hole = if moves { next } else { hole };
             next += 1;
         }
         self.tags[hole] = VACANT;

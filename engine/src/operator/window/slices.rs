@@ -275,14 +275,18 @@ where
         if let Ok(place) = self.place(first) {
             let Self { slices, running, aggregate, .. } = self;
             let rest = slices[place].table.scan(from, SCAN_SLOTS, |key_hash, key, acc| {
-                if let Some((_, (sum, count))) = running.table.get_mut(key_hash, |k| k == key) {
-                    *count -= 1;
-                    if *count > 0 {
-                        aggregate.retract(sum, acc);
-                    } else {
-                        running.table.remove(key_hash, |k| k == key);
-                    }
-                }
+                running.table.change_or_remove(
+                    key_hash,
+                    |k| k == key,
+                    |(sum, count)| {
+                        *count -= 1;
+                        let stays = *count > 0;
+                        if stays {
+                            aggregate.retract(sum, acc);
+                        }
+                        stays
+                    },
+                );
             });
             if let Some(from) = rest {
                 return Firing::Retract { window, from };
