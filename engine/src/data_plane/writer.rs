@@ -136,20 +136,31 @@ impl<K: Key, T: Record> ChannelWriter<K, T> {
 }
 
 /// Key groups to receivers, as Flink assigns them.
+///
+/// A division for each record, or a look-up in a table; but where all receivers have equally many groups, rounding to a group first
+/// changes nothing, and the hash leads to the receiver by one multiplication.
 pub(crate) struct Router {
     max_parallelism: MaxParallelism,
+    receivers: u16,
+    /// Empty if all receivers have equally many groups.
     receiver_of: Box<[u16]>,
 }
 
 impl Router {
     pub(crate) fn new(max_parallelism: MaxParallelism, receivers: usize) -> Self {
+        let receivers = u16::try_from(receivers).expect("there are at most as many receivers as key groups");
         let groups = KeyGroupRange::all(max_parallelism).iter();
-        let receiver_of = groups.map(|group| subtask_of(group, max_parallelism, receivers as u32) as u16);
-        Self { max_parallelism, receiver_of: receiver_of.collect() }
+        let receiver_of = groups.map(|group| subtask_of(group, max_parallelism, receivers.into()) as u16);
+        let is_even = max_parallelism.get().is_multiple_of(receivers.into());
+        let receiver_of = if is_even { Box::default() } else { receiver_of.collect() };
+        Self { max_parallelism, receivers, receiver_of }
     }
 
     #[inline]
     pub(crate) fn receiver(&self, key_hash: u64) -> usize {
+        if self.receiver_of.is_empty() {
+            return ((u128::from(key_hash) * u128::from(self.receivers)) >> 64) as usize;
+        }
         let group = key_group(key_hash, self.max_parallelism);
         usize::from(self.receiver_of[usize::from(group.0)])
     }
@@ -169,7 +180,7 @@ impl<K: Key, V: Record> KeyedChannelWriter<K, V> {
         Self { router: Router::new(max_parallelism, channels.receivers()), channels }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn write(&mut self, timestamp: Timestamp, key_hash: u64, key: &K, value: &V) {
         self.channels.write(self.router.receiver(key_hash), timestamp, key_hash, key, value);
     }
@@ -266,5 +277,28 @@ impl<T: Record, P: 'static> Stage for PartitionWriter<T, P> {
 
     fn wakes_at(&self) -> Option<Timestamp> {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn routes_to_the_owner_of_the_key_group() {
+        // Goal: with and without a table the receiver is the subtask that owns the hash's group, at all borders of groups.
+        for (max, receivers) in
+            [(128, 1), (128, 2), (128, 3), (128, 128), (96, 32), (100, 7), (1, 1), (32768, 5)]
+        {
+            let max = MaxParallelism::new(max).unwrap();
+            let router = Router::new(max, receivers);
+            for group in 0..u128::from(max.get()) {
+                let border = ((group << 64) / u128::from(max.get())) as u64;
+                for hash in [border.wrapping_sub(1), border, border.wrapping_add(1)] {
+                    let owner = subtask_of(key_group(hash, max), max, receivers as u32);
+                    assert_eq!(router.receiver(hash), owner as usize, "{hash} of {receivers} in {max:?}");
+                }
+            }
+        }
     }
 }
