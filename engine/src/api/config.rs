@@ -9,11 +9,21 @@ use crate::error::{Error, Result};
 /// How a core waits when it has nothing to do.
 ///
 /// Measured costs are in the [runtime's docs](crate#idle-strategies).
+///
+/// ```
+/// use thalweg::{Env, IdleStrategy};
+///
+/// assert_eq!(IdleStrategy::default(), IdleStrategy::Balanced);
+/// let env = Env::new().parallelism(1).idle_strategy(IdleStrategy::Park);
+/// env.generate(10, |n| n).blackhole();
+/// env.execute()?;
+/// # Ok::<(), thalweg::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum IdleStrategy {
     /// Polls without end: the lowest latency, and a core at 100 %.
     Spin,
-    /// Polls for this long, then parks.
+    /// Polls for [`crate::Env::spin`] (100 µs unless set), then parks.
     #[default]
     Balanced,
     /// Parks at once: the least CPU, and a wake-up for each burst.
