@@ -59,7 +59,18 @@ impl<C: Chain, X: Extract<C::Out>> KeyedStream<C, X> {
     /// Brings this stream and another with the same type of key to one operator, where the records of a key meet. Source:
     /// Flink's `connect` of two keyed streams.
     ///
-    /// See [`KeyedCoProcessFunction`] for an example.
+    /// See [`KeyedCoProcessFunction`] for an example with state.
+    ///
+    /// ```
+    /// let env = thalweg::Env::new().parallelism(1);
+    /// let (a, b) = (env.from_elements([('a', 1)]), env.from_elements(['a', 'b']));
+    /// let merged = a.key_by(|r| r.0).connect(b.key_by(|c| *c)).co_map(|r| r.0.to_native(), |c| c.to_native()).collect();
+    /// env.execute()?;
+    /// let mut merged = merged.take();
+    /// merged.sort();
+    /// assert_eq!(merged, ['a', 'a', 'b']);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn connect<D: Chain, Y: Extract<D::Out, Key = X::Key>>(
         self,
         other: KeyedStream<D, Y>,
@@ -72,7 +83,8 @@ impl<C: Chain, X: Extract<C::Out>> KeyedStream<C, X> {
     }
 }
 
-/// Two streams on their way to one operator. Made by [`Stream::connect`].
+/// Two streams on their way to one operator. Made by [`Stream::connect`]. The order between the two is free, that within each is kept.
+/// Source: Flink's `ConnectedStreams`.
 #[must_use = "streams do nothing until they end in a sink and the job executes"]
 pub struct ConnectedStreams<C: Chain, D: Chain> {
     left: Stream<C>,
@@ -85,7 +97,16 @@ where
     C::Out: Record,
     D::Out: Record,
 {
-    /// One record of either stream to one record.
+    /// One record of either stream to one record. Source: Flink's `CoMapFunction`.
+    ///
+    /// ```
+    /// let env = thalweg::Env::new().parallelism(1);
+    /// let (celsius, fahrenheit) = (env.from_elements([20_f64]), env.from_elements([68_i32]));
+    /// let degrees = celsius.connect(fahrenheit).co_map(|c| c.to_native(), |f| f64::from(f.to_native() - 32) / 1.8).collect();
+    /// env.execute()?;
+    /// assert_eq!(degrees.take(), [20.0, 20.0]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn co_map<U: 'static, F, G>(
         self,
         left: F,
@@ -98,7 +119,23 @@ where
         self.operator("CoMap", CoMapFactory { left, right, out: PhantomData })
     }
 
-    /// One record of either stream to any number.
+    /// One record of either stream to any number. Source: Flink's `CoFlatMapFunction`.
+    ///
+    /// ```
+    /// let env = thalweg::Env::new().parallelism(1);
+    /// let lines = env.from_elements(["to be", "or"]).map(|line| line.to_string());
+    /// let numbers = env.generate(4, |n| n);
+    /// let words = lines.connect(numbers).co_flat_map(
+    ///     |line, out| out.extend(line.split(' ').map(str::to_owned)),
+    ///     |n, out| if *n > 2 { out.collect(n.to_string()) },
+    /// );
+    /// let words = words.collect();
+    /// env.execute()?;
+    /// let mut words = words.take();
+    /// words.sort();
+    /// assert_eq!(words, ["3", "be", "or", "to"]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn co_flat_map<U: 'static, F, G>(
         self,
         left: F,
@@ -129,7 +166,7 @@ where
     }
 }
 
-/// Two keyed streams on their way to one operator. Made by [`KeyedStream::connect`].
+/// Two keyed streams on their way to one operator. Made by [`KeyedStream::connect`]. Source: Flink's `ConnectedStreams` with keys.
 #[must_use = "streams do nothing until they end in a sink and the job executes"]
 pub struct KeyedConnectedStreams<C: Chain, X, D: Chain, Y> {
     left: KeyedStream<C, X>,
@@ -143,7 +180,41 @@ where
     X::Value: Record,
     Y::Value: Record,
 {
-    /// Applies a function with state and timers. See [`KeyedCoProcessFunction`].
+    /// Applies a function with state and timers, which both streams share. Source: Flink's `ConnectedStreams.process`.
+    ///
+    /// ```
+    /// use thalweg::{Context, Env, KeyedCoProcessFunction, KeyedContext, OpenContext, Result, ValueState};
+    ///
+    /// /// Counts the records of both streams.
+    /// #[derive(Clone)]
+    /// struct CountBoth;
+    ///
+    /// impl KeyedCoProcessFunction<(), char, String> for CountBoth {
+    ///     type Out = u64;
+    ///     type State = ValueState<(), u64>;
+    ///
+    ///     fn open(&mut self, cx: &OpenContext<'_>) -> Result<Self::State> {
+    ///         cx.value("count")
+    ///     }
+    ///
+    ///     fn process_left(&mut self, _: &rkyv::rend::char_le, count: &mut Self::State, cx: &mut impl KeyedContext<(), u64>) {
+    ///         count.update_with(cx.at(), || 0, |count| *count += 1);
+    ///     }
+    ///
+    ///     fn process_right(&mut self, _: &rkyv::string::ArchivedString, count: &mut Self::State, cx: &mut impl KeyedContext<(), u64>) {
+    ///         let count = count.update_with(cx.at(), || 0, |count| { *count += 1; *count });
+    ///         cx.collect(&count);
+    ///     }
+    /// }
+    ///
+    /// let env = Env::new().parallelism(1);
+    /// let letters = env.from_elements(['a', 'b', 'c']).key_by(|_| ());
+    /// let words = env.from_elements(["to"]).map(|word| word.to_string()).key_by(|_| ());
+    /// let counts = letters.connect(words).process(CountBoth).collect();
+    /// env.execute()?;
+    /// assert!(matches!(counts.take()[..], [1..=4]), "the order between the two is free");
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn process<F: KeyedCoProcessFunction<X::Key, X::Value, Y::Value>>(
         self,
         function: F,
@@ -151,7 +222,17 @@ where
         self.operator("KeyedCoProcess", ProcessFactory::new(function))
     }
 
-    /// One record of either stream to one record.
+    /// One record of either stream to one record, on the core of its key. Source: Flink's `CoMapFunction`.
+    ///
+    /// ```
+    /// let env = thalweg::Env::new().parallelism(2);
+    /// let orders = env.from_elements([(1_u64, 30_i64), (2, 40)]).key_by(|order| order.0).map_values(|order| order.1);
+    /// let returns = env.from_elements([(1_u64, 30_i64)]).key_by(|back| back.0).map_values(|back| back.1);
+    /// let amounts = orders.connect(returns).co_map(|bought| bought.to_native(), |back| -back.to_native()).collect();
+    /// env.execute()?;
+    /// assert_eq!(amounts.take().iter().sum::<i64>(), 40);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn co_map<U: 'static, F, G>(
         self,
         left: F,
@@ -164,7 +245,22 @@ where
         self.operator("CoMap", CoMapFactory { left, right, out: PhantomData })
     }
 
-    /// One record of either stream to any number.
+    /// One record of either stream to any number, on the core of its key. Source: Flink's `CoFlatMapFunction`.
+    ///
+    /// ```
+    /// let env = thalweg::Env::new().parallelism(2);
+    /// let (small, large) = (env.generate(4, |n| n).key_by(|n| *n), env.generate(4, |n| n * 100).key_by(|n| *n));
+    /// let numbers = small.connect(large).co_flat_map(
+    ///     |n, out| if *n > 1 { out.collect(n.to_native()) },
+    ///     |n, out| out.extend([n.to_native(), n.to_native() + 1]),
+    /// );
+    /// let numbers = numbers.collect();
+    /// env.execute()?;
+    /// let mut numbers = numbers.take();
+    /// numbers.sort();
+    /// assert_eq!(numbers, [0, 1, 2, 3, 100, 101, 200, 201, 300, 301]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn co_flat_map<U: 'static, F, G>(
         self,
         left: F,

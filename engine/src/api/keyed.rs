@@ -18,6 +18,18 @@ use crate::operator::rolling::{
 };
 
 /// A stream with keys: records with equal keys are together on one core. Made by [`Stream::key_by`].
+///
+/// Its aggregates are *rolling*: each record that comes gives one result, the aggregate of its key so far, with the record's timestamp.
+/// The order among keys is free. State is kept for each key for as long as the job runs; [windows](KeyedStream::window) forget theirs.
+///
+/// ```
+/// let env = thalweg::Env::new().parallelism(1);
+/// let letters = env.from_elements(['a', 'b', 'a']).key_by(|c| *c);
+/// let counts = letters.count().collect();
+/// env.execute()?;
+/// assert_eq!(counts.take(), [('a', 1), ('b', 1), ('a', 2)]);
+/// # Ok::<(), thalweg::Error>(())
+/// ```
 #[must_use = "a stream does nothing until it ends in a sink and the job executes"]
 pub struct KeyedStream<C: Chain, X> {
     pub(crate) stream: Stream<C>,
@@ -89,7 +101,17 @@ impl<C: Chain, X: Extract<C::Out>> KeyedStream<C, X> {
         self.operator("Sum", RollingFactory(SumField::new(field)))
     }
 
-    /// For each record the least value of a field so far; the other fields are the first record's. Source: Flink's `KeyedStream.min`.
+    /// For each record the least value of a field so far; the other fields are the first record's, so the result need not be a record that
+    /// ever came: for that see [`KeyedStream::min_by`]. Source: Flink's `KeyedStream.min`.
+    ///
+    /// ```
+    /// let env = thalweg::Env::new().parallelism(1);
+    /// let offers = env.from_elements([(30, 'x'), (20, 'y'), (25, 'z')]);
+    /// let least = offers.key_by(|_| ()).min(|offer| &mut offer.0).collect();
+    /// env.execute()?;
+    /// assert_eq!(least.take(), [(30, 'x'), (20, 'x'), (20, 'x')]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn min<V, F>(self, field: F) -> Stream<Exchanged<X::Key, X::Value, RollingFactory<MinField<F, V>>>>
     where
         X::Value: Record + Clone,
@@ -99,7 +121,17 @@ impl<C: Chain, X: Extract<C::Out>> KeyedStream<C, X> {
         self.operator("Min", RollingFactory(MinField::new(field)))
     }
 
-    /// For each record the greatest value of a field so far; the other fields are the first record's. Source: Flink's `KeyedStream.max`.
+    /// For each record the greatest value of a field so far; the other fields are the first record's, as with [`KeyedStream::min`].
+    /// Source: Flink's `KeyedStream.max`.
+    ///
+    /// ```
+    /// let env = thalweg::Env::new().parallelism(1);
+    /// let bids = env.from_elements([(30.0, 'x'), (20.0, 'y'), (45.5, 'z')]);
+    /// let highest = bids.key_by(|_| ()).max(|bid| &mut bid.0).collect();
+    /// env.execute()?;
+    /// assert_eq!(highest.take(), [(30.0, 'x'), (30.0, 'x'), (45.5, 'x')]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn max<V, F>(self, field: F) -> Stream<Exchanged<X::Key, X::Value, RollingFactory<MaxField<F, V>>>>
     where
         X::Value: Record + Clone,
@@ -110,6 +142,15 @@ impl<C: Chain, X: Extract<C::Out>> KeyedStream<C, X> {
     }
 
     /// For each record the one with the least `by` so far; of equal ones the first. Source: Flink's `KeyedStream.minBy`.
+    ///
+    /// ```
+    /// let env = thalweg::Env::new().parallelism(1);
+    /// let offers = env.from_elements([(30, 'x'), (20, 'y'), (20, 'z')]);
+    /// let best = offers.key_by(|_| ()).min_by(|offer| offer.0).collect();
+    /// env.execute()?;
+    /// assert_eq!(best.take(), [(30, 'x'), (20, 'y'), (20, 'y')]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn min_by<V: PartialOrd + 'static, F>(
         self,
         by: F,
@@ -122,6 +163,15 @@ impl<C: Chain, X: Extract<C::Out>> KeyedStream<C, X> {
     }
 
     /// For each record the one with the greatest `by` so far; of equal ones the first. Source: Flink's `KeyedStream.maxBy`.
+    ///
+    /// ```
+    /// let env = thalweg::Env::new().parallelism(1);
+    /// let words = env.from_elements(["to", "question", "be"]).map(|word| word.to_string());
+    /// let longest = words.key_by(|_| ()).max_by(|word| word.len()).collect();
+    /// env.execute()?;
+    /// assert_eq!(longest.take(), ["to", "question", "question"]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn max_by<V: PartialOrd + 'static, F>(
         self,
         by: F,
@@ -133,7 +183,16 @@ impl<C: Chain, X: Extract<C::Out>> KeyedStream<C, X> {
         self.operator("MaxBy", RollingFactory(Extreme::new(by)))
     }
 
-    /// [`KeyedStream::min_by`] in which the last of equal records wins.
+    /// [`KeyedStream::min_by`] in which the last of equal records wins. Source: Flink's `minBy` with `first = false`.
+    ///
+    /// ```
+    /// let env = thalweg::Env::new().parallelism(1);
+    /// let offers = env.from_elements([(20, 'x'), (20, 'y'), (30, 'z')]);
+    /// let best = offers.key_by(|_| ()).min_by_last(|offer| offer.0).collect();
+    /// env.execute()?;
+    /// assert_eq!(best.take(), [(20, 'x'), (20, 'y'), (20, 'y')]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn min_by_last<V: PartialOrd + 'static, F>(
         self,
         by: F,
@@ -145,7 +204,16 @@ impl<C: Chain, X: Extract<C::Out>> KeyedStream<C, X> {
         self.operator("MinBy", RollingFactory(Extreme::new(by)))
     }
 
-    /// [`KeyedStream::max_by`] in which the last of equal records wins.
+    /// [`KeyedStream::max_by`] in which the last of equal records wins. Source: Flink's `maxBy` with `first = false`.
+    ///
+    /// ```
+    /// let env = thalweg::Env::new().parallelism(1);
+    /// let words = env.from_elements(["to", "be", "a"]).map(|word| word.to_string());
+    /// let longest = words.key_by(|_| ()).max_by_last(|word| word.len()).collect();
+    /// env.execute()?;
+    /// assert_eq!(longest.take(), ["to", "be", "be"]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn max_by_last<V: PartialOrd + 'static, F>(
         self,
         by: F,
@@ -174,6 +242,15 @@ impl<C: Chain, X: Extract<C::Out>> KeyedStream<C, X> {
     }
 
     /// Sends only what `value` takes from a record, with its key. What is not sent costs nothing.
+    ///
+    /// ```
+    /// let env = thalweg::Env::new().parallelism(1);
+    /// let sales = env.from_elements([("pear", 3, "a note nobody sums up"), ("fig", 1, ""), ("pear", 2, "")]);
+    /// let sold = sales.key_by(|sale| sale.0.to_string()).map_values(|sale| sale.1).sum(|amount| amount).collect();
+    /// env.execute()?;
+    /// assert_eq!(sold.take(), [3, 1, 5]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn map_values<V: 'static, F>(self, value: F) -> KeyedStream<C, MapValue<X, F, V>>
     where
         F: FnMut(&X::Value) -> V + Clone + Send + Sync + 'static,

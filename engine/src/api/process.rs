@@ -158,13 +158,57 @@ pub trait KeyedProcessFunction<K: Key, T: Record>: Clone + Send + Sync + 'static
 }
 
 impl<C: Chain> Stream<C> {
-    /// Applies a function that may collect any number of records, and write to side outputs. See [`ProcessFunction`].
+    /// Applies a function that may collect any number of records, and write to side outputs. See [`ProcessFunction`], also for side outputs.
+    /// Source: Flink's `DataStream.process`.
+    ///
+    /// ```
+    /// use thalweg::{Context, Env, ProcessFunction, Timestamp, monotonous};
+    ///
+    /// /// Records with their timestamps.
+    /// #[derive(Clone)]
+    /// struct Stamped;
+    ///
+    /// impl ProcessFunction<char> for Stamped {
+    ///     type Out = (char, Option<Timestamp>);
+    ///
+    ///     fn process(&mut self, &letter: &char, cx: &mut impl Context<Self::Out>) {
+    ///         let timestamp = cx.timestamp();
+    ///         cx.collect(&(letter, timestamp));
+    ///     }
+    /// }
+    ///
+    /// let env = Env::new().parallelism(1);
+    /// let plain = env.from_elements(['a']).process(Stamped).collect();
+    /// let stamped = env.from_elements(['b']).watermarks(monotonous().by(|_| 5)).process(Stamped).collect();
+    /// env.execute()?;
+    /// assert_eq!((plain.take(), stamped.take()), (vec![('a', None)], vec![('b', Some(5))]));
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn process<F: ProcessFunction<C::Out>>(self, function: F) -> Stream<Process<C, F, ()>> {
         self.then("Process", |up| Process { up, function, sides: Declared::none() })
     }
 
     /// Sends records to the main output and to side outputs. The function gets each record, the collector of the main output and
-    /// the side outputs: one [`crate::Side`] for a tag, a tuple for a tuple of tags. See [`crate::Tag`] for an example.
+    /// the side outputs: one [`crate::Side`] for a tag, a tuple for a tuple of tags. Source: Flink's *side outputs*.
+    ///
+    /// Errors: [`crate::Error::Plan`] at `execute` when another operator writes to one of the tags too.
+    ///
+    /// ```
+    /// use thalweg::{Env, Tag};
+    ///
+    /// let (low, high) = (Tag::<u64>::new("low"), Tag::<u64>::new("high"));
+    /// let env = Env::new().parallelism(1);
+    /// let normal = env.generate(10, |n| n).split((low, high), |&n, out, (mut low, mut high)| match n {
+    ///     0..2 => low.collect(&n),
+    ///     9.. => high.collect(&n),
+    ///     _ => out.collect(n),
+    /// });
+    /// let (low, high) = (normal.side_output(&low).owned().collect(), normal.side_output(&high).owned().collect());
+    /// let normal = normal.collect();
+    /// env.execute()?;
+    /// assert_eq!((low.take(), normal.take().len(), high.take()), (vec![0, 1], 7, vec![9]));
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn split<U: 'static, S: Sides, F>(self, sides: S, function: F) -> Stream<Split<C, F, U, S>>
     where
         F: FnMut(&C::Out, &mut Collector<U>, <S::Writers as SideWriters>::Handles<'_>)
@@ -180,9 +224,32 @@ impl<C: Chain> Stream<C> {
         stream
     }
 
-    /// Says which side outputs the process function before it writes to: a [`crate::Tag`] or a tuple of tags. None if not called.
+    /// Says which side outputs the process function before it writes to: a [`crate::Tag`] or a tuple of tags. None if not called: what it
+    /// writes is then dropped. [`ProcessFunction`] has an example of a function that writes to one.
     ///
     /// Errors: [`crate::Error::Plan`] at `execute` when another operator writes to one of them too.
+    ///
+    /// ```
+    /// use thalweg::{Context, Env, Error, ProcessFunction, Tag};
+    ///
+    /// #[derive(Clone)]
+    /// struct ToSide(Tag<u64>);
+    ///
+    /// impl ProcessFunction<u64> for ToSide {
+    ///     type Out = u64;
+    ///
+    ///     fn process(&mut self, n: &u64, cx: &mut impl Context<u64>) {
+    ///         cx.side(&self.0, n);
+    ///     }
+    /// }
+    ///
+    /// let env = Env::new().parallelism(1);
+    /// let tag = Tag::new("side");
+    /// env.generate(3, |n| n).process(ToSide(tag)).with_sides(tag).blackhole();
+    /// assert!(env.plan().is_ok());
+    /// env.generate(3, |n| n).process(ToSide(tag)).with_sides(tag).blackhole();
+    /// assert!(matches!(env.plan(), Err(Error::Plan(_))));
+    /// ```
     pub fn with_sides<S: Sides>(self, sides: S) -> Stream<C::With<S>>
     where
         C: TakesSides,
@@ -206,7 +273,37 @@ impl<C: Chain, X: Extract<C::Out>> KeyedStream<C, X>
 where
     X::Value: Record,
 {
-    /// Applies a function with state and timers. See [`KeyedProcessFunction`].
+    /// Applies a function with state and timers. See [`KeyedProcessFunction`], also for timers. Source: Flink's `KeyedStream.process`.
+    ///
+    /// ```
+    /// use thalweg::{Context, Env, KeyedContext, KeyedProcessFunction, OpenContext, Result, ValueState};
+    ///
+    /// /// Lets the first record of each key pass.
+    /// #[derive(Clone)]
+    /// struct Distinct;
+    ///
+    /// impl KeyedProcessFunction<u64, u64> for Distinct {
+    ///     type Out = u64;
+    ///     type State = ValueState<u64, ()>;
+    ///
+    ///     fn open(&mut self, cx: &OpenContext<'_>) -> Result<Self::State> {
+    ///         cx.value("seen")
+    ///     }
+    ///
+    ///     fn process(&mut self, n: &rkyv::rend::u64_le, seen: &mut Self::State, cx: &mut impl KeyedContext<u64, u64>) {
+    ///         if !seen.contains(cx.at()) {
+    ///             seen.set(cx.at(), ());
+    ///             cx.collect(&n.to_native());
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// let env = Env::new().parallelism(1);
+    /// let distinct = env.from_elements([3_u64, 1, 3, 3, 2, 1]).key_by(|n| *n).process(Distinct).collect();
+    /// env.execute()?;
+    /// assert_eq!(distinct.take(), [3, 1, 2]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn process<F: KeyedProcessFunction<X::Key, X::Value>>(
         self,
         function: F,

@@ -59,12 +59,44 @@ pub trait Sink<T>: Clone + Send + Sync + 'static {
     fn writer(&self, cx: &SinkContext) -> Result<Self::Writer>;
 }
 
-/// Writes one subtask's records.
+/// Writes one subtask's records, on one core, in their order. See [`Sink`] for one that sums.
+///
+/// What is written should not leave at once, but when `flush` says so: at high load that is a batch later, at low load at once.
+///
+/// ```
+/// use thalweg::{Result, SinkWriter, Timestamp};
+///
+/// /// Sends lines in batches.
+/// struct Batches {
+///     lines: Vec<String>,
+///     sent: Vec<Vec<String>>,
+/// }
+///
+/// impl SinkWriter<String> for Batches {
+///     fn write(&mut self, line: &String, _: Timestamp) -> Result<()> {
+///         self.lines.push(line.clone());
+///         Ok(())
+///     }
+///
+///     fn flush(&mut self) -> Result<()> {
+///         self.sent.push(std::mem::take(&mut self.lines));
+///         Ok(())
+///     }
+/// }
+///
+/// let mut writer = Batches { lines: vec![], sent: vec![] };
+/// writer.write(&"to".into(), 0)?;
+/// writer.write(&"be".into(), 0)?;
+/// writer.flush()?;
+/// assert_eq!(writer.sent, [["to", "be"]]);
+/// # Ok::<(), thalweg::Error>(())
+/// ```
 pub trait SinkWriter<T>: 'static {
     /// Takes a record and its timestamp in ms ([`crate::NO_TIMESTAMP`] when it has none). Errors fail the job.
     fn write(&mut self, record: &T, timestamp: Timestamp) -> Result<()>;
 
     /// Takes a watermark. Most sinks have no use for it.
+    /// Unit: ms. [`crate::MAX_WATERMARK`] when the input has ended. Default: nothing.
     fn watermark(&mut self, _watermark: Timestamp) {}
 
     /// The input has run dry: what is buffered goes out. Errors fail the job.
@@ -78,7 +110,39 @@ pub trait SinkWriter<T>: 'static {
     }
 }
 
-/// The place of a writer in the job.
+/// The place of a writer in the job, which [`Sink::writer`] is told. Source: Flink's `WriterInitContext`.
+///
+/// ```
+/// use std::sync::atomic::{AtomicUsize, Ordering};
+/// use thalweg::{Env, Result, Sink, SinkContext, SinkWriter, Timestamp};
+///
+/// static NUMBERS: AtomicUsize = AtomicUsize::new(0);
+///
+/// #[derive(Clone)]
+/// struct Nowhere;
+///
+/// impl Sink<u64> for Nowhere {
+///     type Writer = Nowhere;
+///
+///     fn writer(&self, cx: &SinkContext) -> Result<Nowhere> {
+///         assert!(cx.subtask() < cx.parallelism());
+///         NUMBERS.fetch_add(cx.subtask(), Ordering::Relaxed);
+///         Ok(Nowhere)
+///     }
+/// }
+///
+/// impl SinkWriter<u64> for Nowhere {
+///     fn write(&mut self, _: &u64, _: Timestamp) -> Result<()> {
+///         Ok(())
+///     }
+/// }
+///
+/// let env = Env::new().parallelism(4);
+/// env.generate(10, |n| n).sink("nowhere", Nowhere);
+/// env.execute()?;
+/// assert_eq!(NUMBERS.load(Ordering::Relaxed), 0 + 1 + 2 + 3);
+/// # Ok::<(), thalweg::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct SinkContext {
     pub(crate) subtask: usize,
@@ -86,12 +150,12 @@ pub struct SinkContext {
 }
 
 impl SinkContext {
-    /// Which of the parallel writers this is, from 0.
+    /// Which of the parallel writers this is, from 0. Source: Flink's `getIndexOfThisSubtask`.
     pub fn subtask(&self) -> usize {
         self.subtask
     }
 
-    /// How many writers there are.
+    /// How many writers there are. Source: Flink's `getNumberOfParallelSubtasks`.
     pub fn parallelism(&self) -> usize {
         self.parallelism
     }
@@ -146,7 +210,18 @@ impl<T: 'static, W: SinkWriter<T>> Stage for SinkOutput<W, T> {
     }
 }
 
-/// The records of a stream, once the job has run. See [`crate::Stream::collect`].
+/// The records of a stream, in memory. Made by [`crate::Stream::collect`]. Clones are the same collection, so it may be read by another
+/// thread.
+///
+/// ```
+/// let env = thalweg::Env::new().parallelism(1);
+/// let collected = env.from_elements(["a", "b"]).collect();
+/// let reader = collected.clone();
+/// env.execute()?;
+/// assert_eq!(reader.take(), ["a", "b"]);
+/// assert!(collected.take().is_empty(), "they were taken");
+/// # Ok::<(), thalweg::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Collected<T> {
     records: Arc<Mutex<Vec<T>>>,
@@ -157,7 +232,25 @@ impl<T> Collected<T> {
         Self { records: Arc::default() }
     }
 
-    /// Takes the records out. Those of one subtask stand in their order; subtasks stand in the order in which they ended.
+    /// Takes the records out, also while the job runs: then those that have come so far and for which the input has run dry since.
+    /// Those of one subtask stand in their order; the order among subtasks is free.
+    ///
+    /// ```
+    /// use thalweg::Env;
+    /// use thalweg::testing::{Simulator, script};
+    ///
+    /// let env = Env::new().parallelism(1);
+    /// let (input, source) = script::<u64>();
+    /// let collected = env.source("script", source).collect();
+    /// let mut job = Simulator::new(0).start(&env)?;
+    /// input.record(1, 0);
+    /// job.run_until_quiet()?;
+    /// assert_eq!(collected.take(), [1]);
+    /// input.record(2, 0);
+    /// job.run_until_quiet()?;
+    /// assert_eq!(collected.take(), [2]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn take(&self) -> Vec<T> {
         std::mem::take(&mut *self.records.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -169,7 +262,7 @@ impl<T> Clone for Collected<T> {
     }
 }
 
-/// The writer behind [`Collected`]: gathers on its own core, hands over when its input runs dry.
+/// The writer behind [`Collected`]: gathers on its own core, hands over when its input runs dry. See [`crate::Stream::collect`].
 #[derive(Debug)]
 pub struct CollectWriter<T> {
     mine: Vec<T>,
@@ -196,7 +289,16 @@ impl<T: Clone + Send + 'static> SinkWriter<T> for CollectWriter<T> {
     }
 }
 
-/// Drops every record.
+/// Drops every record: the sink of [`crate::Stream::blackhole`]. Source: Flink's `DiscardingSink`.
+///
+/// ```
+/// use thalweg::{Blackhole, Env};
+///
+/// let env = Env::new().parallelism(1);
+/// env.generate(1_000, |n| n).sink("nowhere", Blackhole);
+/// env.execute()?;
+/// # Ok::<(), thalweg::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Blackhole;
 
@@ -216,11 +318,23 @@ impl<T: 'static> SinkWriter<T> for Blackhole {
     }
 }
 
-/// Prints records to standard output, with Flink's prefix `n> ` when there are several subtasks.
+/// Prints records to standard output by their `Debug`, with Flink's prefix `n> ` (n from 1) when there are several subtasks: the sink of
+/// [`crate::Stream::print`]. Source: Flink's `PrintSink`.
+///
+/// ```
+/// use thalweg::{Env, Print};
+///
+/// let env = Env::new().parallelism(1);
+/// env.from_elements(["to", "be"]).sink("words", Print); // "to", then "be".
+/// assert_eq!(env.plan()?.nodes[1].name, "words");
+/// env.execute()?;
+/// # Ok::<(), thalweg::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Print;
 
 /// Writes lines to standard output or a file, a batch at a time.
+/// Made by [`crate::Stream::print`] and [`crate::Stream::write_text_files`].
 #[derive(Debug)]
 pub struct LineWriter<W: Write> {
     prefix: String,

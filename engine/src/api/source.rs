@@ -11,6 +11,46 @@ use crate::runtime::bell::Bell;
 use crate::time::Timestamp;
 
 /// What a reader has to say after a poll.
+///
+/// ```
+/// use thalweg::testing::{Event, Recorder, Simulator};
+/// use thalweg::{Env, Output, Result, Source, SourceContext, SourceOutput, SourceReader, SourceStatus, Timestamp};
+///
+/// /// One record every 100 ms of the clock.
+/// #[derive(Clone)]
+/// struct Ticks {
+///     next: Timestamp,
+/// }
+///
+/// impl Source for Ticks {
+///     type Item = Timestamp;
+///     type Reader = Ticks;
+///
+///     fn reader(&self, _: &SourceContext) -> Result<Ticks> {
+///         Ok(self.clone())
+///     }
+/// }
+///
+/// impl SourceReader for Ticks {
+///     type Item = Timestamp;
+///
+///     fn poll<N: Output<Timestamp>>(&mut self, out: &mut SourceOutput<'_, N>) -> Result<SourceStatus> {
+///         if out.now() >= self.next && !out.is_full() {
+///             out.collect_at(&self.next, self.next);
+///             self.next += 100;
+///         }
+///         Ok(SourceStatus::Waiting { until: Some(self.next) })
+///     }
+/// }
+///
+/// let env = Env::new().parallelism(1);
+/// let ticks = Recorder::new();
+/// env.source("ticks", Ticks { next: 100 }).sink("seen", ticks.clone());
+/// let mut job = Simulator::new(0).start(&env)?;
+/// job.advance_clock_to(250)?;
+/// assert_eq!(ticks.take(), [Event::Record(100, Some(100)), Event::Record(200, Some(200))]);
+/// # Ok::<(), thalweg::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SourceStatus {
     /// There is more: poll again soon.
@@ -72,7 +112,8 @@ pub trait Source: Clone + Send + Sync + 'static {
     fn reader(&self, cx: &SourceContext) -> Result<Self::Reader>;
 }
 
-/// Reads one subtask's share of a source.
+/// Reads one subtask's share of a source. See [`Source`] for one that counts down, [`SourceStatus`] for one that waits, and
+/// [`SourceContext::bell`] for one that another thread feeds. Source: Flink's `SourceReader`.
 pub trait SourceReader: 'static {
     /// What it reads. Records are lent to the chain, so a reader may hand out the same object again and again.
     type Item: 'static;
@@ -83,7 +124,46 @@ pub trait SourceReader: 'static {
     fn poll<N: Output<Self::Item>>(&mut self, out: &mut SourceOutput<'_, N>) -> Result<SourceStatus>;
 }
 
-/// The place of a reader in the job.
+/// The place of a reader in the job, which [`Source::reader`] is told. Source: Flink's `SourceReaderContext`.
+///
+/// ```
+/// use thalweg::{Env, Output, Result, Source, SourceContext, SourceOutput, SourceReader, SourceStatus};
+///
+/// /// In each subtask: its number, how many there are, and whether this is a simulation.
+/// #[derive(Clone)]
+/// struct Places;
+///
+/// impl Source for Places {
+///     type Item = (usize, usize, bool);
+///     type Reader = Place;
+///
+///     fn reader(&self, cx: &SourceContext) -> Result<Place> {
+///         Ok(Place((cx.subtask(), cx.parallelism(), cx.is_simulated())))
+///     }
+/// }
+///
+/// struct Place((usize, usize, bool));
+///
+/// impl SourceReader for Place {
+///     type Item = (usize, usize, bool);
+///
+///     fn poll<N: Output<Self::Item>>(&mut self, out: &mut SourceOutput<'_, N>) -> Result<SourceStatus> {
+///         if out.is_full() {
+///             return Ok(SourceStatus::More);
+///         }
+///         out.collect(&self.0);
+///         Ok(SourceStatus::End)
+///     }
+/// }
+///
+/// let env = Env::new().parallelism(2);
+/// let places = env.source("places", Places).collect();
+/// env.execute()?;
+/// let mut places = places.take();
+/// places.sort();
+/// assert_eq!(places, [(0, 2, false), (1, 2, false)]);
+/// # Ok::<(), thalweg::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct SourceContext {
     pub(crate) subtask: usize,
@@ -95,12 +175,12 @@ pub struct SourceContext {
 }
 
 impl SourceContext {
-    /// Which of the parallel readers this is, from 0.
+    /// Which of the parallel readers this is, from 0. Source: Flink's `getIndexOfSubtask`.
     pub fn subtask(&self) -> usize {
         self.subtask
     }
 
-    /// How many readers there are.
+    /// How many readers there are. Source: Flink's `currentParallelism`.
     pub fn parallelism(&self) -> usize {
         self.parallelism
     }
@@ -112,13 +192,105 @@ impl SourceContext {
 
     /// Wakes the reader's core, from any thread. A simulated job that has other threads could not be repeated, so there the job
     /// fails with [`crate::Error::Plan`] if a reader asks for the bell.
+    ///
+    /// A source whose records come from a thread of its own rings when it has put one where the reader looks:
+    ///
+    /// ```
+    /// use std::sync::mpsc::{Receiver, TryRecvError, channel};
+    /// use std::thread;
+    /// use thalweg::{Env, Output, Result, Source, SourceContext, SourceOutput, SourceReader, SourceStatus};
+    ///
+    /// #[derive(Clone)]
+    /// struct FromThread;
+    ///
+    /// impl Source for FromThread {
+    ///     type Item = u64;
+    ///     type Reader = Received;
+    ///
+    ///     fn reader(&self, cx: &SourceContext) -> Result<Received> {
+    ///         let (sender, received) = channel();
+    ///         let bell = cx.bell();
+    ///         thread::spawn(move || {
+    ///             for n in 0..3 {
+    ///                 sender.send(n).unwrap();
+    ///                 bell.ring();
+    ///             }
+    ///             drop(sender);
+    ///             bell.ring(); // The end is something to see, too.
+    ///         });
+    ///         Ok(Received(received))
+    ///     }
+    /// }
+    ///
+    /// struct Received(Receiver<u64>);
+    ///
+    /// impl SourceReader for Received {
+    ///     type Item = u64;
+    ///
+    ///     fn poll<N: Output<u64>>(&mut self, out: &mut SourceOutput<'_, N>) -> Result<SourceStatus> {
+    ///         while !out.is_full() {
+    ///             match self.0.try_recv() {
+    ///                 Ok(n) => out.collect(&n),
+    ///                 Err(TryRecvError::Empty) => return Ok(SourceStatus::Waiting { until: None }),
+    ///                 Err(TryRecvError::Disconnected) => return Ok(SourceStatus::End),
+    ///             }
+    ///         }
+    ///         Ok(SourceStatus::More)
+    ///     }
+    /// }
+    ///
+    /// let env = Env::new().parallelism(1);
+    /// let numbers = env.source("thread", FromThread).collect();
+    /// env.execute()?;
+    /// assert_eq!(numbers.take(), [0, 1, 2]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn bell(&self) -> Bell {
         self.took_bell.store(true, Ordering::Relaxed);
         self.bell.clone()
     }
 }
 
-/// Where a reader puts its records.
+/// Where a reader puts its records, its watermarks, and word of its idleness. Lent to it for one poll. Source: Flink's `ReaderOutput`.
+///
+/// ```
+/// use thalweg::testing::{Event, Recorder};
+/// use thalweg::{Env, MAX_WATERMARK, Output, Result, Source, SourceContext, SourceOutput, SourceReader, SourceStatus};
+///
+/// /// A log that knows its times.
+/// #[derive(Clone)]
+/// struct Log(Vec<(i64, char)>);
+///
+/// impl Source for Log {
+///     type Item = char;
+///     type Reader = Log;
+///
+///     fn reader(&self, _: &SourceContext) -> Result<Log> {
+///         Ok(self.clone())
+///     }
+/// }
+///
+/// impl SourceReader for Log {
+///     type Item = char;
+///
+///     fn poll<N: Output<char>>(&mut self, out: &mut SourceOutput<'_, N>) -> Result<SourceStatus> {
+///         while !out.is_full() {
+///             let Some((time, letter)) = self.0.pop() else { return Ok(SourceStatus::End) };
+///             out.collect_at(&letter, time);
+///             out.watermark(time);
+///         }
+///         Ok(SourceStatus::More)
+///     }
+/// }
+///
+/// let env = Env::new().parallelism(1);
+/// let seen = Recorder::new();
+/// env.source("log", Log(vec![(5, 'b'), (3, 'a')])).sink("seen", seen.clone());
+/// env.execute()?;
+/// let (a, b) = (Event::Record('a', Some(3)), Event::Record('b', Some(5)));
+/// assert_eq!(seen.take(), [a, Event::Watermark(3), b, Event::Watermark(5), Event::Watermark(MAX_WATERMARK)]);
+/// # Ok::<(), thalweg::Error>(())
+/// ```
 pub struct SourceOutput<'a, N> {
     next: &'a mut N,
     guard: &'a Guard,
@@ -137,13 +309,15 @@ impl<'a, N: Stage> SourceOutput<'a, N> {
         Self { next, guard, allowance, batch, controlled: false, is_idle }
     }
 
-    /// Whether the reader shall return before its next record: its turn is over, or an output has no credit.
+    /// Whether the reader shall return before its next record: its turn is over ([`crate::Env::batch_records`]), or an output has no credit.
+    /// A record that is given nevertheless is taken. See [`Source`] for an example.
     #[inline]
     pub fn is_full(&self) -> bool {
         self.allowance.get() == 0
     }
 
     /// The processing-time clock, in ms since the epoch, as of the start of this poll.
+    /// See [`SourceStatus`] for an example.
     pub fn now(&self) -> Timestamp {
         self.guard.now()
     }
@@ -156,7 +330,7 @@ impl<'a, N: Stage> SourceOutput<'a, N> {
         self.is_idle
     }
 
-    /// Emits a record without a timestamp.
+    /// Emits a record without a timestamp. See [`Source`] for an example.
     #[inline]
     pub fn collect<T>(&mut self, record: &T)
     where
@@ -165,7 +339,7 @@ impl<'a, N: Stage> SourceOutput<'a, N> {
         self.collect_at(record, crate::time::NO_TIMESTAMP);
     }
 
-    /// Emits a record with its timestamp, in ms.
+    /// Emits a record with its timestamp, in ms. See [`SourceOutput`] for an example.
     #[inline]
     pub fn collect_at<T>(&mut self, record: &T, timestamp: Timestamp)
     where
@@ -178,7 +352,8 @@ impl<'a, N: Stage> SourceOutput<'a, N> {
         self.next.collect(record, timestamp);
     }
 
-    /// Emits a watermark: no record with a timestamp up to it will follow.
+    /// Emits a watermark, in ms: no record with a timestamp up to it will follow. One that does is late. One that is not greater than the
+    /// last is dropped. See [`SourceOutput`] for an example.
     pub fn watermark(&mut self, watermark: Timestamp) {
         if self.is_idle {
             self.set_idle(false);
@@ -188,7 +363,9 @@ impl<'a, N: Stage> SourceOutput<'a, N> {
     }
 
     /// Says that nothing will come for a while, so that no one waits for this source's watermark; or that it is back. A record or
-    /// a watermark also says that it is back.
+    /// a watermark also says that it is back. Source: Flink's `markIdle` and `markActive`.
+    ///
+    /// [`crate::testing::Script::idle`] has it said in a test, where there is an example.
     pub fn set_idle(&mut self, idle: bool) {
         if std::mem::replace(&mut self.is_idle, idle) != idle {
             self.controlled = true;
@@ -197,7 +374,7 @@ impl<'a, N: Stage> SourceOutput<'a, N> {
     }
 }
 
-/// Records that are in memory already. Each subtask takes every n-th.
+/// Records that are in memory already. Each subtask takes every n-th. Made by [`crate::Env::from_elements`].
 #[derive(Debug)]
 pub struct Elements<T> {
     records: Arc<[T]>,
@@ -241,7 +418,8 @@ impl<T: 'static> SourceReader for Elements<T> {
     }
 }
 
-/// Records made from their number: replayable and splittable, as subtask i of n makes numbers i, i + n, ...
+/// Records made from their number: replayable and splittable, as subtask i of n makes numbers i, i + n, ... Made by
+/// [`crate::Env::generate`].
 #[derive(Debug, Clone)]
 pub struct Generated<F> {
     make: F,

@@ -25,6 +25,18 @@ use crate::time::strategy::{Generator, WatermarkStrategy};
 /// A stream of records, `C::Out`, and the operators that make them. Each transformation takes it and returns a new one.
 ///
 /// Closures get their record by reference: `&T` before an exchange, `&Archived<T>` in the received buffer behind one.
+///
+/// ```
+/// use thalweg::Env;
+///
+/// let env = Env::new().parallelism(1);
+/// let words = env.from_elements(["to", "question"]).map(|word| word.to_string());
+/// let lengths = words.map(|word: &String| word.len() as u64); // A record.
+/// let halves = lengths.rebalance().map(|length: &rkyv::rend::u64_le| length.to_native() / 2).collect(); // An archived one.
+/// env.execute()?;
+/// assert_eq!(halves.take(), [1, 4]);
+/// # Ok::<(), thalweg::Error>(())
+/// ```
 #[must_use = "a stream does nothing until it ends in a sink and the job executes"]
 pub struct Stream<C: Chain> {
     pub(crate) env: Env,
@@ -90,15 +102,34 @@ impl<C: Chain> Stream<C> {
         (env, edge)
     }
 
-    /// Names the last operator, for plans, logs and metrics. Default: what it does.
+    /// Names the last operator, for plans, errors and metrics. Default: what it does. Source: Flink's `name`.
+    ///
+    /// ```
+    /// let env = thalweg::Env::new();
+    /// env.from_elements(["1", "2"]).map(|text| text.parse::<u64>()).name("Parse").blackhole();
+    /// assert_eq!(env.plan()?.nodes[1].name, "Parse");
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn name(self, name: &str) -> Self {
         self.env.logical().nodes[self.node.0 as usize].name = name.to_owned();
         self
     }
 
-    /// Gives the last operator the name under which savepoints know its state. Unset by default.
+    /// Gives the last operator the name under which savepoints know its state. Unset by default. Source: Flink's `uid`.
     ///
     /// Errors: [`crate::Error::Plan`] at `execute` when two operators have the same.
+    ///
+    /// ```
+    /// use thalweg::{Env, Error};
+    ///
+    /// let env = Env::new();
+    /// let counts = env.from_elements(['a', 'b']).key_by(|c| *c).count().uid("counts");
+    /// counts.uid("letters").blackhole(); // Still the same operator.
+    /// assert_eq!(env.plan()?.nodes[1].uid.as_deref(), Some("letters"));
+    /// env.from_elements(['c']).uid("letters").blackhole();
+    /// assert!(matches!(env.plan(), Err(Error::Plan(_))));
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn uid(self, uid: &str) -> Self {
         self.env.logical().nodes[self.node.0 as usize].uid = Some(uid.to_owned());
         self
@@ -108,24 +139,68 @@ impl<C: Chain> Stream<C> {
     ///
     /// Operators that are fused run as often as each other: it counts for the whole chain since the last exchange. For another
     /// number further on, put an exchange such as [`Stream::rebalance`] before it.
+    ///
+    /// ```
+    /// use thalweg::Env;
+    ///
+    /// let env = Env::new().parallelism(4);
+    /// env.generate(100, |n| n).filter(|n| n % 2 == 0).parallelism(1).rebalance().map(|n| n.to_native()).blackhole();
+    /// let parallelism: Vec<usize> = env.plan()?.chains.iter().map(|chain| chain.parallelism).collect();
+    /// assert_eq!(parallelism, [1, 4]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn parallelism(mut self, subtasks: usize) -> Self {
         self.open.parallelism = Some(subtasks);
         self
     }
 
     /// How many key groups the keyed state of this chain is divided into. Default: the environment's, or what Flink would choose.
+    ///
+    /// ```
+    /// use thalweg::{Env, Error};
+    ///
+    /// let env = Env::new().parallelism(2);
+    /// env.generate(100, |n| n).key_by(|n| *n).count().max_parallelism(16).parallelism(16).blackhole();
+    /// assert_eq!(env.plan()?.chains[1].max_parallelism, 16);
+    /// env.generate(100, |n| n).key_by(|n| *n).count().max_parallelism(16).parallelism(17).blackhole();
+    /// assert!(matches!(env.plan(), Err(Error::Plan(_)))); // There would be no key group for the last subtask.
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn max_parallelism(mut self, key_groups: usize) -> Self {
         self.open.max_parallelism = Some(key_groups);
         self
     }
 
-    /// Which slots the chain may share with others. Chains of different groups run on different cores. Default: `default`.
+    /// Which slots the chain may share with others. Chains of different groups run on different cores, so that one cannot take the other's
+    /// time: the job has as many cores as the groups' greatest parallelisms add up to. Default: `default`. Source: Flink's
+    /// `slotSharingGroup`.
+    ///
+    /// ```
+    /// use thalweg::Env;
+    ///
+    /// let env = Env::new().parallelism(1);
+    /// env.generate(100, |n| n).rebalance().map(|n| n.to_native()).slot_sharing_group("slow").blackhole();
+    /// let plan = env.plan()?;
+    /// assert_eq!((plan.chains[0].slot_sharing_group.as_deref(), plan.chains[1].slot_sharing_group.as_deref()), (None, Some("slow")));
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn slot_sharing_group(mut self, group: &str) -> Self {
         self.open.slot_sharing_group = Some(group.to_owned());
         self
     }
 
-    /// Begins a new chain behind the last operator, so that the two run as separate subtasks (Flink's `startNewChain`).
+    /// Begins a new chain behind the last operator, so that the two run as separate subtasks (Flink's `startNewChain`). Each subtask
+    /// sends to the one of its own number. Cost: an exchange of buffers.
+    ///
+    /// ```
+    /// use thalweg::Env;
+    ///
+    /// let env = Env::new().parallelism(2);
+    /// env.generate(100, |n| n).start_new_chain().map(|n| n.to_native()).blackhole();
+    /// let plan = env.plan()?;
+    /// assert_eq!((plan.chains.len(), plan.nodes[1].inputs[0].ship_strategy), (2, "FORWARD"));
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn start_new_chain(self) -> Stream<Moved<C::Out>>
     where
         C::Out: Record,
@@ -198,7 +273,24 @@ impl<C: Chain> Stream<C> {
         self.then("FlatMap", |up| FlatMap { up, function, out: PhantomData })
     }
 
-    /// Gives records their timestamps and makes watermarks. See [`WatermarkStrategy`].
+    /// Gives records their timestamps and makes watermarks. See [`WatermarkStrategy`]. Source: Flink's `assignTimestampsAndWatermarks`.
+    ///
+    /// Watermarks that came from further up go no further, but for the last, at the end of input.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use thalweg::testing::{Event, Recorder};
+    /// use thalweg::{Env, MAX_WATERMARK, bounded};
+    ///
+    /// let env = Env::new().parallelism(1).batch_records(1);
+    /// let seen = Recorder::new();
+    /// let clicks = env.from_elements([(1_000_i64, 'a'), (900, 'b')]);
+    /// clicks.watermarks(bounded(Duration::from_millis(200)).by(|click: &(i64, char)| click.0)).sink("seen", seen.clone());
+    /// env.execute()?;
+    /// let (a, b) = (Event::Record((1_000, 'a'), Some(1_000)), Event::Record((900, 'b'), Some(900)));
+    /// assert_eq!(seen.take(), [a, Event::Watermark(799), b, Event::Watermark(MAX_WATERMARK)]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn watermarks<G: Generator<C::Out>>(
         self,
         strategy: WatermarkStrategy<C::Out, G>,
@@ -210,6 +302,19 @@ impl<C: Chain> Stream<C> {
     ///
     /// The key is extracted and hashed once, here. Nothing is sent until the next operator says what it needs: an associative
     /// aggregate sends partial results rather than records.
+    ///
+    /// Source: Flink's `keyBy`; the key need not be a part of the record.
+    ///
+    /// ```
+    /// use thalweg::Env;
+    ///
+    /// let env = Env::new().parallelism(1);
+    /// let sales = env.from_elements([("pear", 3), ("fig", 1), ("pear", 2)]).map(|sale| (sale.0.to_string(), sale.1));
+    /// let sold = sales.key_by(|sale| sale.0.clone()).sum(|sale| &mut sale.1).collect();
+    /// env.execute()?;
+    /// assert_eq!(sold.take(), [("pear".into(), 3), ("fig".into(), 1), ("pear".into(), 5)]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn key_by<K: Key, F>(self, key: F) -> KeyedStream<C, ByKey<F, K>>
     where
         F: FnMut(&C::Out) -> K + Clone + Send + Sync + 'static,
@@ -217,7 +322,20 @@ impl<C: Chain> Stream<C> {
         KeyedStream::new(self, ByKey::new(key))
     }
 
-    /// Sends records to the receiving subtasks in turn.
+    /// Sends records to the receiving subtasks in turn. Subtask i of the senders begins with the receiver of its number. Source: Flink's
+    /// `rebalance`.
+    ///
+    /// ```
+    /// use thalweg::Env;
+    ///
+    /// let env = Env::new().parallelism(2);
+    /// let folder = tempfile::tempdir()?;
+    /// env.generate(5, |n| n).parallelism(1).rebalance().write_text_files(&folder);
+    /// env.execute()?;
+    /// let part = |n| std::fs::read_to_string(folder.path().join(format!("part-{n}")));
+    /// assert_eq!((part(0)?, part(1)?), ("0\n2\n4\n".into(), "1\n3\n".into()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn rebalance(self) -> Stream<Moved<C::Out>>
     where
         C::Out: Record,
@@ -225,7 +343,21 @@ impl<C: Chain> Stream<C> {
         self.partition(Partitioning::Rebalance, partition::RoundRobin::default())
     }
 
-    /// Sends records in turn to those receiving subtasks that are this one's share.
+    /// Sends records in turn to those receiving subtasks that are this one's share: of two senders and four receivers, each has two.
+    /// Fewer channels than [`Stream::rebalance`]. Source: Flink's `rescale`.
+    ///
+    /// ```
+    /// use thalweg::Env;
+    ///
+    /// let env = Env::new().parallelism(4);
+    /// let folder = tempfile::tempdir()?;
+    /// env.generate(8, |n| n).parallelism(2).rescale().write_text_files(&folder);
+    /// env.execute()?;
+    /// let part = |n| std::fs::read_to_string(folder.path().join(format!("part-{n}")));
+    /// assert_eq!((part(0)?, part(1)?), ("0\n4\n".into(), "2\n6\n".into())); // Of the sender of the even numbers.
+    /// assert_eq!((part(2)?, part(3)?), ("3\n7\n".into(), "1\n5\n".into())); // The other one's turn begins with its second.
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn rescale(self) -> Stream<Moved<C::Out>>
     where
         C::Out: Record,
@@ -233,7 +365,20 @@ impl<C: Chain> Stream<C> {
         self.partition(Partitioning::Rescale, partition::RoundRobin::default())
     }
 
-    /// Sends each record to a receiving subtask at random (seeded: a run can be repeated).
+    /// Sends each record to a receiving subtask at random, evenly. Seeded by the sender's number: a run can be repeated. Source: Flink's
+    /// `shuffle`.
+    ///
+    /// ```
+    /// use thalweg::Env;
+    ///
+    /// let env = Env::new().parallelism(2);
+    /// let folder = tempfile::tempdir()?;
+    /// env.generate(1_000, |n| n).shuffle().write_text_files(&folder);
+    /// env.execute()?;
+    /// let part = |n| std::fs::read_to_string(folder.path().join(format!("part-{n}"))).unwrap().lines().count();
+    /// assert!(part(0) > 400 && part(1) > 400 && part(0) + part(1) == 1_000);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn shuffle(self) -> Stream<Moved<C::Out>>
     where
         C::Out: Record,
@@ -241,7 +386,17 @@ impl<C: Chain> Stream<C> {
         self.partition(Partitioning::Shuffle, partition::Shuffle::default())
     }
 
-    /// Sends each record to all receiving subtasks.
+    /// Sends each record to all receiving subtasks. Source: Flink's `broadcast`.
+    ///
+    /// ```
+    /// use thalweg::Env;
+    ///
+    /// let env = Env::new().parallelism(3);
+    /// let rules = env.from_elements(["no cash"]).map(|rule| rule.to_string()).broadcast().owned().collect();
+    /// env.execute()?;
+    /// assert_eq!(rules.take(), ["no cash"; 3]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn broadcast(self) -> Stream<Moved<C::Out>>
     where
         C::Out: Record,
@@ -249,7 +404,19 @@ impl<C: Chain> Stream<C> {
         self.partition(Partitioning::Broadcast, partition::Broadcast)
     }
 
-    /// Sends all records to the first receiving subtask.
+    /// Sends all records to the first receiving subtask; the others get none. Source: Flink's `global`.
+    ///
+    /// ```
+    /// use thalweg::Env;
+    ///
+    /// let env = Env::new().parallelism(2);
+    /// let folder = tempfile::tempdir()?;
+    /// env.generate(3, |n| n).parallelism(1).global().write_text_files(&folder);
+    /// env.execute()?;
+    /// let part = |n| std::fs::read_to_string(folder.path().join(format!("part-{n}")));
+    /// assert_eq!((part(0)?, part(1)?), ("0\n1\n2\n".into(), "".into()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn global(self) -> Stream<Moved<C::Out>>
     where
         C::Out: Record,
@@ -257,7 +424,29 @@ impl<C: Chain> Stream<C> {
         self.partition(Partitioning::Global, partition::Forward)
     }
 
-    /// Sends each record where `partitioner` says.
+    /// Sends each record where `partitioner` says: see [`Partitioner`]. Source: Flink's `partitionCustom`.
+    ///
+    /// ```
+    /// use thalweg::{Env, Partitioner};
+    ///
+    /// /// What is urgent has the first subtask for itself.
+    /// #[derive(Clone)]
+    /// struct Urgency;
+    ///
+    /// impl Partitioner<u64> for Urgency {
+    ///     fn select(&mut self, &priority: &u64, receivers: usize) -> Option<usize> {
+    ///         Some(if priority > 7 { 0 } else { 1 + priority as usize % (receivers - 1) })
+    ///     }
+    /// }
+    ///
+    /// let env = Env::new().parallelism(3);
+    /// let folder = tempfile::tempdir()?;
+    /// env.from_elements([2_u64, 9, 3, 8]).parallelism(1).partition_custom(Urgency).write_text_files(&folder);
+    /// env.execute()?;
+    /// let part = |n| std::fs::read_to_string(folder.path().join(format!("part-{n}")));
+    /// assert_eq!((part(0)?, part(1)?, part(2)?), ("9\n8\n".into(), "2\n".into(), "3\n".into()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn partition_custom<P: Partitioner<C::Out>>(self, partitioner: P) -> Stream<Moved<C::Out>>
     where
         C::Out: Record,
@@ -304,6 +493,18 @@ impl<C: Chain> Stream<C> {
     }
 
     /// Makes the stream one that several others can be made from (fan-out). Each record is written once, and read in place by all.
+    ///
+    /// ```
+    /// use thalweg::Env;
+    ///
+    /// let env = Env::new().parallelism(1);
+    /// let numbers = env.generate(4, |n| n).share();
+    /// let even = numbers.stream().owned().filter(|n| n % 2 == 0).collect();
+    /// let all = numbers.stream().owned().collect();
+    /// env.execute()?;
+    /// assert_eq!((even.take(), all.take()), (vec![0, 2], vec![0, 1, 2, 3]));
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn share(self) -> SharedStream<C::Out>
     where
         C::Out: Record,
@@ -314,9 +515,28 @@ impl<C: Chain> Stream<C> {
         SharedStream { env, port, parallelism, record: PhantomData }
     }
 
-    /// The records that an operator of this chain writes to `tag`.
+    /// The records that an operator of this chain writes to `tag`. Source: Flink's `getSideOutput`.
     ///
     /// Errors: [`crate::Error::Plan`] at `execute` when no operator that runs was given the tag.
+    ///
+    /// ```
+    /// use thalweg::{Env, Error, Tag};
+    ///
+    /// let (broken, other) = (Tag::<String>::new("broken"), Tag::<String>::new("other"));
+    /// let env = Env::new().parallelism(1);
+    /// let numbers = env.from_elements(["1", "x"]).split(broken, |text, out, mut broken| match text.parse::<u64>() {
+    ///     Ok(number) => out.collect(number),
+    ///     Err(error) => broken.collect(&format!("{text}: {error}")),
+    /// });
+    /// let errors = numbers.side_output(&broken).owned().collect();
+    /// let nothing = numbers.side_output(&other);
+    /// numbers.blackhole();
+    /// env.execute()?;
+    /// assert_eq!(errors.take(), ["x: invalid digit found in string"]);
+    /// nothing.blackhole();
+    /// assert!(matches!(env.plan(), Err(Error::Plan(_))));
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn side_output<T: Record>(&self, tag: &Tag<T>) -> Stream<Moved<T>> {
         let port = self.env.side_port(tag);
         let edge = self.env.logical().edge(port, Partitioning::Forward);
@@ -324,7 +544,21 @@ impl<C: Chain> Stream<C> {
         Stream::begin(self.env.clone(), chain, "SideOutput", &[edge], self.open.parallelism)
     }
 
-    /// Gives the records to a sink.
+    /// Gives the records to a sink of one's own: see [`Sink`] for how to write one. `name` is for people. Errors of its writers fail the job.
+    /// Source: Flink's `sinkTo`.
+    ///
+    /// ```
+    /// use thalweg::Env;
+    /// use thalweg::testing::Recorder;
+    ///
+    /// let env = Env::new().parallelism(1);
+    /// let recorder = Recorder::new();
+    /// env.from_elements(['a', 'b']).sink("recorder", recorder.clone());
+    /// assert_eq!(env.plan()?.nodes[1].name, "recorder");
+    /// env.execute()?;
+    /// assert_eq!(recorder.take_records(), ['a', 'b']);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn sink<S: Sink<C::Out>>(mut self, name: &str, sink: S) {
         let node = self.env.logical().node(name, vec![NodeInput::Chained(self.node)]);
         self.open.nodes.push(node);
@@ -335,7 +569,15 @@ impl<C: Chain> Stream<C> {
         });
     }
 
-    /// Prints the records to standard output, with Flink's prefix `n> ` when there are several subtasks.
+    /// Prints the records to standard output by their `Debug`, a line each, with Flink's prefix `n> ` (n from 1) when there are several
+    /// subtasks. Lines go out when the input runs dry, or 64 KiB of them have gathered.
+    ///
+    /// ```
+    /// let env = thalweg::Env::new().parallelism(1);
+    /// env.from_elements([("to", 1), ("be", 2)]).print(); // ("to", 1), then ("be", 2).
+    /// env.execute()?;
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn print(self)
     where
         C::Out: Debug,
@@ -343,7 +585,16 @@ impl<C: Chain> Stream<C> {
         self.sink("Print", Print);
     }
 
-    /// Keeps the records in memory until the job has run.
+    /// Keeps the records in memory until they are taken, also while the job runs. For tests and small results: nothing bounds it. Source:
+    /// Flink's `executeAndCollect`.
+    ///
+    /// ```
+    /// let env = thalweg::Env::new().parallelism(1);
+    /// let collected = env.generate(3, |n| n).collect();
+    /// env.execute()?;
+    /// assert_eq!(collected.take(), [0, 1, 2]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn collect(self) -> Collected<C::Out>
     where
         C::Out: Clone + Send,
@@ -353,7 +604,18 @@ impl<C: Chain> Stream<C> {
         collected
     }
 
-    /// Drops the records.
+    /// Drops the records, once they have been made: the compiler cannot leave out what led to them. Source: Flink's `DiscardingSink`.
+    ///
+    /// ```
+    /// use std::sync::atomic::{AtomicU64, Ordering};
+    ///
+    /// static SEEN: AtomicU64 = AtomicU64::new(0);
+    /// let env = thalweg::Env::new().parallelism(2);
+    /// env.generate(100, |n| n).map(|_| SEEN.fetch_add(1, Ordering::Relaxed)).blackhole();
+    /// env.execute()?;
+    /// assert_eq!(SEEN.load(Ordering::Relaxed), 100);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn blackhole(self) {
         self.sink("Blackhole", Blackhole);
     }
@@ -362,6 +624,16 @@ impl<C: Chain> Stream<C> {
     ///
     /// The files appear under their names together, when all subtasks of the sink have ended; a job that fails before leaves none.
     /// Errors: [`crate::Error::Io`] with the file, also when a run of more subtasks has left files that would be mixed with these.
+    ///
+    /// ```
+    /// let env = thalweg::Env::new().parallelism(2);
+    /// let folder = tempfile::tempdir()?;
+    /// env.from_elements(["a", "b", "c"]).write_text_files(folder.path().join("letters"));
+    /// env.execute()?;
+    /// assert_eq!(std::fs::read_to_string(folder.path().join("letters/part-0"))?, "a\nc\n");
+    /// assert_eq!(std::fs::read_to_string(folder.path().join("letters/part-1"))?, "b\n");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn write_text_files(self, folder: impl AsRef<Path>)
     where
         C::Out: Display,
@@ -370,7 +642,19 @@ impl<C: Chain> Stream<C> {
     }
 }
 
-/// One stream or several, with records of type `T`: what [`Stream::union`] takes.
+/// One stream or several, with records of type `T`: what [`Stream::union`] takes. A [`Stream`], a `Vec` or a tuple of two to six of
+/// these.
+///
+/// ```
+/// let env = thalweg::Env::new().parallelism(1);
+/// let lines = (0..3).map(|n| env.generate(2, move |_| n)).collect::<Vec<_>>();
+/// let all = env.from_elements([3]).union(lines).owned().collect();
+/// env.execute()?;
+/// let mut all = all.take();
+/// all.sort();
+/// assert_eq!(all, [0, 0, 1, 1, 2, 2, 3]);
+/// # Ok::<(), thalweg::Error>(())
+/// ```
 pub trait Streams<T: Record> {
     /// Ends each in an edge to an operator of this parallelism.
     #[doc(hidden)]
@@ -433,7 +717,16 @@ where
     }
 }
 
-/// A stream that several others can be made from. See [`Stream::share`].
+/// A stream that several others can be made from. See [`Stream::share`]. Clones are the same stream.
+///
+/// ```
+/// let env = thalweg::Env::new();
+/// let numbers = env.generate(4, |n| n).share();
+/// numbers.stream().blackhole();
+/// numbers.clone().stream().blackhole();
+/// assert_eq!(env.plan()?.chains.len(), 3); // The source, once, and two that read it.
+/// # Ok::<(), thalweg::Error>(())
+/// ```
 pub struct SharedStream<T> {
     env: Env,
     port: PortId,
@@ -442,7 +735,17 @@ pub struct SharedStream<T> {
 }
 
 impl<T: Record> SharedStream<T> {
-    /// One more stream of the same records.
+    /// One more stream of the same records. Records wait for the slowest of them; if there is none, they are dropped.
+    ///
+    /// ```
+    /// let env = thalweg::Env::new().parallelism(1);
+    /// let words = env.from_elements(["to", "be"]).map(|word| word.to_string()).share();
+    /// let lengths = words.stream().map(|word| word.len()).collect();
+    /// let first = words.stream().map(|word| word.chars().next()).collect();
+    /// env.execute()?;
+    /// assert_eq!((lengths.take(), first.take()), (vec![2, 2], vec![Some('t'), Some('b')]));
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn stream(&self) -> Stream<Moved<T>> {
         let edge = self.env.logical().edge(self.port, Partitioning::Forward);
         let chain = Exchanged::new(&[edge], Archives::new());

@@ -45,12 +45,30 @@ pub struct Tag<T> {
 }
 
 impl<T> Tag<T> {
-    /// A new tag, different from all others. `name` is for people.
+    /// A new tag, different from all others, also of the same name, which is for people: plans show it.
+    ///
+    /// ```
+    /// use thalweg::{Env, Tag};
+    ///
+    /// let late = Tag::<u64>::new("late");
+    /// let env = Env::new();
+    /// let stream = env.generate(3, |n| n).split(late, |n, out, _| out.collect(*n));
+    /// stream.side_output(&late).blackhole();
+    /// stream.blackhole();
+    /// let plan = env.plan()?;
+    /// let inputs: Vec<_> = plan.nodes.iter().flat_map(|node| &node.inputs).filter_map(|input| input.side_output.as_deref()).collect();
+    /// assert_eq!(inputs, ["late"]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn new(name: &'static str) -> Self {
         Self { id: NEXT_TAG.fetch_add(1, Ordering::Relaxed), name, record: PhantomData }
     }
 
-    /// The name.
+    /// The name that it was made with.
+    ///
+    /// ```
+    /// assert_eq!(thalweg::Tag::<u64>::new("late").name(), "late");
+    /// ```
     pub fn name(&self) -> &'static str {
         self.name
     }
@@ -84,7 +102,7 @@ pub trait Sides: Clone + Send + Sync + 'static {
     fn open(&self, ports: &[PortId], cx: &SubtaskContext) -> Self::Writers;
 }
 
-/// The writing ends of [`Sides`] in one subtask.
+/// The writing ends of [`Sides`] in one subtask: what [`crate::Stream::split`] lends one [`Side`] of each from.
 pub trait SideWriters: 'static {
     /// One [`Side`] for each, with the timestamp of a record.
     type Handles<'a>;
@@ -99,7 +117,7 @@ pub trait SideWriters: 'static {
     fn control(&mut self, control: Control);
 }
 
-/// Side outputs and the ports they leave by.
+/// Side outputs and the ports they leave by. Made by [`crate::Stream::with_sides`] and [`crate::Stream::split`].
 #[derive(Debug, Clone)]
 pub struct Declared<S> {
     sides: S,
@@ -124,6 +142,23 @@ impl Declared<()> {
 }
 
 /// A side output, as [`crate::Stream::split`] lends it to its function.
+///
+/// ```
+/// use thalweg::{Env, Side, Tag};
+///
+/// fn report(number: u64, side: &mut Side<'_, String>) {
+///     side.collect(&format!("{number} is odd"));
+/// }
+///
+/// let env = Env::new().parallelism(1);
+/// let tag = Tag::new("reports");
+/// let even = env.generate(4, |n| n).split(tag, |&n, out, mut side| if n % 2 == 0 { out.collect(n) } else { report(n, &mut side) });
+/// let reports = even.side_output(&tag).owned().collect();
+/// even.blackhole();
+/// env.execute()?;
+/// assert_eq!(reports.take(), ["1 is odd", "3 is odd"]);
+/// # Ok::<(), thalweg::Error>(())
+/// ```
 pub struct Side<'a, T: Record> {
     writer: &'a mut SideWriter<T>,
     timestamp: Timestamp,
@@ -131,6 +166,24 @@ pub struct Side<'a, T: Record> {
 
 impl<T: Record> Side<'_, T> {
     /// Writes a record, with the timestamp of the record that is being worked on. Costs next to nothing when nobody reads it.
+    ///
+    /// ```
+    /// use thalweg::testing::{Event, Recorder};
+    /// use thalweg::{Env, Tag, monotonous};
+    ///
+    /// let env = Env::new().parallelism(1);
+    /// let odd = Tag::<i64>::new("odd");
+    /// let even = env.from_elements([3_i64]).watermarks(monotonous().by(|n: &i64| 100 * n)).split(odd, |&n, out, mut odd| match n % 2 {
+    ///     0 => out.collect(n),
+    ///     _ => odd.collect(&-n),
+    /// });
+    /// let seen = Recorder::new();
+    /// even.side_output(&odd).owned().sink("odd", seen.clone());
+    /// even.blackhole();
+    /// env.execute()?;
+    /// assert_eq!(seen.take()[0], Event::Record(-3, Some(300)));
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     #[inline]
     pub fn collect(&mut self, record: &T) {
         self.writer.write(record, self.timestamp);
@@ -159,7 +212,7 @@ impl<T: Record> SideWriter<T> {
     }
 }
 
-/// The writing end of a side output in one subtask, and the tag that it is known by.
+/// The writing end of a side output in one subtask, and the tag that it is known by: the [`SideWriters`] of one [`Tag`].
 pub struct TaggedWriter<T: Record> {
     tag: u64,
     writer: SideWriter<T>,

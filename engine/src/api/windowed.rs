@@ -36,6 +36,26 @@ use crate::time::window::TimeWindow;
 /// [`Sliding`](crate::Sliding) and [`Session`](crate::Session) windows of event time are aggregated in part before the exchange
 /// and share what overlaps, as long as nothing is asked of them that needs the records one by one: a trigger of one's own, a late
 /// output, a function over all records. Results are the same.
+///
+/// ```
+/// use std::time::Duration;
+/// use thalweg::{Env, Tumbling, monotonous};
+///
+/// let env = Env::new().parallelism(1);
+/// let sales = env.from_elements([(1_i64, 'a', 3), (5, 'b', 1), (7, 'a', 4), (12, 'a', 9)]);
+/// let sums = sales
+///     .watermarks(monotonous().by(|sale: &(i64, char, i32)| sale.0))
+///     .key_by(|sale| sale.1)
+///     .map_values(|sale| (sale.1, sale.2))
+///     .window(Tumbling::of(Duration::from_millis(10)))
+///     .sum(|sale| &mut sale.1)
+///     .collect();
+/// env.execute()?;
+/// let mut sums = sums.take();
+/// sums.sort();
+/// assert_eq!(sums, [('a', 7), ('a', 9), ('b', 1)]);
+/// # Ok::<(), thalweg::Error>(())
+/// ```
 #[must_use = "windows do nothing until a function is applied"]
 pub struct WindowedStream<C: Chain, X: Extract<C::Out>, A, Tr, P> {
     pub(crate) keyed: KeyedStream<C, X>,
@@ -128,6 +148,26 @@ impl<C: Chain, X: Extract<C::Out>, A, Tr, P> WindowedStream<C, X, A, Tr, P> {
     ///
     /// Unit: event time, whole milliseconds; zero unless set. Cost: a window's state lives `lateness` longer. No effect on
     /// processing-time and global windows. Source: Flink's *allowed lateness*.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use thalweg::{Env, Tumbling, punctuated};
+    ///
+    /// let env = Env::new().parallelism(1);
+    /// let ten = Duration::from_millis(10);
+    /// let sums = env
+    ///     .from_elements([5_i64, 12, 3, 21, 4]) // Each is a watermark too: 3 is late by 2 ms, 4 by 11.
+    ///     .watermarks(punctuated(|_: &i64, timestamp| Some(timestamp)).by(|n: &i64| *n))
+    ///     .key_by(|_| ())
+    ///     .window(Tumbling::of(ten))
+    ///     .allowed_lateness(ten)
+    ///     .sum(|n| n)
+    ///     .collect();
+    /// let result = env.execute()?;
+    /// assert_eq!(sums.take(), [5, 8, 12, 21]); // The first window fires again; then it is forgotten.
+    /// assert_eq!(result.late_records_dropped(), 1);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn allowed_lateness(self, lateness: Duration) -> Self {
         Self { lateness, ..self }
     }
@@ -197,6 +237,27 @@ impl<C: Chain, X: Extract<C::Out>, A, Tr, P> WindowedStream<C, X, A, Tr, P> {
     }
 
     /// The aggregate of each window, as a [`crate::WindowResult`]. Source: Flink's `WindowedStream.aggregate`.
+    ///
+    /// One accumulator is kept for each key and window, or for each slice where windows overlap.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use thalweg::{Count, Env, Sliding, TimeWindow, monotonous};
+    ///
+    /// let env = Env::new().parallelism(1);
+    /// let counts = env
+    ///     .from_elements([12_i64, 14])
+    ///     .watermarks(monotonous().by(|n: &i64| *n))
+    ///     .key_by(|_| 'k')
+    ///     .window(Sliding::of(Duration::from_millis(10)).every(Duration::from_millis(5)))
+    ///     .aggregate(Count)
+    ///     .map(|result| (result.key, result.window, result.value))
+    ///     .collect();
+    /// env.execute()?;
+    /// let window = |start| TimeWindow { start, end: start + 10 };
+    /// assert_eq!(counts.take(), [('k', window(5), 2), ('k', window(10), 2)]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn aggregate<G>(self, aggregate: G) -> Aggregated<C, X, A, Tr, P, G>
     where
         G: Aggregate<X::Value>,
@@ -208,6 +269,23 @@ impl<C: Chain, X: Extract<C::Out>, A, Tr, P> WindowedStream<C, X, A, Tr, P> {
     /// The reduction of each window: `function` gets the result so far and the new record. Must be associative.
     ///
     /// Source: Flink's `WindowedStream.reduce`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use thalweg::{Env, Tumbling, monotonous};
+    ///
+    /// let env = Env::new().parallelism(1);
+    /// let products = env
+    ///     .from_elements([2_i64, 3, 7, 11])
+    ///     .watermarks(monotonous().by(|n: &i64| *n))
+    ///     .key_by(|_| ())
+    ///     .window(Tumbling::of(Duration::from_millis(10)))
+    ///     .reduce(|a, b| a * b)
+    ///     .collect();
+    /// env.execute()?;
+    /// assert_eq!(products.take(), [42, 11]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn reduce<F>(self, function: F) -> Reduced<C, X, A, Tr, P, Reduce<F>>
     where
         F: Fn(&X::Value, &X::Value) -> X::Value + Clone + Send + Sync + 'static,
@@ -226,6 +304,33 @@ where
     Tr: Trigger<X::Value>,
 {
     /// A function over all records of each window, which are kept until then. Source: Flink's `WindowedStream.process`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use thalweg::{Context, Env, ProcessWindowFunction, Tumbling, WindowContext, monotonous};
+    ///
+    /// #[derive(Clone)]
+    /// struct Median;
+    ///
+    /// impl ProcessWindowFunction<(), i64> for Median {
+    ///     type Out = i64;
+    ///     type WindowState = ();
+    ///     type KeyState = ();
+    ///
+    ///     fn process(&mut self, elements: &[i64], cx: &mut impl WindowContext<(), i64, (), ()>) {
+    ///         let mut sorted = elements.to_vec();
+    ///         sorted.sort();
+    ///         cx.collect(&sorted[sorted.len() / 2]);
+    ///     }
+    /// }
+    ///
+    /// let env = Env::new().parallelism(1);
+    /// let numbers = env.from_elements([80_i64, 10, 20]).watermarks(monotonous().by(|_| 0));
+    /// let median = numbers.window_all(Tumbling::of(Duration::from_secs(1))).process(Median).collect();
+    /// env.execute()?;
+    /// assert_eq!(median.take(), [20]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn process<F>(self, function: F) -> Stream<Applied<C, X, A, Tr, ProcessWindow<F>>>
     where
         F: ProcessWindowFunction<X::Key, X::Value>,
@@ -261,6 +366,35 @@ where
     /// Aggregates while records come, and gives the result to `function` when the window fires: it sees a single element.
     ///
     /// Source: Flink's `WindowedStream.aggregate` with a `ProcessWindowFunction`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use thalweg::{Context, Count, Env, ProcessWindowFunction, Tumbling, WindowContext, monotonous};
+    ///
+    /// /// How many records more than in the window before.
+    /// #[derive(Clone)]
+    /// struct Growth;
+    ///
+    /// impl ProcessWindowFunction<(), u64> for Growth {
+    ///     type Out = i64;
+    ///     type WindowState = ();
+    ///     type KeyState = i64;
+    ///
+    ///     fn process(&mut self, counts: &[u64], cx: &mut impl WindowContext<(), i64, (), i64>) {
+    ///         let count = counts[0] as i64;
+    ///         let before = std::mem::replace(cx.key_state(), count);
+    ///         cx.collect(&(count - before));
+    ///     }
+    /// }
+    ///
+    /// let env = Env::new().parallelism(1);
+    /// let times = env.from_elements([1_i64, 2, 3, 11, 21, 22]).watermarks(monotonous().by(|n: &i64| *n));
+    /// let windows = times.key_by(|_| ()).window(Tumbling::of(Duration::from_millis(10)));
+    /// let growth = windows.aggregate_process(Count, Growth).collect();
+    /// env.execute()?;
+    /// assert_eq!(growth.take(), [3, -2, 1]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn aggregate_process<G, F>(
         self,
         aggregate: G,
@@ -277,6 +411,34 @@ where
     /// Reduces while records come, and gives the result to `function` when the window fires: it sees a single element.
     ///
     /// Source: Flink's `WindowedStream.reduce` with a `ProcessWindowFunction`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use thalweg::{Context, Env, ProcessWindowFunction, Timestamp, Tumbling, WindowContext, monotonous};
+    ///
+    /// /// Adds the end of the window.
+    /// #[derive(Clone)]
+    /// struct Dated;
+    ///
+    /// impl ProcessWindowFunction<(), i64> for Dated {
+    ///     type Out = (Timestamp, i64);
+    ///     type WindowState = ();
+    ///     type KeyState = ();
+    ///
+    ///     fn process(&mut self, highest: &[i64], cx: &mut impl WindowContext<(), (Timestamp, i64), (), ()>) {
+    ///         let end = cx.window().end;
+    ///         cx.collect(&(end, highest[0]));
+    ///     }
+    /// }
+    ///
+    /// let env = Env::new().parallelism(1);
+    /// let times = env.from_elements([1_i64, 9, 4, 17]).watermarks(monotonous().by(|n: &i64| *n));
+    /// let windows = times.key_by(|_| ()).window(Tumbling::of(Duration::from_millis(10)));
+    /// let highest = windows.reduce_process(|a, b| *a.max(b), Dated).collect();
+    /// env.execute()?;
+    /// assert_eq!(highest.take(), [(10, 9), (20, 17)]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn reduce_process<R, F>(
         self,
         reduce: R,
@@ -324,20 +486,104 @@ macro_rules! choice_shortcuts {
 impl<C: Chain, X: Extract<C::Out>, A, Tr, P> WindowedStream<C, X, A, Tr, P> {
     field_shortcuts! {
         /// The sum of a field over each window; the other fields are the first record's. Integers wrap. See [`KeyedStream::sum`].
+        ///
+        /// ```
+        /// use std::time::Duration;
+        /// use thalweg::{Env, Tumbling, monotonous};
+        ///
+        /// let env = Env::new().parallelism(1);
+        /// let sales = env.from_elements([(1_i64, 30), (4, 12), (11, 5)]).watermarks(monotonous().by(|sale: &(i64, i32)| sale.0));
+        /// let sums = sales.window_all(Tumbling::of(Duration::from_millis(10))).sum(|sale| &mut sale.1).collect();
+        /// env.execute()?;
+        /// assert_eq!(sums.take(), [(1, 42), (11, 5)]);
+        /// # Ok::<(), thalweg::Error>(())
+        /// ```
         sum: Number => SumField, "Window: Sum";
         /// The least value of a field in each window; the other fields are the first record's. See [`KeyedStream::min`].
+        ///
+        /// ```
+        /// use std::time::Duration;
+        /// use thalweg::{Env, Tumbling, monotonous};
+        ///
+        /// let env = Env::new().parallelism(1);
+        /// let offers = env.from_elements([(1_i64, 30), (4, 12), (9, 20)]).watermarks(monotonous().by(|offer: &(i64, i32)| offer.0));
+        /// let least = offers.window_all(Tumbling::of(Duration::from_millis(10))).min(|offer| &mut offer.1).collect();
+        /// env.execute()?;
+        /// assert_eq!(least.take(), [(1, 12)]); // The least price, and the time of the first offer.
+        /// # Ok::<(), thalweg::Error>(())
+        /// ```
         min: PartialOrd => MinField, "Window: Min";
         /// The greatest value of a field in each window; the other fields are the first record's. See [`KeyedStream::max`].
+        ///
+        /// ```
+        /// use std::time::Duration;
+        /// use thalweg::{Env, Session, monotonous};
+        ///
+        /// let env = Env::new().parallelism(1);
+        /// let speeds = env.from_elements([(1_i64, 80.5), (4, 93.0), (50, 30.0)]).watermarks(monotonous().by(|speed: &(i64, f64)| speed.0));
+        /// let highest = speeds.window_all(Session::gap(Duration::from_millis(10))).max(|speed| &mut speed.1).collect();
+        /// env.execute()?;
+        /// assert_eq!(highest.take(), [(1, 93.0), (50, 30.0)]);
+        /// # Ok::<(), thalweg::Error>(())
+        /// ```
         max: PartialOrd => MaxField, "Window: Max";
     }
     choice_shortcuts! {
         /// The record of each window with the least `by`; of equal ones the first. See [`KeyedStream::min_by`].
+        ///
+        /// ```
+        /// use std::time::Duration;
+        /// use thalweg::{Env, Tumbling, monotonous};
+        ///
+        /// let env = Env::new().parallelism(1);
+        /// let offers = env.from_elements([(1_i64, 30), (4, 12), (9, 12)]).watermarks(monotonous().by(|offer: &(i64, i32)| offer.0));
+        /// let best = offers.window_all(Tumbling::of(Duration::from_millis(10))).min_by(|offer| offer.1).collect();
+        /// env.execute()?;
+        /// assert_eq!(best.take(), [(4, 12)]);
+        /// # Ok::<(), thalweg::Error>(())
+        /// ```
         min_by => false, First, "Window: MinBy";
         /// The record of each window with the greatest `by`; of equal ones the first. See [`KeyedStream::max_by`].
+        ///
+        /// ```
+        /// use std::time::Duration;
+        /// use thalweg::{Env, Tumbling, monotonous};
+        ///
+        /// let env = Env::new().parallelism(1);
+        /// let bids = env.from_elements([(1_i64, 30), (4, 45), (12, 7)]).watermarks(monotonous().by(|bid: &(i64, i32)| bid.0));
+        /// let highest = bids.window_all(Tumbling::of(Duration::from_millis(10))).max_by(|bid| bid.1).collect();
+        /// env.execute()?;
+        /// assert_eq!(highest.take(), [(4, 45), (12, 7)]);
+        /// # Ok::<(), thalweg::Error>(())
+        /// ```
         max_by => true, First, "Window: MaxBy";
         /// [`WindowedStream::min_by`] in which the last of equal records wins.
+        ///
+        /// ```
+        /// use std::time::Duration;
+        /// use thalweg::{Env, Tumbling, monotonous};
+        ///
+        /// let env = Env::new().parallelism(1);
+        /// let offers = env.from_elements([(1_i64, 12), (4, 30), (9, 12)]).watermarks(monotonous().by(|offer: &(i64, i32)| offer.0));
+        /// let best = offers.window_all(Tumbling::of(Duration::from_millis(10))).min_by_last(|offer| offer.1).collect();
+        /// env.execute()?;
+        /// assert_eq!(best.take(), [(9, 12)]);
+        /// # Ok::<(), thalweg::Error>(())
+        /// ```
         min_by_last => false, Last, "Window: MinBy";
         /// [`WindowedStream::max_by`] in which the last of equal records wins.
+        ///
+        /// ```
+        /// use std::time::Duration;
+        /// use thalweg::{Env, Tumbling, monotonous};
+        ///
+        /// let env = Env::new().parallelism(1);
+        /// let bids = env.from_elements([(1_i64, 45), (4, 45), (9, 7)]).watermarks(monotonous().by(|bid: &(i64, i32)| bid.0));
+        /// let highest = bids.window_all(Tumbling::of(Duration::from_millis(10))).max_by_last(|bid| bid.1).collect();
+        /// env.execute()?;
+        /// assert_eq!(highest.take(), [(4, 45)]);
+        /// # Ok::<(), thalweg::Error>(())
+        /// ```
         max_by_last => true, Last, "Window: MaxBy";
     }
 }

@@ -186,9 +186,8 @@ impl<K: Key, V: Record> KeyedChannelWriter<K, V> {
     }
 }
 
-/// What `key_by` takes from a record: its key, and the value that is sent.
-///
-/// Implemented by what [`crate::Stream::key_by`] and [`crate::KeyedStream::map_values`] make of the user's closures.
+/// What the key and the value of a record are: made by [`crate::Stream::key_by`] and [`crate::KeyedStream::map_values`], with
+/// closures.
 pub trait Extract<T>: Clone + Send + Sync + 'static {
     /// The key.
     type Key: Key;
@@ -229,7 +228,35 @@ impl<K: Key, V: Record, X: 'static> Stage for KeyedWriter<K, V, X> {
     }
 }
 
-/// Chooses the receivers of a record that has no key.
+/// Chooses the receivers of a record that has no key: what [`crate::Stream::partition_custom`] takes. One in each sending subtask. Source:
+/// Flink's `Partitioner`.
+///
+/// ```
+/// use thalweg::{Env, Partitioner};
+///
+/// /// Each sender keeps to one receiver.
+/// #[derive(Clone, Default)]
+/// struct Sticky {
+///     receiver: usize,
+/// }
+///
+/// impl<T> Partitioner<T> for Sticky {
+///     fn open(&mut self, subtask: usize, receivers: usize) {
+///         self.receiver = (subtask + 1) % receivers;
+///     }
+///
+///     fn select(&mut self, _: &T, _: usize) -> Option<usize> {
+///         Some(self.receiver)
+///     }
+/// }
+///
+/// let env = Env::new().parallelism(2);
+/// let folder = tempfile::tempdir()?;
+/// env.generate(4, |n| n).partition_custom(Sticky::default()).write_text_files(&folder);
+/// env.execute()?;
+/// assert_eq!(std::fs::read_to_string(folder.path().join("part-0"))?, "1\n3\n"); // From subtask 1.
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait Partitioner<T>: Clone + Send + Sync + 'static {
     /// Called once on the sending subtask before its first record.
     fn open(&mut self, _subtask: usize, _receivers: usize) {}

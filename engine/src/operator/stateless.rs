@@ -99,9 +99,25 @@ impl<T, F: FnMut(&T) -> bool + 'static, N: Output<T>> Output<T> for FilterOutput
     }
 }
 
-/// Where a `flat_map` puts its results.
+/// Where a function with any number of results puts them: [`crate::Stream::flat_map`], [`crate::Stream::split`],
+/// [`crate::WindowedStream::process_with`] and others lend one.
 ///
-/// They are kept until the function returns; the memory is used again for the next record.
+/// They are kept until the function returns, and then given to the next operator with the timestamp of the record, or the window's last;
+/// the memory is used again for the next record. Source: Flink's `Collector`.
+///
+/// ```
+/// use thalweg::{Collector, Env};
+///
+/// fn primes(n: &u64, factors: &mut Collector<u64>) {
+///     factors.extend([2, 3, 5, 7].into_iter().filter(|prime| n % prime == 0));
+/// }
+///
+/// let env = Env::new().parallelism(1);
+/// let factors = env.from_elements([12, 35]).flat_map(primes).collect();
+/// env.execute()?;
+/// assert_eq!(factors.take(), [2, 3, 5, 7]);
+/// # Ok::<(), thalweg::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Collector<U> {
     records: Vec<U>,
@@ -112,7 +128,15 @@ impl<U> Collector<U> {
         Self { records: Vec::new() }
     }
 
-    /// Adds a result.
+    /// Adds a result. For several there is [`Extend`].
+    ///
+    /// ```
+    /// let env = thalweg::Env::new().parallelism(1);
+    /// let changes = env.from_elements([(1, 2), (3, 3)]).flat_map(|change, out| if change.0 != change.1 { out.collect(*change) }).collect();
+    /// env.execute()?;
+    /// assert_eq!(changes.take(), [(1, 2)]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     #[inline]
     pub fn collect(&mut self, record: U) {
         self.records.push(record);

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use atomic_waker::AtomicWaker;
 use thalweg_net::ParkFlag;
 
-/// Wakes a core, from any thread. Cloned freely.
+/// Wakes a core, from any thread. Cloned freely. A reader gets it from [`crate::SourceContext::bell`], where there is an example.
 #[derive(Debug, Clone, Default)]
 pub struct Bell {
     shared: Arc<Shared>,
@@ -19,7 +19,15 @@ struct Shared {
 }
 
 impl Bell {
-    /// Wakes the core if it sleeps. To be called after what it shall see was published.
+    /// Wakes the core if it sleeps. To be called after what it shall see was published. One that is awake will look once more before it
+    /// sleeps; ringing it costs a fence and a load.
+    ///
+    /// ```
+    /// use thalweg::Bell;
+    ///
+    /// let bell = Bell::default(); // Of a core that never sleeps: to test a reader alone.
+    /// bell.ring();
+    /// ```
     pub fn ring(&self) {
         if self.shared.flag.ring_if_parked() {
             self.shared.waker.wake();

@@ -101,7 +101,8 @@ pub trait WindowAssigner<T>: Clone + Send + Sync + 'static {
     /// Whether windows of a key that overlap or touch become one.
     const MERGING: bool;
 
-    /// Puts the windows of `record` into `into`, which is empty. `now` is the processing-time clock.
+    /// Puts the windows of `record` into `into`, which is empty. `timestamp` is the record's, in ms, [`NO_TIMESTAMP`] if it has none;
+    /// `now` is the processing-time clock, in ms. None at all: the record is dropped.
     fn assign(
         &self,
         record: &T,
@@ -122,11 +123,13 @@ pub trait WindowAssigner<T>: Clone + Send + Sync + 'static {
     }
 }
 
-/// Windows that are aggregated in parts, before and behind the exchange: a [`WindowAssigner::Path`].
+/// Windows that are aggregated in parts, before and behind the exchange: the [`WindowAssigner::Path`] of [`Tumbling`], [`Sliding`] and
+/// [`Session`].
 #[derive(Debug)]
 pub struct InParts;
 
 /// Windows that take their records one by one, behind the exchange: the [`WindowAssigner::Path`] of an assigner of one's own.
+/// [`WindowAssigner`] has an example.
 #[derive(Debug)]
 pub struct PerRecord;
 
@@ -166,6 +169,21 @@ pub struct Tumbling {
 
 impl Tumbling {
     /// Windows of `size`, whole milliseconds. Errors: `Error::Plan` at `execute` when it is less than one.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use thalweg::{Env, Error, Tumbling, monotonous};
+    ///
+    /// let env = Env::new().parallelism(1);
+    /// let numbers = env.from_elements([9_i64, 10, 11]).watermarks(monotonous().by(|n: &i64| *n)).share();
+    /// let sums = numbers.stream().owned().window_all(Tumbling::of(Duration::from_millis(10))).sum(|n| n).collect();
+    /// env.execute()?;
+    /// assert_eq!(sums.take(), [9, 21]);
+    ///
+    /// numbers.stream().owned().window_all(Tumbling::of(Duration::from_micros(999))).sum(|n| n).blackhole();
+    /// assert!(matches!(env.execute(), Err(Error::Plan(_))));
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn of(size: Duration) -> Self {
         Self { size_ms: millis(size), offset_ms: 0 }
     }
@@ -173,6 +191,20 @@ impl Tumbling {
     /// Starts the windows this much later than the epoch. Default: zero. Errors: `Error::Plan` when it is not less than the size.
     ///
     /// Source: Flink's *offset*. For a negative one see [`Tumbling::offset_back`].
+    ///
+    /// Hours that begin at a quarter past:
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use thalweg::{TimeWindow, Tumbling, WindowAssigner};
+    ///
+    /// const MINUTE: i64 = 60_000;
+    /// let minutes = |n: u64| Duration::from_secs(n * 60);
+    /// let mut windows = Vec::new();
+    /// Tumbling::of(minutes(60)).offset(minutes(15)).assign(&'a', 70 * MINUTE, 0, &mut windows)?;
+    /// assert_eq!(windows, [TimeWindow { start: 15 * MINUTE, end: 75 * MINUTE }]);
+    /// # Ok::<(), thalweg::WindowError>(())
+    /// ```
     pub fn offset(self, offset: Duration) -> Self {
         Self { offset_ms: millis(offset), ..self }
     }
@@ -196,7 +228,27 @@ impl Tumbling {
         Self { offset_ms: -millis(offset), ..self }
     }
 
-    /// The same windows on the processing-time clock.
+    /// The same windows on the processing-time clock: see [`OnProcessingTime`]. Source: Flink's `TumblingProcessingTimeWindows`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use thalweg::testing::{Recorder, Simulator, script};
+    /// use thalweg::{Env, Tumbling};
+    ///
+    /// let env = Env::new().parallelism(1);
+    /// let (input, source) = script::<u64>();
+    /// let sums = Recorder::new();
+    /// let windows = env.source("script", source).window_all(Tumbling::of(Duration::from_millis(10)).processing_time());
+    /// windows.sum(|n| n).sink("sums", sums.clone());
+    /// let mut job = Simulator::new(0).start(&env)?;
+    /// for (clock, n) in [(5, 1), (9, 2), (10, 4), (20, 8)] {
+    ///     job.advance_clock_to(clock)?;
+    ///     input.record(n, 1_000); // Its timestamp does not matter.
+    /// }
+    /// job.run_until_quiet()?;
+    /// assert_eq!(sums.take_records(), [3, 4]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn processing_time(self) -> OnProcessingTime<Self> {
         OnProcessingTime(self)
     }
@@ -275,11 +327,40 @@ impl Sliding {
     /// Windows of `size`, whole milliseconds, which follow each other by their size until [`Sliding::every`] says otherwise.
     ///
     /// Errors: `Error::Plan` at `execute` when it is less than one millisecond.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use thalweg::{Sliding, TimeWindow, WindowAssigner};
+    ///
+    /// let mut windows = Vec::new();
+    /// Sliding::of(Duration::from_secs(1)).assign(&'a', 1_500, 0, &mut windows)?;
+    /// assert_eq!(windows, [TimeWindow { start: 1_000, end: 2_000 }]);
+    /// # Ok::<(), thalweg::WindowError>(())
+    /// ```
     pub fn of(size: Duration) -> Self {
         Self { size_ms: millis(size), slide_ms: millis(size), offset_ms: 0 }
     }
 
-    /// A window begins every `slide`. Errors: `Error::Plan` at `execute` when it is less than one millisecond.
+    /// A window begins every `slide`, so a record is in size / slide of them, rounded up or down. Default: the size. Errors: `Error::Plan`
+    /// at `execute` when it is less than one millisecond.
+    ///
+    /// Cost: an aggregate is kept once for each slice, the greatest common divisor of both; a function over all records has a copy of a
+    /// record for each window.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use thalweg::{Sliding, TimeWindow, WindowAssigner};
+    ///
+    /// let often = Sliding::of(Duration::from_millis(10)).every(Duration::from_millis(4));
+    /// let seldom = Sliding::of(Duration::from_millis(10)).every(Duration::from_millis(25));
+    /// let starts = |assigner: Sliding, timestamp| {
+    ///     let mut windows = Vec::new();
+    ///     assigner.assign(&'a', timestamp, 0, &mut windows).map(|()| windows.iter().map(|w| w.start).collect::<Vec<_>>())
+    /// };
+    /// assert_eq!(starts(often, 9)?, [8, 4, 0]);
+    /// assert_eq!((starts(seldom, 9)?, starts(seldom, 10)?), (vec![0], vec![])); // From 10 to 25 there is a gap.
+    /// # Ok::<(), thalweg::WindowError>(())
+    /// ```
     pub fn every(self, slide: Duration) -> Self {
         Self { slide_ms: millis(slide), ..self }
     }
@@ -287,16 +368,49 @@ impl Sliding {
     /// Starts the windows this much later than the epoch. Default: zero. Errors: `Error::Plan` when it is not less than the slide.
     ///
     /// Source: Flink's *offset*. For a negative one see [`Sliding::offset_back`].
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use thalweg::{Sliding, TimeWindow, WindowAssigner};
+    ///
+    /// let (ten, five, two) = (Duration::from_millis(10), Duration::from_millis(5), Duration::from_millis(2));
+    /// let mut windows = Vec::new();
+    /// Sliding::of(ten).every(five).offset(two).assign(&'a', 13, 0, &mut windows)?;
+    /// assert_eq!(windows, [TimeWindow { start: 12, end: 22 }, TimeWindow { start: 7, end: 17 }]);
+    /// # Ok::<(), thalweg::WindowError>(())
+    /// ```
     pub fn offset(self, offset: Duration) -> Self {
         Self { offset_ms: millis(offset), ..self }
     }
 
     /// Starts the windows this much earlier than the epoch. Errors: `Error::Plan` when it is not less than the slide.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use thalweg::{Sliding, TimeWindow, WindowAssigner};
+    ///
+    /// let (ten, five, two) = (Duration::from_millis(10), Duration::from_millis(5), Duration::from_millis(2));
+    /// let mut windows = Vec::new();
+    /// Sliding::of(ten).every(five).offset_back(two).assign(&'a', 13, 0, &mut windows)?;
+    /// assert_eq!(windows, [TimeWindow { start: 13, end: 23 }, TimeWindow { start: 8, end: 18 }]);
+    /// # Ok::<(), thalweg::WindowError>(())
+    /// ```
     pub fn offset_back(self, offset: Duration) -> Self {
         Self { offset_ms: -millis(offset), ..self }
     }
 
-    /// The same windows on the processing-time clock.
+    /// The same windows on the processing-time clock: see [`OnProcessingTime`]. Source: Flink's `SlidingProcessingTimeWindows`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use thalweg::{NO_TIMESTAMP, Sliding, TimeWindow, WindowAssigner};
+    ///
+    /// let sliding = Sliding::of(Duration::from_millis(10)).every(Duration::from_millis(5)).processing_time();
+    /// let mut windows = Vec::new();
+    /// sliding.assign(&'a', NO_TIMESTAMP, 33, &mut windows)?; // The clock shows 33.
+    /// assert_eq!(windows, [TimeWindow { start: 30, end: 40 }, TimeWindow { start: 25, end: 35 }]);
+    /// # Ok::<(), thalweg::WindowError>(())
+    /// ```
     pub fn processing_time(self) -> OnProcessingTime<Self> {
         OnProcessingTime(self)
     }
@@ -374,15 +488,39 @@ pub struct Session {
 
 impl Session {
     /// Sessions with one gap, whole milliseconds. Errors: `Error::Plan` at `execute` when it is less than one.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use thalweg::{Env, Session, monotonous};
+    ///
+    /// let env = Env::new().parallelism(1);
+    /// let visits = env
+    ///     .from_elements([1_i64, 11, 22]) // The first two at a distance of the gap, the third further off.
+    ///     .watermarks(monotonous().by(|n: &i64| *n))
+    ///     .window_all(Session::gap(Duration::from_millis(10)))
+    ///     .process_with(|_: &(), window, times, out| out.collect((window.start, window.end, times.len())))
+    ///     .collect();
+    /// env.execute()?;
+    /// assert_eq!(visits.take(), [(1, 21, 2), (22, 32, 1)]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn gap(gap: Duration) -> Self {
         Self { gap_ms: millis(gap) }
     }
 
-    /// Sessions in which each record says how long it lasts. Errors: the job fails at a gap of less than a millisecond.
+    /// Sessions in which each record says how long it lasts, whole milliseconds. Errors: the job fails at a gap of less than one.
+    /// Source: Flink's `EventTimeSessionWindows.withDynamicGap`.
     ///
     /// ```
     /// use std::time::Duration;
-    /// let visits = thalweg::Session::dynamic(|&minutes: &u64| Duration::from_secs(60 * minutes));
+    /// use thalweg::{Session, TimeWindow, WindowAssigner, WindowError};
+    ///
+    /// let visits = Session::dynamic(|&minutes: &u64| Duration::from_secs(60 * minutes));
+    /// let mut windows = Vec::new();
+    /// visits.assign(&5, 1_000, 0, &mut windows)?;
+    /// assert_eq!(windows, [TimeWindow { start: 1_000, end: 301_000 }]);
+    /// assert_eq!(visits.assign(&0, 1_000, 0, &mut windows), Err(WindowError::Gap(0)));
+    /// # Ok::<(), WindowError>(())
     /// ```
     pub fn dynamic<T, F>(gap: F) -> DynamicSession<T, F>
     where
@@ -391,7 +529,26 @@ impl Session {
         DynamicSession { gap, record: PhantomData }
     }
 
-    /// The same windows on the processing-time clock.
+    /// The same windows on the processing-time clock: see [`OnProcessingTime`]. Source: Flink's `ProcessingTimeSessionWindows`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use thalweg::testing::{Recorder, Simulator, script};
+    /// use thalweg::{Env, Session};
+    ///
+    /// let env = Env::new().parallelism(1);
+    /// let (input, source) = script::<u64>();
+    /// let sums = Recorder::new();
+    /// let windows = env.source("script", source).window_all(Session::gap(Duration::from_millis(10)).processing_time());
+    /// windows.sum(|n| n).sink("sums", sums.clone());
+    /// let mut job = Simulator::new(0).start(&env)?;
+    /// for (clock, n) in [(5, 1), (12, 2), (30, 4)] {
+    ///     job.advance_clock_to(clock)?;
+    ///     input.record(n, 0);
+    /// }
+    /// assert_eq!(sums.take_records(), [3]); // From 5 to 22.
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn processing_time(self) -> OnProcessingTime<Self> {
         OnProcessingTime(self)
     }
@@ -437,7 +594,8 @@ impl<T> WindowAssigner<T> for Session {
     }
 }
 
-/// Sessions with a gap for each record: see [`Session::dynamic`].
+/// Sessions with a gap for each record: see [`Session::dynamic`]. What is in them is kept record by record, not aggregated before the
+/// exchange.
 #[derive(Debug)]
 pub struct DynamicSession<T, F> {
     gap: F,
@@ -445,7 +603,18 @@ pub struct DynamicSession<T, F> {
 }
 
 impl<T, F> DynamicSession<T, F> {
-    /// The same windows on the processing-time clock.
+    /// The same windows on the processing-time clock: see [`OnProcessingTime`].
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use thalweg::{Session, TimeWindow, WindowAssigner};
+    ///
+    /// let visits = Session::dynamic(|&seconds: &u64| Duration::from_secs(seconds)).processing_time();
+    /// let mut windows = Vec::new();
+    /// visits.assign(&2, 0, 33_000, &mut windows)?;
+    /// assert_eq!(windows, [TimeWindow { start: 33_000, end: 35_000 }]);
+    /// # Ok::<(), thalweg::WindowError>(())
+    /// ```
     pub fn processing_time(self) -> OnProcessingTime<Self> {
         OnProcessingTime(self)
     }
@@ -506,11 +675,25 @@ where
 /// assert_eq!(windows, [TimeWindow::GLOBAL]);
 /// # Ok::<(), thalweg::WindowError>(())
 /// ```
+///
+/// Records need no timestamps, and nothing is late. A trigger that never purges keeps all records, or an aggregate of them, for as long
+/// as the job runs. Source: Flink's `GlobalWindows`.
 #[derive(Debug, Clone, Copy)]
 pub struct Global;
 
 impl Global {
-    /// The same window, which fires when the input has ended.
+    /// The same window, which fires when the input has ended: what a batch job would compute. Source: Flink's
+    /// `GlobalWindows.createWithEndOfStreamTrigger`.
+    ///
+    /// ```
+    /// use thalweg::{Env, Global};
+    ///
+    /// let env = Env::new().parallelism(1);
+    /// let sum = env.generate(10, |n| n).window_all(Global::end_of_stream()).sum(|n| n).collect();
+    /// env.execute()?;
+    /// assert_eq!(sum.take(), [45]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn end_of_stream() -> GlobalEndOfStream {
         GlobalEndOfStream
     }

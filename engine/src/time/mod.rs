@@ -11,7 +11,16 @@ pub(crate) mod trigger;
 pub(crate) mod watermark;
 pub(crate) mod window;
 
-/// Milliseconds since the epoch, as everywhere in Flink.
+/// Milliseconds since the epoch, as everywhere in Flink. Before it they are negative; `i64::MIN` is [`NO_TIMESTAMP`].
+///
+/// ```
+/// use std::time::{SystemTime, UNIX_EPOCH};
+/// use thalweg::Timestamp;
+///
+/// let now: Timestamp = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis().try_into()?;
+/// assert!(now > 1_700_000_000_000);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub type Timestamp = i64;
 
 /// The timestamp of a record that has none (Flink's `Long.MIN_VALUE`).

@@ -24,7 +24,14 @@ pub use timeout::ProcessingTimeout;
 use super::Timestamp;
 use super::window::TimeWindow;
 
-/// What shall be done with a window.
+/// What shall be done with a window. Source: Flink's `TriggerResult`.
+///
+/// ```
+/// use thalweg::TriggerResult;
+///
+/// let both = TriggerResult::FireAndPurge;
+/// assert!(both.is_fire() && both.is_purge());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TriggerResult {
     /// Nothing.
@@ -39,24 +46,37 @@ pub enum TriggerResult {
 
 impl TriggerResult {
     /// Whether the function is called.
+    ///
+    /// ```
+    /// use thalweg::TriggerResult;
+    ///
+    /// assert!(TriggerResult::Fire.is_fire() && !TriggerResult::Purge.is_fire());
+    /// ```
     #[inline]
     pub fn is_fire(self) -> bool {
         matches!(self, Self::Fire | Self::FireAndPurge)
     }
 
     /// Whether the contents go.
+    ///
+    /// ```
+    /// use thalweg::TriggerResult;
+    ///
+    /// assert!(TriggerResult::Purge.is_purge() && !TriggerResult::Continue.is_purge());
+    /// ```
     #[inline]
     pub fn is_purge(self) -> bool {
         matches!(self, Self::Purge | Self::FireAndPurge)
     }
 }
 
-/// Decides when windows fire. `T` is the record as the operator sees it, behind the exchange.
+/// Decides when windows fire. `T` is the record as the operator sees it, behind the exchange. Source: Flink's `Trigger`.
 ///
 /// A trigger that fires each time a record is worth more than a limit, and at the window's end:
 ///
 /// ```
-/// use thalweg::{Timestamp, TimeWindow, Trigger, TriggerContext, TriggerResult};
+/// use std::time::Duration;
+/// use thalweg::{Env, TimeWindow, Timestamp, Trigger, TriggerContext, TriggerResult, Tumbling, monotonous};
 ///
 /// #[derive(Clone)]
 /// struct Above(i64);
@@ -73,6 +93,13 @@ impl TriggerResult {
 ///         TriggerResult::Fire
 ///     }
 /// }
+///
+/// let env = Env::new().parallelism(1);
+/// let values = env.from_elements([3_i64, 50, 4]).watermarks(monotonous().by(|_| 0));
+/// let sums = values.window_all(Tumbling::of(Duration::from_secs(1))).trigger(Above(10)).sum(|n| n).collect();
+/// env.execute()?;
+/// assert_eq!(sums.take(), [53, 57]);
+/// # Ok::<(), thalweg::Error>(())
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not fire windows over records of type `{T}`",
@@ -148,10 +175,58 @@ pub(crate) enum TimerRequest {
     DeleteProcessing(Timestamp),
 }
 
-/// What a trigger may know and do: its state for this window, the time, timers.
+/// What a trigger may know and do: its state for this window, the time, timers. Source: Flink's `TriggerContext`.
 ///
 /// A timer is for this window and key, and there is at most one for each timestamp. One at or below the current watermark comes
 /// with the next watermark that is larger.
+///
+/// A trigger that fires 5 ms of event time after the first record, and after each record that comes later in the window:
+///
+/// ```
+/// use std::time::Duration;
+/// use thalweg::testing::{Recorder, Simulator, script};
+/// use thalweg::{Env, TimeWindow, Timestamp, Trigger, TriggerContext, TriggerResult, Tumbling};
+///
+/// #[derive(Clone)]
+/// struct Soon;
+///
+/// impl<T> Trigger<T> for Soon {
+///     type State = Option<Timestamp>;
+///
+///     fn on_element(&mut self, _: &T, timestamp: Timestamp, _: TimeWindow, cx: &mut TriggerContext<'_, Option<Timestamp>>) -> TriggerResult {
+///         let due = *cx.state().get_or_insert(timestamp + 5);
+///         if due <= cx.watermark() {
+///             return TriggerResult::Fire;
+///         }
+///         cx.register_event_timer(due);
+///         TriggerResult::Continue
+///     }
+///
+///     fn on_event_time(&mut self, time: Timestamp, _: TimeWindow, cx: &mut TriggerContext<'_, Option<Timestamp>>) -> TriggerResult {
+///         if *cx.state() == Some(time) { TriggerResult::Fire } else { TriggerResult::Continue }
+///     }
+///
+///     fn clear(&mut self, _: TimeWindow, cx: &mut TriggerContext<'_, Option<Timestamp>>) {
+///         if let Some(due) = cx.state().take() {
+///             cx.delete_event_timer(due);
+///         }
+///     }
+/// }
+///
+/// let env = Env::new().parallelism(1);
+/// let (input, source) = script::<u64>();
+/// let sums = Recorder::new();
+/// let windows = env.source("script", source).window_all(Tumbling::of(Duration::from_millis(100)));
+/// windows.trigger(Soon).sum(|n| n).sink("sums", sums.clone());
+/// let mut job = Simulator::new(0).start(&env)?;
+/// input.record(1, 10);
+/// input.record(2, 12);
+/// input.watermark(15);
+/// input.record(4, 60);
+/// job.run_until_quiet()?;
+/// assert_eq!(sums.take_records(), [3, 7]);
+/// # Ok::<(), thalweg::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct TriggerContext<'a, S> {
     pub(crate) state: &'a mut S,
@@ -163,25 +238,63 @@ pub struct TriggerContext<'a, S> {
 }
 
 impl<S> TriggerContext<'_, S> {
-    /// The state of this window, as it was left; a default one at first.
+    /// The state of this window and key, as it was left; a default one at first. It is gone when the window is. See [`TriggerContext`] for an
+    /// example.
     #[inline]
     pub fn state(&mut self) -> &mut S {
         self.state
     }
 
-    /// How far event time has come, in ms; `i64::MIN` before the first watermark.
+    /// How far event time has come, in ms; `i64::MIN` before the first watermark. See [`TriggerContext`] for an example.
     #[inline]
     pub fn watermark(&self) -> Timestamp {
         self.watermark
     }
 
     /// The processing-time clock, in ms since the epoch.
+    ///
+    /// A trigger that fires at most once a second:
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use thalweg::testing::{Recorder, Simulator, script};
+    /// use thalweg::{Env, Global, TimeWindow, Timestamp, Trigger, TriggerContext, TriggerResult};
+    ///
+    /// #[derive(Clone)]
+    /// struct Seldom;
+    ///
+    /// impl<T> Trigger<T> for Seldom {
+    ///     type State = Timestamp;
+    ///
+    ///     fn on_element(&mut self, _: &T, _: Timestamp, _: TimeWindow, cx: &mut TriggerContext<'_, Timestamp>) -> TriggerResult {
+    ///         let now = cx.now();
+    ///         if now < *cx.state() + 1_000 {
+    ///             return TriggerResult::Continue;
+    ///         }
+    ///         *cx.state() = now;
+    ///         TriggerResult::Fire
+    ///     }
+    /// }
+    ///
+    /// let env = Env::new().parallelism(1);
+    /// let (input, source) = script::<u64>();
+    /// let sums = Recorder::new();
+    /// env.source("script", source).window_all(Global).trigger(Seldom).sum(|n| n).sink("sums", sums.clone());
+    /// let mut job = Simulator::new(0).start(&env)?;
+    /// for (clock, n) in [(5_000, 1), (5_400, 2), (6_000, 4)] {
+    ///     job.advance_clock_to(clock)?;
+    ///     input.record(n, 0);
+    /// }
+    /// job.run_until_quiet()?;
+    /// assert_eq!(sums.take_records(), [1, 7]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     #[inline]
     pub fn now(&self) -> Timestamp {
         self.now
     }
 
-    /// Calls [`Trigger::on_event_time`] when the watermark comes to `time`.
+    /// Calls [`Trigger::on_event_time`] when the watermark comes to `time`, in ms. See [`TriggerContext`] for an example.
     #[inline]
     pub fn register_event_timer(&mut self, time: Timestamp) {
         if *self.registered != Some(time) {
@@ -189,20 +302,61 @@ impl<S> TriggerContext<'_, S> {
         }
     }
 
-    /// Takes back [`TriggerContext::register_event_timer`].
+    /// Takes back [`TriggerContext::register_event_timer`]. Nothing happens if there is no such timer.
     #[inline]
     pub fn delete_event_timer(&mut self, time: Timestamp) {
         *self.registered = None;
         self.requests.push(TimerRequest::DeleteEvent(time));
     }
 
-    /// Calls [`Trigger::on_processing_time`] when the clock has passed `time`.
+    /// Calls [`Trigger::on_processing_time`] when the clock has passed `time`, in ms since the epoch. Those that are pending when the input
+    /// ends are dropped.
+    ///
+    /// A trigger that fires 10 ms after the last record, a *debounce*:
+    ///
+    /// ```
+    /// use thalweg::testing::{Recorder, Simulator, script};
+    /// use thalweg::{Env, Global, TimeWindow, Timestamp, Trigger, TriggerContext, TriggerResult};
+    ///
+    /// #[derive(Clone)]
+    /// struct Settled;
+    ///
+    /// impl<T> Trigger<T> for Settled {
+    ///     type State = Option<Timestamp>;
+    ///
+    ///     fn on_element(&mut self, _: &T, _: Timestamp, _: TimeWindow, cx: &mut TriggerContext<'_, Self::State>) -> TriggerResult {
+    ///         let due = cx.now() + 10;
+    ///         if let Some(before) = cx.state().replace(due) {
+    ///             cx.delete_processing_timer(before);
+    ///         }
+    ///         cx.register_processing_timer(due);
+    ///         TriggerResult::Continue
+    ///     }
+    ///
+    ///     fn on_processing_time(&mut self, _: Timestamp, _: TimeWindow, cx: &mut TriggerContext<'_, Self::State>) -> TriggerResult {
+    ///         *cx.state() = None;
+    ///         TriggerResult::FireAndPurge
+    ///     }
+    /// }
+    ///
+    /// let env = Env::new().parallelism(1);
+    /// let (input, source) = script::<u64>();
+    /// let sums = Recorder::new();
+    /// env.source("script", source).window_all(Global).trigger(Settled).sum(|n| n).sink("sums", sums.clone());
+    /// let mut job = Simulator::new(0).start(&env)?;
+    /// for (clock, n) in [(0, 1), (8, 2), (16, 4), (40, 8), (60, 16)] {
+    ///     job.advance_clock_to(clock)?;
+    ///     input.record(n, 0);
+    /// }
+    /// assert_eq!(sums.take_records(), [7, 8]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     #[inline]
     pub fn register_processing_timer(&mut self, time: Timestamp) {
         self.requests.push(TimerRequest::RegisterProcessing(time));
     }
 
-    /// Takes back [`TriggerContext::register_processing_timer`].
+    /// Takes back [`TriggerContext::register_processing_timer`], where there is an example. Nothing happens if there is no such timer.
     #[inline]
     pub fn delete_processing_timer(&mut self, time: Timestamp) {
         self.requests.push(TimerRequest::DeleteProcessing(time));
@@ -210,11 +364,30 @@ impl<S> TriggerContext<'_, S> {
 
     /// The same for a trigger inside another, whose state is a part of the outer one's.
     ///
+    /// A trigger that asks another, and gives up after ten records:
+    ///
     /// ```
-    /// use thalweg::TriggerContext;
-    /// fn inner<'a>(cx: &'a mut TriggerContext<'_, (u64, String)>) -> TriggerContext<'a, u64> {
-    ///     cx.narrow(|state| &mut state.0)
+    /// use thalweg::{CountTrigger, Env, Global, TimeWindow, Timestamp, Trigger, TriggerContext, TriggerResult};
+    ///
+    /// #[derive(Clone)]
+    /// struct FirstTen<I>(I);
+    ///
+    /// impl<T, I: Trigger<T>> Trigger<T> for FirstTen<I> {
+    ///     type State = (u32, I::State);
+    ///
+    ///     fn on_element(&mut self, record: &T, time: Timestamp, window: TimeWindow, cx: &mut TriggerContext<'_, Self::State>) -> TriggerResult {
+    ///         cx.state().0 += 1;
+    ///         let is_over = cx.state().0 > 10;
+    ///         let result = self.0.on_element(record, time, window, &mut cx.narrow(|state| &mut state.1));
+    ///         if is_over { TriggerResult::Purge } else { result }
+    ///     }
     /// }
+    ///
+    /// let env = Env::new().parallelism(1);
+    /// let sums = env.generate(100, |_| 1).window_all(Global).trigger(FirstTen(CountTrigger::of(4))).sum(|n| n).collect();
+    /// env.execute()?;
+    /// assert_eq!(sums.take(), [4, 8]);
+    /// # Ok::<(), thalweg::Error>(())
     /// ```
     pub fn narrow<R>(&mut self, part: impl FnOnce(&mut S) -> &mut R) -> TriggerContext<'_, R> {
         TriggerContext {
@@ -229,7 +402,20 @@ impl<S> TriggerContext<'_, S> {
 
 /// Fires when the watermark has come to the window's end, and for each record that comes later.
 ///
-/// The default of event-time windows.
+/// The default of event-time windows. Source: Flink's `EventTimeTrigger`.
+///
+/// ```
+/// use std::time::Duration;
+/// use thalweg::{Env, EventTime, Purging, Tumbling, punctuated};
+///
+/// let env = Env::new().parallelism(1);
+/// let times = env.from_elements([5_i64, 12, 3]).watermarks(punctuated(|_: &i64, time| Some(time)).by(|n: &i64| *n));
+/// let windows = times.window_all(Tumbling::of(Duration::from_millis(10))).allowed_lateness(Duration::from_millis(10));
+/// let sums = windows.trigger(Purging::of(EventTime)).sum(|n| n).collect(); // A late firing has only what is new.
+/// env.execute()?;
+/// assert_eq!(sums.take(), [5, 3, 12]);
+/// # Ok::<(), thalweg::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct EventTime;
 
@@ -278,6 +464,29 @@ impl<T> Trigger<T> for EventTime {
 }
 
 /// Fires when the processing-time clock has passed the window's end. The default of processing-time windows.
+/// Source: Flink's `ProcessingTimeTrigger`.
+///
+/// In event-time windows it fires when the clock has passed the window's end, so after each record if that is long ago:
+///
+/// ```
+/// use std::time::Duration;
+/// use thalweg::testing::{Recorder, Simulator, script};
+/// use thalweg::{Env, ProcessingTime, Tumbling};
+///
+/// let env = Env::new().parallelism(1);
+/// let (input, source) = script::<u64>();
+/// let sums = Recorder::new();
+/// let windows = env.source("script", source).window_all(Tumbling::of(Duration::from_millis(100)));
+/// windows.trigger(ProcessingTime).sum(|n| n).sink("sums", sums.clone());
+/// let mut job = Simulator::new(0).start(&env)?;
+/// input.record(1, 10);
+/// input.record(2, 20);
+/// job.advance_clock_to(99)?;
+/// assert!(sums.take_records().is_empty());
+/// job.advance_clock_to(100)?;
+/// assert_eq!(sums.take_records(), [3]);
+/// # Ok::<(), thalweg::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct ProcessingTime;
 
@@ -320,7 +529,18 @@ impl<T> Trigger<T> for ProcessingTime {
     }
 }
 
-/// Never fires. The default of [`super::assigner::Global`].
+/// Never fires: what is in its windows is dropped when they end. The default of [`super::assigner::Global`]. Source: Flink's
+/// `GlobalWindows.NeverTrigger`.
+///
+/// ```
+/// use thalweg::{Env, Global, Never, Purging};
+///
+/// let env = Env::new().parallelism(1);
+/// let sums = env.generate(10, |n| n).window_all(Global).trigger(Purging::of(Never)).sum(|n| n).collect();
+/// env.execute()?;
+/// assert!(sums.take().is_empty());
+/// # Ok::<(), thalweg::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Never;
 
@@ -342,7 +562,18 @@ impl<T> Trigger<T> for Never {
     }
 }
 
-/// Fires when the input has ended.
+/// Fires when the input has ended: at the last watermark, [`crate::MAX_WATERMARK`], of windows that last so long. The default of
+/// [`super::assigner::GlobalEndOfStream`]. Source: Flink's `GlobalWindows.EndOfStreamTrigger`.
+///
+/// ```
+/// use thalweg::{EndOfStream, Env, Global};
+///
+/// let env = Env::new().parallelism(1);
+/// let sums = env.generate(5, |n| n).window_all(Global).trigger(EndOfStream).reduce(|a, b| a * 10 + b).collect();
+/// env.execute()?;
+/// assert_eq!(sums.take(), [1_234]);
+/// # Ok::<(), thalweg::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct EndOfStream;
 
@@ -370,7 +601,8 @@ impl<T> Trigger<T> for EndOfStream {
     }
 }
 
-/// Fires at every n-th record of a window. Time does not fire it: what is left when the window ends is dropped.
+/// Fires at every n-th record of a window. Time does not fire it: what is left when the window ends is dropped. Outside this crate it
+/// is called `CountTrigger`, as [`crate::Count`] is an aggregate. Source: Flink's `CountTrigger`.
 #[derive(Debug, Clone, Copy)]
 pub struct Count {
     n: u64,
@@ -378,6 +610,16 @@ pub struct Count {
 
 impl Count {
     /// Fires at every `n`-th record; at every one if `n` is 0.
+    ///
+    /// ```
+    /// use thalweg::{CountTrigger, Env, Global};
+    ///
+    /// let env = Env::new().parallelism(1);
+    /// let sums = env.generate(7, |_| 1).window_all(Global).trigger(CountTrigger::of(3)).sum(|n| n).collect();
+    /// env.execute()?;
+    /// assert_eq!(sums.take(), [3, 6]); // What has fired stays in the window.
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn of(n: u64) -> Self {
         Self { n }
     }
@@ -416,7 +658,7 @@ impl<T> Trigger<T> for Count {
     }
 }
 
-/// Fires when `inner` does, and drops the contents each time.
+/// Fires when `inner` does, and drops the contents each time. Source: Flink's `PurgingTrigger`.
 #[derive(Debug, Clone, Copy)]
 pub struct Purging<I> {
     inner: I,
@@ -424,6 +666,17 @@ pub struct Purging<I> {
 
 impl<I> Purging<I> {
     /// Purges whenever `inner` fires.
+    ///
+    /// ```
+    /// use thalweg::{CountTrigger, Env, Global, Purging};
+    ///
+    /// let env = Env::new().parallelism(1);
+    /// let batches = env.generate(7, |n| n).window_all(Global).trigger(Purging::of(CountTrigger::of(3)));
+    /// let batches = batches.process_with(|_: &(), _, records, out| out.collect(records.to_vec())).collect();
+    /// env.execute()?;
+    /// assert_eq!(batches.take(), [[0, 1, 2], [3, 4, 5]]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn of(inner: I) -> Self {
         Self { inner }
     }
@@ -484,6 +737,7 @@ impl<T, I: Trigger<T>> Trigger<T> for Purging<I> {
 }
 
 /// Fires when a record differs by more than a threshold from the one at the last firing. Cannot be used with windows that merge.
+/// Source: Flink's `DeltaTrigger`.
 ///
 /// `M` is what is kept of a record, `measure` takes it, `delta` compares two: the older one first.
 #[derive(Debug, Clone)]
@@ -497,8 +751,16 @@ impl<F, D> Delta<F, D> {
     /// Fires when `delta(measure(last), measure(record)) > threshold`. The first record of a window only sets the reference.
     ///
     /// ```
-    /// use thalweg::Delta;
-    /// let trigger = Delta::of(5.0, |speed: &f64| *speed, |old: &f64, new: &f64| (new - old).abs());
+    /// use thalweg::{Delta, Env, Global, Purging};
+    ///
+    /// let env = Env::new().parallelism(1);
+    /// let speeds = env.from_elements([50.0, 53.0, 60.0, 58.0, 54.0]);
+    /// let jump = Delta::of(5.0, |speed: &f64| *speed, |old: &f64, new: &f64| (new - old).abs());
+    /// let jumps = speeds.window_all(Global).trigger(Purging::of(jump));
+    /// let jumps = jumps.process_with(|_: &(), _, speeds, out| out.extend(speeds.last().copied())).collect();
+    /// env.execute()?;
+    /// assert_eq!(jumps.take(), [60.0, 54.0]);
+    /// # Ok::<(), thalweg::Error>(())
     /// ```
     pub fn of<T, M>(threshold: f64, measure: F, delta: D) -> Self
     where

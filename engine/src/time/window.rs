@@ -35,19 +35,43 @@ impl TimeWindow {
     /// The window of all time (Flink's `GlobalWindow`).
     pub const GLOBAL: Self = Self { start: i64::MIN, end: i64::MAX };
 
-    /// The last millisecond in it: the timestamp of its results, and the watermark that completes it.
+    /// The last millisecond in it: the timestamp of its results, and the watermark that completes it. O(1). Source: Flink's
+    /// `TimeWindow.maxTimestamp`.
+    ///
+    /// ```
+    /// use thalweg::TimeWindow;
+    ///
+    /// assert_eq!(TimeWindow { start: 0, end: 1_000 }.max_timestamp(), 999);
+    /// assert_eq!(TimeWindow::GLOBAL.max_timestamp(), i64::MAX); // The last watermark completes it.
+    /// ```
     #[inline]
     pub fn max_timestamp(self) -> Timestamp {
         if self.end == i64::MAX { i64::MAX } else { self.end.wrapping_sub(1) }
     }
 
-    /// Whether the two overlap or touch, so that session windows merge.
+    /// Whether the two overlap or touch, so that session windows merge. Source: Flink's `TimeWindow.intersects`.
+    ///
+    /// ```
+    /// use thalweg::TimeWindow;
+    ///
+    /// let window = |start, end| TimeWindow { start, end };
+    /// assert!(window(0, 10).intersects(window(9, 20)));
+    /// assert!(window(0, 10).intersects(window(10, 20)));
+    /// assert!(!window(0, 10).intersects(window(11, 20)));
+    /// ```
     #[inline]
     pub fn intersects(self, other: Self) -> bool {
         self.start <= other.end && self.end >= other.start
     }
 
-    /// The least window that holds both.
+    /// The least window that holds both, and what is between them. Source: Flink's `TimeWindow.cover`.
+    ///
+    /// ```
+    /// use thalweg::TimeWindow;
+    ///
+    /// let (a, b) = (TimeWindow { start: 0, end: 10 }, TimeWindow { start: 8, end: 25 });
+    /// assert_eq!(a.cover(b), TimeWindow { start: 0, end: 25 });
+    /// ```
     #[inline]
     pub fn cover(self, other: Self) -> Self {
         Self { start: self.start.min(other.start), end: self.end.max(other.end) }

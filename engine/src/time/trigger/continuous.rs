@@ -9,14 +9,36 @@ use crate::time::window::TimeWindow;
 
 /// Fires each time the watermark comes to a multiple of an interval, and at the window's end.
 ///
-/// It fires whether or not something has come since; several boundaries in one jump of the watermark are several firings.
+/// It fires whether or not something has come since; several boundaries in one jump of the watermark are several firings. Source: Flink's
+/// `ContinuousEventTimeTrigger`.
+///
+/// ```
+/// use std::time::Duration;
+/// use thalweg::testing::{Recorder, Simulator, script};
+/// use thalweg::{ContinuousEventTime, Env, Tumbling};
+///
+/// let env = Env::new().parallelism(1);
+/// let (input, source) = script::<u64>();
+/// let sums = Recorder::new();
+/// let windows = env.source("script", source).window_all(Tumbling::of(Duration::from_millis(100)));
+/// windows.trigger(ContinuousEventTime::every(Duration::from_millis(40))).sum(|n| n).sink("sums", sums.clone());
+/// let mut job = Simulator::new(0).start(&env)?;
+///
+/// input.record(1, 5);
+/// input.watermark(40);
+/// input.record(2, 50);
+/// input.watermark(99);
+/// job.run_until_quiet()?;
+/// assert_eq!(sums.take_records(), [1, 3, 3]); // At 40, 80 and 99.
+/// # Ok::<(), thalweg::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct ContinuousEventTime {
     interval_ms: i64,
 }
 
 impl ContinuousEventTime {
-    /// Fires every `interval`, whole milliseconds of event time, at least one.
+    /// Fires every `interval`, whole milliseconds of event time, at least one; at multiples of it since the epoch, from the first record on.
     pub fn every(interval: Duration) -> Self {
         Self { interval_ms: millis(interval).max(1) }
     }
@@ -130,7 +152,7 @@ pub struct ContinuousProcessingTime {
 }
 
 impl ContinuousProcessingTime {
-    /// Fires every `interval`, whole milliseconds of the clock, at least one.
+    /// Fires every `interval`, whole milliseconds of the clock, at least one; at multiples of it since the epoch, from the first record on.
     pub fn every(interval: Duration) -> Self {
         Self { interval_ms: millis(interval).max(1) }
     }

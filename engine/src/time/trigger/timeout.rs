@@ -9,7 +9,8 @@ use crate::time::window::TimeWindow;
 
 /// Fires when `inner` does, and when the processing-time clock has come a timeout further than at a window's first record.
 ///
-/// The timeout begins anew with the first record after a firing. Cannot be used with windows that merge.
+/// The timeout begins anew with the first record after a firing. Cannot be used with windows that merge. Source: Flink's
+/// `ProcessingTimeoutTrigger`.
 #[derive(Debug, Clone, Copy)]
 pub struct ProcessingTimeout<I> {
     inner: I,
@@ -23,21 +24,72 @@ impl<I> ProcessingTimeout<I> {
     ///
     /// ```
     /// use std::time::Duration;
-    /// use thalweg::{CountTrigger, ProcessingTimeout};
+    /// use thalweg::testing::{Recorder, Simulator, script};
+    /// use thalweg::{CountTrigger, Env, Global, ProcessingTimeout, Purging};
     ///
-    /// let batches = ProcessingTimeout::of(CountTrigger::of(1_000), Duration::from_millis(50));
+    /// let env = Env::new().parallelism(1);
+    /// let (input, source) = script::<u64>();
+    /// let batches = Recorder::new();
+    /// let trigger = Purging::of(ProcessingTimeout::of(CountTrigger::of(1_000), Duration::from_millis(50)));
+    /// env.source("script", source).window_all(Global).trigger(trigger).sum(|n| n).sink("batches", batches.clone());
+    /// let mut job = Simulator::new(0).start(&env)?;
+    /// for (clock, n) in [(0, 1), (40, 2), (80, 4)] {
+    ///     job.advance_clock_to(clock)?;
+    ///     input.record(n, 0);
+    /// }
+    /// assert_eq!(batches.take_records(), [3]); // At 50, of what came at 0 and 40.
+    /// # Ok::<(), thalweg::Error>(())
     /// ```
     pub fn of(inner: I, timeout: Duration) -> Self {
         Self { inner, timeout_ms: millis(timeout), restarts: false, keeps: false }
     }
 
-    /// Begins the timeout anew with each record. Default: it runs from the first one.
+    /// Begins the timeout anew with each record. Default: it runs from the first one. Source: Flink's `resetTimerOnNewRecord`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use thalweg::testing::{Recorder, Simulator, script};
+    /// use thalweg::{Env, Global, Never, ProcessingTimeout, Purging};
+    ///
+    /// let env = Env::new().parallelism(1);
+    /// let (input, source) = script::<u64>();
+    /// let batches = Recorder::new();
+    /// let trigger = Purging::of(ProcessingTimeout::of(Never, Duration::from_millis(50)).restarted_by_records());
+    /// env.source("script", source).window_all(Global).trigger(trigger).sum(|n| n).sink("batches", batches.clone());
+    /// let mut job = Simulator::new(0).start(&env)?;
+    /// for (clock, n) in [(0, 1), (40, 2), (80, 4), (200, 8)] {
+    ///     job.advance_clock_to(clock)?;
+    ///     input.record(n, 0);
+    /// }
+    /// assert_eq!(batches.take_records(), [7]); // At 130.
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn restarted_by_records(self) -> Self {
         Self { restarts: true, ..self }
     }
 
     /// Keeps what `inner` knows of a window when a timer of it fires, and fires a timeout only once unless records restart it.
-    /// Default: `inner` starts again.
+    /// Default: `inner` starts again. Source: Flink's `shouldClearOnTimeout = false`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use thalweg::testing::{Recorder, Simulator, script};
+    /// use thalweg::{CountTrigger, Env, Global, ProcessingTimeout};
+    ///
+    /// let env = Env::new().parallelism(1);
+    /// let (input, source) = script::<u64>();
+    /// let sums = Recorder::new();
+    /// let trigger = ProcessingTimeout::of(CountTrigger::of(3), Duration::from_millis(50)).keeping_state();
+    /// env.source("script", source).window_all(Global).trigger(trigger).sum(|n| n).sink("sums", sums.clone());
+    /// let mut job = Simulator::new(0).start(&env)?;
+    /// for (clock, n) in [(0, 1), (10, 2), (60, 4)] {
+    ///     job.advance_clock_to(clock)?;
+    ///     input.record(n, 0);
+    /// }
+    /// job.run_until_quiet()?;
+    /// assert_eq!(sums.take_records(), [3, 7]); // The timeout, then the third record: the count of two was kept.
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn keeping_state(self) -> Self {
         Self { keeps: true, ..self }
     }
