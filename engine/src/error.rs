@@ -4,6 +4,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 /// The result of everything in this crate that can fail.
+///
+/// ```
+/// use thalweg::{Env, Result};
+///
+/// fn count_to(n: u64) -> Result<usize> {
+///     let env = Env::new().parallelism(1);
+///     let numbers = env.generate(n, |n| n).collect();
+///     env.execute()?;
+///     Ok(numbers.take().len())
+/// }
+/// assert_eq!(count_to(10)?, 10);
+/// # Ok::<(), thalweg::Error>(())
+/// ```
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What can go wrong in a job: in its plan, at its start, or while it runs.

@@ -64,7 +64,18 @@ pub trait Aggregate<T>: Clone + Send + Sync + 'static {
     fn retract(&self, _acc: &mut Self::Acc, _other: &Self::Acc) {}
 }
 
-/// Counts records.
+/// Counts records: the [`Aggregate`] of Flink's `countWindow` examples and SQL's `COUNT(*)`. Overlapping windows cost what enters and
+/// leaves them.
+///
+/// ```
+/// use thalweg::{Count, Env, Global};
+///
+/// let env = Env::new().parallelism(1);
+/// let count = env.generate(1_000, |n| n).window_all(Global::end_of_stream()).aggregate(Count).map(|count| count.value).collect();
+/// env.execute()?;
+/// assert_eq!(count.take(), [1_000]);
+/// # Ok::<(), thalweg::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Count;
 

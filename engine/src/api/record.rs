@@ -10,14 +10,21 @@ use thalweg_net::Exchange;
 /// it an owned value again. Integers, floats, `bool`, `String`, `Option`, `Vec` and tuples of records are records.
 ///
 /// ```
+/// use thalweg::{Env, Record};
+///
 /// #[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
 /// struct Bid {
 ///     auction: u64,
 ///     channel: String,
 /// }
 ///
-/// fn is_record<T: thalweg::Record>() {}
-/// is_record::<Bid>();
+/// let env = Env::new().parallelism(1);
+/// let bids = env.from_elements(["web", "app"]).map(|channel| Bid { auction: 7, channel: channel.to_string() });
+/// let web = bids.rebalance().filter(|bid| bid.channel == "web").map(Bid::unarchive); // Only what passes is made again.
+/// let auctions = web.map(|bid: &Bid| (bid.auction, bid.channel.len())).collect();
+/// env.execute()?;
+/// assert_eq!(auctions.take(), [(7, 3)]);
+/// # Ok::<(), thalweg::Error>(())
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot cross an exchange",

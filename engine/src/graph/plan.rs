@@ -28,6 +28,17 @@ pub struct Plan {
 }
 
 /// An operator in a [`Plan`].
+///
+/// ```
+/// use thalweg::Env;
+///
+/// let env = Env::new();
+/// env.from_elements([1, 2]).map(|n| n + 1).uid("plus-one").blackhole();
+/// let plan = env.plan()?;
+/// let map = &plan.nodes[1];
+/// assert_eq!((map.name.as_str(), map.uid.as_deref(), map.chain), ("Map", Some("plus-one"), 0));
+/// # Ok::<(), thalweg::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PlanNode {
     /// Its number in this plan.
@@ -43,6 +54,17 @@ pub struct PlanNode {
 }
 
 /// An input of a [`PlanNode`].
+///
+/// ```
+/// use thalweg::Env;
+///
+/// let env = Env::new();
+/// env.from_elements([1, 2]).map(|n| n + 1).key_by(|n| *n).count().blackhole();
+/// let plan = env.plan()?;
+/// let inputs: Vec<_> = plan.nodes.iter().flat_map(|node| &node.inputs).map(|input| (input.from, input.ship_strategy)).collect();
+/// assert_eq!(inputs, [(0, "CHAINED"), (1, "HASH"), (2, "CHAINED")]);
+/// # Ok::<(), thalweg::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PlanInput {
     /// The operator that the records come from.
@@ -53,7 +75,18 @@ pub struct PlanInput {
     pub side_output: Option<String>,
 }
 
-/// A chain in a [`Plan`].
+/// A chain in a [`Plan`]: operators that run as one loop, without an exchange between them.
+///
+/// ```
+/// use thalweg::Env;
+///
+/// let env = Env::new().parallelism(4);
+/// env.read_text_file("words.txt").flat_map(|line, out| out.extend(line.split(' ').map(str::to_owned))).print();
+/// let plan = env.plan()?;
+/// let chain = &plan.chains[0];
+/// assert_eq!((chain.name.as_str(), chain.parallelism, chain.max_parallelism), ("Source: TextFile -> FlatMap -> Print", 4, 128));
+/// # Ok::<(), thalweg::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PlanChain {
     /// Its number in this plan.
@@ -105,12 +138,33 @@ impl Plan {
         Self { nodes: nodes.collect(), chains: chains.collect() }
     }
 
-    /// The plan as JSON, indented.
+    /// The plan as JSON, indented, with the fields of the types as they are called here. Source: Flink's `getExecutionPlan`, whose layout is
+    /// another.
+    ///
+    /// ```
+    /// use thalweg::Env;
+    ///
+    /// let env = Env::new();
+    /// env.from_elements([1]).blackhole();
+    /// let json: serde_json::Value = serde_json::from_str(&env.plan()?.to_json())?;
+    /// assert_eq!(json["nodes"][1]["inputs"][0]["ship_strategy"], "CHAINED");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn to_json(&self) -> String {
         serde_json::to_string_pretty(self).expect("a plan has only strings and numbers")
     }
 
-    /// The plan in DOT, for Graphviz: `dot -Tsvg`.
+    /// The plan in DOT, for Graphviz: `dot -Tsvg`. A box for each chain, labelled with its parallelism, and an arrow for each input, labelled
+    /// with how records are sent if that is not within a chain.
+    ///
+    /// ```
+    /// use thalweg::Env;
+    ///
+    /// let env = Env::new();
+    /// env.from_elements([1]).rebalance().blackhole();
+    /// assert!(env.plan()?.to_dot().contains("n0 -> n1 [label=\"REBALANCE\"];"));
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn to_dot(&self) -> String {
         let mut dot =
             String::from("digraph job {\n  rankdir=LR;\n  node [shape=box, fontname=\"sans-serif\"];\n");

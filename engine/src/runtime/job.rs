@@ -63,13 +63,41 @@ impl fmt::Debug for JobHandle {
 }
 
 impl JobClient {
-    /// The job gives up where it is: what is under way is lost, and [`JobHandle::wait`] returns [`Error::Cancelled`].
+    /// The job gives up where it is: what is under way is lost, and [`JobHandle::wait`] returns [`Error::Cancelled`]. Returns at once.
+    /// Source: Flink's `JobClient.cancel`.
+    ///
+    /// ```
+    /// use thalweg::{Env, Error};
+    ///
+    /// let env = Env::new().parallelism(2);
+    /// env.generate(u64::MAX, |n| n).key_by(|n| n % 7).count().blackhole();
+    /// let job = env.execute_async()?;
+    /// job.client().cancel();
+    /// job.client().stop(); // Too late: it is cancelled already.
+    /// assert!(matches!(job.wait(), Err(Error::Cancelled)));
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn cancel(&self) {
         self.control.post(Command::Cancel);
     }
 
     /// The sources end as if there were no more input. All that follows from it still happens: windows fire, timers of event
-    /// time too, sinks are closed. Source: Flink's `stop --drain`, without a savepoint.
+    /// time too, sinks are closed. Returns at once. Source: Flink's `stop --drain`, without a savepoint.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use thalweg::{Count, Env, Tumbling, monotonous};
+    ///
+    /// let env = Env::new().parallelism(1);
+    /// let numbers = env.generate(u64::MAX, |n| n).watermarks(monotonous().by(|_| 0));
+    /// let windows = numbers.key_by(|_| ()).window(Tumbling::of(Duration::from_secs(1)));
+    /// let counts = windows.aggregate(Count).collect();
+    /// let job = env.execute_async()?;
+    /// job.client().stop();
+    /// job.wait()?;
+    /// assert!(counts.take().len() <= 1, "the window that was open has fired, if a record had come");
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn stop(&self) {
         self.control.post(Command::Stop);
     }
@@ -77,13 +105,37 @@ impl JobClient {
 
 impl JobHandle {
     /// To stop or cancel the job while it runs, and while another thread waits for it.
+    ///
+    /// ```
+    /// use thalweg::Env;
+    ///
+    /// let env = Env::new().parallelism(1);
+    /// env.generate(u64::MAX, |n| n).blackhole();
+    /// let job = env.execute_async()?;
+    /// let client = job.client();
+    /// let waiting = std::thread::spawn(move || job.wait().map(|result| result.late_records_dropped()));
+    /// client.stop();
+    /// assert_eq!(waiting.join().unwrap()?, 0);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn client(&self) -> JobClient {
         self.client.clone()
     }
 
-    /// Waits for the end of the job.
+    /// Waits for the end of the job, and blocks the thread meanwhile.
     ///
-    /// Errors: as [`crate::Env::execute`], and [`Error::Cancelled`].
+    /// Errors: as [`crate::Env::execute`], and [`Error::Cancelled`]. Of several, the first that is a cause: cores that stop because
+    /// another has failed do not count.
+    ///
+    /// ```
+    /// use thalweg::{Env, Error};
+    ///
+    /// let env = Env::new().parallelism(2);
+    /// env.generate(1_000, |n| n).map(|n| assert!(*n < 999, "the last record")).blackhole();
+    /// let job = env.execute_async()?; // Which starts well.
+    /// assert!(matches!(job.wait(), Err(Error::Panic { message, .. }) if message == "the last record"));
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn wait(self) -> Result<JobResult> {
         let Self { client, graph, threads, mut failure } = self;
         let mut results = Vec::new();

@@ -7,7 +7,17 @@ use crate::data_plane::switch::CoreStats;
 use crate::graph::execution::ExecutionGraph;
 use crate::graph::{ChainId, NodeId};
 
-/// What a job did, once it has ended.
+/// What a job did, once it has ended. Source: Flink's `JobExecutionResult`.
+///
+/// ```
+/// use thalweg::Env;
+///
+/// let env = Env::new().parallelism(1);
+/// env.generate(1_000, |n| n).rebalance().blackhole();
+/// let result = env.execute()?;
+/// assert!(result.buffers_sent >= 1 && result.buffer_memory_bytes >= 32 << 10);
+/// # Ok::<(), thalweg::Error>(())
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct JobResult {

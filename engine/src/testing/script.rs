@@ -82,11 +82,44 @@ struct Turns {
 
 impl Interleaving {
     /// An order without scripts.
+    ///
+    /// ```
+    /// use thalweg::testing::{Interleaving, Recorder};
+    ///
+    /// let order = Interleaving::new();
+    /// let (input, source) = order.script();
+    /// let env = thalweg::Env::new().parallelism(1);
+    /// let seen = Recorder::new();
+    /// env.source("script", source).sink("seen", seen.clone());
+    /// input.record(1, 0);
+    /// input.end();
+    /// order.execute(&env)?;
+    /// assert_eq!(seen.take_records(), [1]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// One more script whose elements are part of this order: that in which they are pushed.
+    /// One more script whose elements are part of this order: that in which they are pushed. Their records may be of any type.
+    ///
+    /// ```
+    /// use thalweg::testing::{Interleaving, Recorder, Simulator};
+    ///
+    /// let env = thalweg::Env::new().parallelism(1);
+    /// let order = Interleaving::new();
+    /// let ((orders, left), (payments, right)) = (order.script::<u64>(), order.script::<String>());
+    /// let seen = Recorder::new();
+    /// let both = env.source("orders", left).connect(env.source("payments", right));
+    /// both.co_map(|n| n.to_string(), |text| text.to_string()).sink("seen", seen.clone());
+    /// let mut job = Simulator::new(0).start(&env)?;
+    /// payments.record("cash".into(), 0);
+    /// job.run_until_quiet()?;
+    /// orders.record(7, 0);
+    /// job.run_until_quiet()?;
+    /// assert_eq!(seen.take_records(), ["cash", "7"]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn script<T: Send + 'static>(&self) -> (Script<T>, ScriptSource<T>) {
         let queue = Arc::new(Mutex::new(VecDeque::new()));
         let script = Script { queue: queue.clone(), order: self.clone() };
@@ -97,6 +130,25 @@ impl Interleaving {
     ///
     /// Errors: [`Error::Plan`] if the job needs more than one core, as there is no common order then; and those of
     /// [`Env::execute`].
+    ///
+    /// ```
+    /// use thalweg::testing::{Interleaving, Recorder};
+    /// use thalweg::{Env, Error};
+    ///
+    /// let env = Env::new().parallelism(1);
+    /// let order = Interleaving::new();
+    /// let ((a, left), (b, right)) = (order.script::<u64>(), order.script::<u64>());
+    /// let sums = Recorder::new();
+    /// env.source("a", left).union(env.source("b", right)).owned().key_by(|_| ()).sum(|n| n).sink("sums", sums.clone());
+    /// a.record(1, 0);
+    /// b.record(10, 0);
+    /// a.record(100, 0);
+    /// (a.end(), b.end());
+    /// assert!(matches!(order.execute(&env.clone().parallelism(2)), Err(Error::Plan(_))));
+    /// order.execute(&env.parallelism(1))?;
+    /// assert_eq!(sums.take_records(), [1, 11, 111]);
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn execute(&self, env: &Env) -> Result<JobResult> {
         let (graph, mut config) = env.build()?;
         if graph.cores() != 1 {
@@ -124,7 +176,8 @@ enum Element<T> {
 
 type Queue<T> = Arc<Mutex<VecDeque<(u64, Element<T>)>>>;
 
-/// Tells a [`ScriptSource`] what to emit, from any thread. See [`script`].
+/// Tells a [`ScriptSource`] what to emit, from any thread, before the job runs or while it does. Made by [`script`] or
+/// [`Interleaving::script`]; clones push to the same source.
 #[derive(Debug)]
 pub struct Script<T> {
     queue: Queue<T>,
@@ -133,31 +186,121 @@ pub struct Script<T> {
 
 impl<T> Script<T> {
     /// A record with its timestamp, in ms.
+    ///
+    /// ```
+    /// use thalweg::testing::{Event, Recorder, Simulator, script};
+    ///
+    /// let env = thalweg::Env::new().parallelism(1);
+    /// let (input, source) = script();
+    /// let seen = Recorder::new();
+    /// env.source("script", source).sink("seen", seen.clone());
+    /// (input.record('a', 3), input.record('b', 1), input.end());
+    /// Simulator::new(0).run(&env)?;
+    /// assert_eq!(seen.take()[..2], [Event::Record('a', Some(3)), Event::Record('b', Some(1))]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn record(&self, record: T, timestamp: Timestamp) {
         self.push(Element::Record(record, timestamp));
     }
 
     /// A record that has no timestamp.
+    ///
+    /// ```
+    /// use thalweg::testing::{Event, Recorder, Simulator, script};
+    ///
+    /// let env = thalweg::Env::new().parallelism(1);
+    /// let (input, source) = script();
+    /// let seen = Recorder::new();
+    /// env.source("script", source).sink("seen", seen.clone());
+    /// (input.record_without_timestamp('a'), input.end());
+    /// Simulator::new(0).run(&env)?;
+    /// assert_eq!(seen.take()[0], Event::Record('a', None));
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn record_without_timestamp(&self, record: T) {
         self.push(Element::Record(record, crate::time::NO_TIMESTAMP));
     }
 
-    /// A watermark, in ms.
+    /// A watermark, in ms. One that is not greater than the last changes nothing.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use thalweg::testing::{Recorder, Simulator, script};
+    /// use thalweg::{Env, Tumbling};
+    ///
+    /// let env = Env::new().parallelism(1);
+    /// let (input, source) = script::<u64>();
+    /// let sums = Recorder::new();
+    /// let windows = env.source("script", source).window_all(Tumbling::of(Duration::from_millis(10)));
+    /// windows.sum(|n| n).sink("sums", sums.clone());
+    /// let mut job = Simulator::new(0).start(&env)?;
+    /// (input.record(1, 3), input.record(2, 4), input.watermark(8));
+    /// job.run_until_quiet()?;
+    /// assert!(sums.take_records().is_empty());
+    /// input.watermark(9);
+    /// job.run_until_quiet()?;
+    /// assert_eq!(sums.take_records(), [3]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn watermark(&self, watermark: Timestamp) {
         self.push(Element::Watermark(watermark));
     }
 
-    /// The source is idle until its next record or watermark.
+    /// The source is idle until its next record or watermark: others do not wait for its watermark.
+    ///
+    /// ```
+    /// use thalweg::testing::{Event, Interleaving, Recorder, Simulator};
+    ///
+    /// let env = thalweg::Env::new().parallelism(1);
+    /// let order = Interleaving::new();
+    /// let ((a, left), (b, right)) = (order.script::<u64>(), order.script::<u64>());
+    /// let seen = Recorder::new();
+    /// env.source("a", left).union(env.source("b", right)).owned().sink("seen", seen.clone());
+    /// let mut job = Simulator::new(0).start(&env)?;
+    /// a.watermark(50);
+    /// job.run_until_quiet()?;
+    /// assert_eq!(seen.take(), []);
+    /// b.idle();
+    /// job.run_until_quiet()?;
+    /// assert_eq!(seen.take(), [Event::Watermark(50)]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn idle(&self) {
         self.push(Element::Idle);
     }
 
     /// The input ends. What is pushed after it is never emitted.
+    ///
+    /// ```
+    /// use thalweg::testing::{Recorder, Simulator, script};
+    ///
+    /// let env = thalweg::Env::new().parallelism(1);
+    /// let (input, source) = script();
+    /// let seen = Recorder::new();
+    /// env.source("script", source).sink("seen", seen.clone());
+    /// (input.record('a', 0), input.end(), input.record('b', 0));
+    /// Simulator::new(0).run(&env)?;
+    /// assert_eq!(seen.take_records(), ['a']);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn end(&self) {
         self.push(Element::End);
     }
 
     /// The job is cancelled, as is fit for an input that never ends: its run fails with [`Error::Cancelled`].
+    ///
+    /// ```
+    /// use thalweg::testing::{Recorder, Simulator, script};
+    /// use thalweg::{Env, Error};
+    ///
+    /// let env = Env::new().parallelism(1);
+    /// let (input, source) = script();
+    /// let seen = Recorder::new();
+    /// env.source("script", source).sink("seen", seen.clone());
+    /// (input.record('a', 0), input.cancel_job());
+    /// assert!(matches!(Simulator::new(0).run(&env), Err(Error::Cancelled)));
+    /// assert_eq!(seen.take_records(), ['a']);
+    /// ```
     pub fn cancel_job(&self) {
         self.push(Element::Cancel);
     }
@@ -176,7 +319,8 @@ impl<T> Clone for Script<T> {
     }
 }
 
-/// The source of a [`Script`].
+/// The source of a [`Script`]: made by [`script`] or [`Interleaving::script`], and given to [`Env::source`]. It runs on the simulator
+/// and on the real runtime.
 #[derive(Debug)]
 pub struct ScriptSource<T> {
     queue: Queue<T>,
@@ -199,7 +343,7 @@ impl<T: Send + 'static> Source for ScriptSource<T> {
     }
 }
 
-/// Reads a [`ScriptSource`].
+/// Reads a [`ScriptSource`]: one element is one batch.
 #[derive(Debug)]
 pub struct ScriptReader<T> {
     source: ScriptSource<T>,

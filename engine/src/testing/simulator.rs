@@ -81,24 +81,67 @@ pub struct Simulator {
 }
 
 impl Simulator {
-    /// A simulator whose choices all follow from `seed`.
+    /// A simulator whose choices all follow from `seed`. See [`seeds`] for a test with many.
+    ///
+    /// ```
+    /// use thalweg::{Env, testing::Simulator};
+    ///
+    /// /// In which order the records of two cores reach one.
+    /// fn arrivals(seed: u64) -> thalweg::Result<Vec<u64>> {
+    ///     let env = Env::new().parallelism(2);
+    ///     let arrivals = env.generate(100, |n| n).global().owned().collect();
+    ///     Simulator::new(seed).run(&env)?;
+    ///     Ok(arrivals.take())
+    /// }
+    /// assert_eq!(arrivals(7)?, arrivals(7)?);
+    /// assert!((0..20).any(|seed| arrivals(seed).unwrap() != arrivals(7).unwrap()));
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn new(seed: u64) -> Self {
         Self { seed, clock: 0, ticks_max: TICKS_MAX, varies_settings: true }
     }
 
     /// What the clock shows at the start, in ms since the epoch. Default: 0.
+    ///
+    /// ```
+    /// use thalweg::{Env, testing::Simulator};
+    ///
+    /// let env = Env::new().parallelism(1);
+    /// env.generate(1, |n| n).blackhole();
+    /// let job = Simulator::new(0).clock(1_700_000_000_000).start(&env)?;
+    /// assert_eq!(job.clock(), 1_700_000_000_000);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn clock(mut self, now: Timestamp) -> Self {
         self.clock = now;
         self
     }
 
     /// After how many turns of the scheduler a run fails with [`Error::Simulation`]. Default: 20 million, some 10 s.
+    ///
+    /// ```
+    /// use thalweg::{Env, Error, testing::Simulator};
+    ///
+    /// let env = Env::new().parallelism(2);
+    /// env.generate(u64::MAX, |n| n).rebalance().blackhole();
+    /// assert!(matches!(Simulator::new(5).ticks_max(1_000).run(&env), Err(Error::Simulation { seed: 5, .. })));
+    /// ```
     pub fn ticks_max(mut self, ticks: u64) -> Self {
         self.ticks_max = ticks;
         self
     }
 
-    /// Leaves the settings of the environment as they are.
+    /// Leaves the settings of the environment as they are. Default: those that must not change results vary from seed to seed.
+    ///
+    /// ```
+    /// use thalweg::{Env, testing::Simulator};
+    ///
+    /// let env = Env::new().parallelism(1);
+    /// env.generate(10_000, |n| n).rebalance().blackhole();
+    /// let sent = |seed| Simulator::new(seed).keep_settings().run(&env).map(|result| result.buffers_sent);
+    /// assert_eq!(sent(1)?, sent(2)?);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn keep_settings(mut self) -> Self {
         self.varies_settings = false;
         self
@@ -108,13 +151,39 @@ impl Simulator {
     ///
     /// Errors: those of [`Env::execute`], and [`Error::Simulation`] when the job comes to rest before its end, with what each
     /// subtask waits for.
+    ///
+    /// ```
+    /// use thalweg::testing::{Simulator, script};
+    /// use thalweg::{Env, Error};
+    ///
+    /// let env = Env::new().parallelism(1);
+    /// let (input, source) = script::<u64>();
+    /// env.source("orders", source).blackhole();
+    /// input.record(1, 0); // And no end.
+    /// match Simulator::new(0).run(&env) {
+    ///     Err(Error::Simulation { message, .. }) => assert!(message.ends_with("subtask 0 of Source: orders -> Blackhole waits for its source")),
+    ///     other => panic!("{other:?}"),
+    /// }
+    /// ```
     pub fn run(&self, env: &Env) -> Result<JobResult> {
         self.start(env)?.run_to_end()
     }
 
-    /// Builds a job, for a test to drive. Nothing has run yet.
+    /// Builds a job, for a test to drive: see [`RunningJob`]. Nothing has run yet.
     ///
     /// Errors: those of a job that cannot start.
+    ///
+    /// ```
+    /// use thalweg::{Env, testing::Simulator};
+    ///
+    /// let env = Env::new().parallelism(1);
+    /// let numbers = env.generate(10, |n| n).collect();
+    /// let mut job = Simulator::new(0).start(&env)?;
+    /// assert!(numbers.take().is_empty() && !job.is_finished());
+    /// job.run_to_end()?;
+    /// assert_eq!(numbers.take().len(), 10);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn start(&self, env: &Env) -> Result<RunningJob> {
         let (graph, mut config) = env.build()?;
         let mut random = Random::new(self.seed);
@@ -282,15 +351,54 @@ impl RunningJob {
     /// Runs until all that was pushed has had all its effects. The clock stands still.
     ///
     /// Errors: what made the job fail, now and at every later call.
+    ///
+    /// ```
+    /// use thalweg::testing::{Recorder, Simulator, script};
+    /// use thalweg::{Env, Error};
+    ///
+    /// let env = Env::new().parallelism(1);
+    /// let (input, source) = script::<u64>();
+    /// let quotients = Recorder::new();
+    /// env.source("script", source).map(|n| 12 / n).sink("quotients", quotients.clone());
+    /// let mut job = Simulator::new(0).start(&env)?;
+    /// (input.record(3, 0), input.record(4, 0));
+    /// job.run_until_quiet()?;
+    /// assert_eq!(quotients.take_records(), [4, 3]);
+    /// input.record(0, 0);
+    /// assert!(matches!(job.run_until_quiet(), Err(Error::Panic { .. })));
+    /// assert!(matches!(job.run_until_quiet(), Err(Error::Panic { .. })));
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn run_until_quiet(&mut self) -> Result<()> {
         while self.turn()? == Turn::Stepped {}
         Ok(())
     }
 
     /// Moves the clock to `time`, in ms, and never back. What is due on the way happens in the order of its time, and sees
-    /// the clock show just that time.
+    /// the clock show just that time. A processing-time timer is due when the clock has *passed* it, 1 ms later.
     ///
     /// Errors: what made the job fail.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use thalweg::testing::{Recorder, Simulator, script};
+    /// use thalweg::{Env, Tumbling};
+    ///
+    /// let env = Env::new().parallelism(1);
+    /// let (input, source) = script::<u64>();
+    /// let sums = Recorder::new();
+    /// let windows = env.source("script", source).window_all(Tumbling::of(Duration::from_secs(1)).processing_time());
+    /// windows.sum(|n| n).sink("sums", sums.clone());
+    /// let mut job = Simulator::new(0).start(&env)?;
+    /// input.record(5, 0);
+    /// job.advance_clock_to(999)?;
+    /// assert!(sums.take_records().is_empty());
+    /// job.advance_clock_to(1_000)?; // The window ends with 999.
+    /// assert_eq!(sums.take_records(), [5]);
+    /// job.advance_clock_to(10)?;
+    /// assert_eq!(job.clock(), 1_000);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn advance_clock_to(&mut self, time: Timestamp) -> Result<()> {
         self.run_until_quiet()?;
         while let Some(due) = self.next_timer().filter(|&due| due <= time) {
@@ -301,9 +409,23 @@ impl RunningJob {
         self.run_until_quiet()
     }
 
-    /// Runs to the end of the job. The clock moves by itself.
+    /// Runs to the end of the job. The clock moves by itself: in jumps, and to the next timer when nothing else can happen.
     ///
     /// Errors: as [`Simulator::run`].
+    ///
+    /// ```
+    /// use thalweg::testing::{Simulator, script};
+    ///
+    /// let env = thalweg::Env::new().parallelism(1);
+    /// let (input, source) = script::<u64>();
+    /// let collected = env.source("script", source).collect();
+    /// let mut job = Simulator::new(0).start(&env)?;
+    /// (input.record(1, 0), input.end());
+    /// job.run_to_end()?;
+    /// assert!(job.is_finished());
+    /// assert_eq!(collected.take(), [1]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn run_to_end(&mut self) -> Result<JobResult> {
         loop {
             if self.random.one_in(self.habits.jump_one_in) {
@@ -338,6 +460,17 @@ impl RunningJob {
     }
 
     /// As [`crate::JobClient::cancel`]: the next step fails with [`Error::Cancelled`].
+    ///
+    /// ```
+    /// use thalweg::{Env, Error, testing::Simulator};
+    ///
+    /// let env = Env::new().parallelism(2);
+    /// env.generate(u64::MAX, |n| n).blackhole();
+    /// let mut job = Simulator::new(0).start(&env)?;
+    /// job.cancel();
+    /// assert!(matches!(job.run_to_end(), Err(Error::Cancelled)));
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn cancel(&mut self) {
         self.command(Command::Cancel);
     }
@@ -350,22 +483,75 @@ impl RunningJob {
         }
     }
 
-    /// What the clock shows, in ms.
+    /// What the clock shows, in ms since the epoch.
+    ///
+    /// ```
+    /// use thalweg::{Env, testing::Simulator};
+    ///
+    /// let env = Env::new().parallelism(1);
+    /// env.generate(1, |n| n).blackhole();
+    /// let mut job = Simulator::new(0).start(&env)?;
+    /// job.advance_clock_to(1_000)?;
+    /// assert_eq!(job.clock(), 1_000);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn clock(&self) -> Timestamp {
         self.clock.now()
     }
 
-    /// Whether all inputs have ended and everything is done.
+    /// Whether all inputs have ended and everything is done. A job that has failed never is.
+    ///
+    /// ```
+    /// use thalweg::testing::{Simulator, script};
+    ///
+    /// let env = thalweg::Env::new().parallelism(1);
+    /// let (input, source) = script::<u64>();
+    /// env.source("script", source).blackhole();
+    /// let mut job = Simulator::new(0).start(&env)?;
+    /// job.run_until_quiet()?;
+    /// assert!(!job.is_finished());
+    /// input.end();
+    /// job.run_until_quiet()?;
+    /// assert!(job.is_finished());
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn is_finished(&self) -> bool {
         self.cores.iter().all(|core| core.finished) && self.failure.is_none()
     }
 
     /// A hash over every step and every message so far: equal for two runs exactly if they were the same.
+    ///
+    /// ```
+    /// use thalweg::{Env, testing::Simulator};
+    ///
+    /// fn trace(seed: u64) -> thalweg::Result<u64> {
+    ///     let env = Env::new().parallelism(3);
+    ///     env.generate(100, |n| n).key_by(|n| n % 7).count().blackhole();
+    ///     let mut job = Simulator::new(seed).start(&env)?;
+    ///     job.run_to_end()?;
+    ///     Ok(job.trace_hash())
+    /// }
+    /// assert_eq!(trace(1)?, trace(1)?);
+    /// assert_ne!(trace(1)?, trace(2)?);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn trace_hash(&self) -> u64 {
         self.network.trace()
     }
 
-    /// What the job has done so far, as [`Env::execute`] returns it.
+    /// What the job has done so far, as [`Env::execute`] returns it. Its time is the virtual clock's.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use thalweg::{Env, testing::Simulator};
+    ///
+    /// let env = Env::new().parallelism(1);
+    /// env.generate(1, |n| n).blackhole();
+    /// let mut job = Simulator::new(0).clock(500).start(&env)?;
+    /// job.advance_clock_to(2_000)?;
+    /// assert_eq!(job.result().elapsed, Duration::from_millis(1_500));
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn result(&self) -> JobResult {
         let elapsed = Duration::from_millis(self.clock.now().abs_diff(self.started));
         let cores: Vec<_> = self.cores.iter().map(|core| core.core.switch().stats()).collect();
