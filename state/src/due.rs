@@ -70,6 +70,10 @@ enum First {
 
 impl<T> DueQueue<T> {
     /// A queue without items. Allocates 17 KB for the slots.
+    ///
+    /// ```
+    /// assert_eq!(thalweg_state::DueQueue::<u64>::new().next_at(), None);
+    /// ```
     pub fn new() -> Self {
         Self {
             base: 0,
@@ -82,17 +86,38 @@ impl<T> DueQueue<T> {
         }
     }
 
-    /// How many items there are.
+    /// How many items there are. O(1).
+    ///
+    /// ```
+    /// let mut queue = thalweg_state::DueQueue::new();
+    /// (queue.push(10, 'a'), queue.push(10, 'a')); // Items may be equal.
+    /// assert_eq!(queue.len(), 2);
+    /// ```
     pub fn len(&self) -> usize {
         self.len
     }
 
     /// Whether there is none.
+    ///
+    /// ```
+    /// let mut queue = thalweg_state::DueQueue::new();
+    /// queue.push(10, 'a');
+    /// queue.pop_due(10);
+    /// assert!(queue.is_empty());
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
     /// Puts an item in, due at `at` ms. One that is due already comes out with the next `pop_due`.
+    ///
+    /// ```
+    /// let mut queue = thalweg_state::DueQueue::new();
+    /// queue.push(100, "on time");
+    /// assert_eq!(queue.pop_due(100), Some("on time"));
+    /// queue.push(5, "late");
+    /// assert_eq!(queue.pop_due(100), Some("late"));
+    /// ```
     #[inline]
     pub fn push(&mut self, at: i64, item: T) {
         self.len += 1;
@@ -136,7 +161,14 @@ impl<T> DueQueue<T> {
         }
     }
 
-    /// Takes out the first item, if it is due at or before `now`. It is the one that `peek_due` shows.
+    /// Takes out the first item, if it is due at or before `now`, in ms. It is the one that `peek_due` shows. `now` may go back.
+    ///
+    /// ```
+    /// let mut queue = thalweg_state::DueQueue::new();
+    /// [30, 10, 20].map(|at| queue.push(at, at));
+    /// let due: Vec<_> = std::iter::from_fn(|| queue.pop_due(25)).collect();
+    /// assert_eq!((due, queue.len()), (vec![10, 20], 1));
+    /// ```
     #[inline]
     pub fn pop_due(&mut self, now: i64) -> Option<T> {
         let item = match self.settle(unsigned(now))? {

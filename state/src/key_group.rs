@@ -50,21 +50,44 @@ impl KeyGroupRange {
     }
 
     /// Whether `group` is one of them.
+    ///
+    /// ```
+    /// use thalweg_state::{KeyGroup, MaxParallelism, range_of};
+    /// let first = range_of(0, MaxParallelism::default(), 2);
+    /// assert!(first.contains(KeyGroup(63)) && !first.contains(KeyGroup(64)));
+    /// ```
     pub fn contains(self, group: KeyGroup) -> bool {
         (self.start..self.end).contains(&group.0)
     }
 
     /// How many they are.
+    ///
+    /// ```
+    /// use thalweg_state::{MaxParallelism, range_of};
+    /// let max = MaxParallelism::default();
+    /// assert_eq!([0, 1, 2].map(|subtask| range_of(subtask, max, 3).len()), [43, 43, 42]);
+    /// ```
     pub fn len(self) -> usize {
         (self.start..self.end).len()
     }
 
     /// Whether there is none.
+    ///
+    /// ```
+    /// use thalweg_state::KeyGroupRange;
+    /// assert!(KeyGroupRange { start: 3, end: 3 }.is_empty());
+    /// ```
     pub fn is_empty(self) -> bool {
         self.len() == 0
     }
 
     /// Each of them, in order.
+    ///
+    /// ```
+    /// use thalweg_state::{KeyGroup, KeyGroupRange};
+    /// let groups = KeyGroupRange { start: 2, end: 5 };
+    /// assert!(groups.iter().eq([KeyGroup(2), KeyGroup(3), KeyGroup(4)]));
+    /// ```
     pub fn iter(self) -> impl ExactSizeIterator<Item = KeyGroup> {
         (self.start..self.end).map(KeyGroup)
     }
@@ -99,6 +122,13 @@ impl MaxParallelism {
     /// A maximal parallelism of `count` key groups.
     ///
     /// Errors: [`Error::MaxParallelism`] unless `count` is in `1..=32768`.
+    ///
+    /// ```
+    /// use thalweg_state::{Error, MaxParallelism};
+    /// assert_eq!(MaxParallelism::new(32_768)?, MaxParallelism::MAX);
+    /// assert!(matches!(MaxParallelism::new(0), Err(Error::MaxParallelism { given: 0 })));
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn new(count: u32) -> Result<Self, Error> {
         match u16::try_from(count) {
             Ok(groups @ 1..=0x8000) => Ok(Self(groups)),
@@ -122,6 +152,12 @@ impl MaxParallelism {
     }
 
     /// The number of key groups.
+    ///
+    /// ```
+    /// use thalweg_state::MaxParallelism;
+    /// assert_eq!(MaxParallelism::new(200)?.get(), 200); // It need not be a power of two.
+    /// # Ok::<(), thalweg_state::Error>(())
+    /// ```
     pub fn get(self) -> u32 {
         u32::from(self.0)
     }
@@ -202,6 +238,13 @@ pub struct HashSpread {
 
 impl HashSpread {
     /// For the keys of `groups`, of which there must be one at least.
+    ///
+    /// ```
+    /// use thalweg_state::{HashSpread, KeyGroupRange, MaxParallelism};
+    /// let max = MaxParallelism::default();
+    /// let all = HashSpread::new(KeyGroupRange::all(max), max);
+    /// assert_eq!(all.position(12_345), 12_345); // There is nothing to spread.
+    /// ```
     pub fn new(groups: KeyGroupRange, max: MaxParallelism) -> Self {
         let first = (u128::from(groups.start) << 64).div_ceil(u128::from(max.0)) as u64; // start < max.
         let scale = (u64::from(max.0) << 48) / groups.len().max(1) as u64; // At most 2¹⁵ · 2⁴⁸.
@@ -209,6 +252,13 @@ impl HashSpread {
     }
 
     /// Where a hash of the range lies in it. One multiplication. A hash outside it gives some position.
+    ///
+    /// ```
+    /// use thalweg_state::{HashSpread, KeyGroupRange, MaxParallelism};
+    /// let last = HashSpread::new(KeyGroupRange { start: 127, end: 128 }, MaxParallelism::default());
+    /// assert!(last.position(127 << 57) < last.position(u64::MAX)); // The order stays.
+    /// assert_eq!(last.position(u64::MAX) >> 57, 127);
+    /// ```
     #[inline]
     pub fn position(self, hash: u64) -> u64 {
         ((u128::from(hash.wrapping_sub(self.first)) * u128::from(self.scale)) >> 48) as u64

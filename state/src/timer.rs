@@ -100,7 +100,11 @@ struct Spare<P> {
 }
 
 impl<P: Eq + Clone> Timers<P> {
-    /// No timers.
+    /// No timers. Allocates 17 KB, as [`DueQueue::new`].
+    ///
+    /// ```
+    /// assert_eq!(thalweg_state::Timers::<String>::new().next_at(), None);
+    /// ```
     pub fn new() -> Self {
         Self {
             order: DueQueue::new(),
@@ -115,11 +119,26 @@ impl<P: Eq + Clone> Timers<P> {
     }
 
     /// How many timers there are.
+    ///
+    /// ```
+    /// let mut timers = thalweg_state::Timers::new();
+    /// timers.register(10, 7, &"seven");
+    /// timers.register(10, 8, &"eight");
+    /// timers.register(10, 8, &"eight"); // Is there already.
+    /// assert_eq!(timers.len(), 2);
+    /// ```
     pub fn len(&self) -> usize {
         self.len
     }
 
     /// Whether there is none.
+    ///
+    /// ```
+    /// let mut timers = thalweg_state::Timers::new();
+    /// timers.register(10, 7, &"seven");
+    /// timers.pop_due(10);
+    /// assert!(timers.is_empty());
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -141,7 +160,15 @@ impl<P: Eq + Clone> Timers<P> {
         if self.len == 0 { None } else { self.order.next_at() }
     }
 
-    /// Registers a timer at `at` for `payload`, unless it has one there, and returns whether it did.
+    /// Registers a timer at `at` ms for `payload`, unless it has one there, and returns whether it did. `hash` is the payload's, the same at
+    /// each call. O(1), amortised.
+    ///
+    /// ```
+    /// let mut timers = thalweg_state::Timers::new();
+    /// assert!(timers.register(10, 7, &"seven"));
+    /// assert!(!timers.register(10, 7, &"seven"));
+    /// assert!(timers.register(11, 7, &"seven"));
+    /// ```
     #[inline]
     pub fn register(&mut self, at: i64, hash: u64, payload: &P) -> bool {
         let Self { order, by_time, buckets, free, .. } = self;
@@ -164,7 +191,15 @@ impl<P: Eq + Clone> Timers<P> {
         registered
     }
 
-    /// Deletes the timer at `at` for `payload`, and returns whether there was one.
+    /// Deletes the timer at `at` ms for `payload`, and returns whether there was one. O(1), amortised.
+    ///
+    /// ```
+    /// let mut timers = thalweg_state::Timers::new();
+    /// timers.register(10, 7, &"seven");
+    /// assert!(timers.delete(10, 7, &"seven"));
+    /// assert!(!timers.delete(10, 7, &"seven"));
+    /// assert_eq!(timers.pop_due(i64::MAX), None);
+    /// ```
     pub fn delete(&mut self, at: i64, hash: u64, payload: &P) -> bool {
         let Some(id) = self.find(at) else { return false };
         let timers = &mut self.buckets[id as usize].timers;
@@ -193,7 +228,17 @@ impl<P: Eq + Clone> Timers<P> {
         self.find(at).is_some_and(|id| self.buckets[id as usize].timers.contains(hash, payload))
     }
 
-    /// Takes out the next timer, if it is due at `up_to` (which counts): its timestamp, hash and payload.
+    /// Takes out the next timer, if it is due at `up_to` ms (which counts): its timestamp, hash and payload. Timers of one timestamp come in
+    /// the order in which they were registered. O(1), amortised.
+    ///
+    /// ```
+    /// let mut timers = thalweg_state::Timers::new();
+    /// timers.register(12, 9, &"nine");
+    /// timers.register(10, 8, &"eight");
+    /// timers.register(10, 7, &"seven");
+    /// let due: Vec<_> = std::iter::from_fn(|| timers.pop_due(10)).collect();
+    /// assert_eq!(due, [(10, 8, "eight"), (10, 7, "seven")]);
+    /// ```
     #[inline]
     pub fn pop_due(&mut self, up_to: i64) -> Option<(i64, u64, P)> {
         loop {

@@ -34,9 +34,27 @@ pub struct AggregatingState<K, A, C, F, R> {
 }
 
 impl<K: Key, A, C: Fn() -> A, F, R> AggregatingState<K, A, C, F, R> {
-    /// Registers the state with the operator's backend.
+    /// Registers the state with the operator's backend. `create` makes an accumulator, `add` puts
+    /// an item into one, `result` reads one.
     ///
-    /// Errors: [`Error::DuplicateState`] if the operator has another state of that name.
+    /// Errors: [`Error::DuplicateState`] if the operator has another state of that name. O(key groups).
+    ///
+    /// ```
+    /// # use thalweg_state::{HeapBackend, KeyContext, KeyGroupRange, MaxParallelism, AggregatingState};
+    /// # let max = MaxParallelism::default();
+    /// # let backend = HeapBackend::new(KeyGroupRange::all(max), max);
+    /// let mut range = AggregatingState::new(
+    ///     "range",
+    ///     &backend,
+    ///     || (i64::MAX, i64::MIN),
+    ///     |(low, high), n: i64| { *low = n.min(*low); *high = n.max(*high) },
+    ///     |(low, high)| high - low,
+    /// )?;
+    /// let cx = KeyContext::new(&'a');
+    /// [5, 2, 9].map(|n| range.add(cx, n));
+    /// assert_eq!(range.get(cx), Some(7));
+    /// # Ok::<(), thalweg_state::Error>(())
+    /// ```
     pub fn new<I, O>(
         descriptor: impl Into<StateDescriptor>,
         backend: &HeapBackend,
@@ -51,7 +69,20 @@ impl<K: Key, A, C: Fn() -> A, F, R> AggregatingState<K, A, C, F, R> {
         Ok(Self { accumulator: ValueState::new(descriptor, backend)?, create, add, result })
     }
 
-    /// The result for the key, or `None` if nothing was added.
+    /// The result for the key, or `None` if nothing was added. It is computed at each call.
+    ///
+    /// ```
+    /// # use thalweg_state::{HeapBackend, KeyContext, KeyGroupRange, MaxParallelism, AggregatingState};
+    /// # let max = MaxParallelism::default();
+    /// # let backend = HeapBackend::new(KeyGroupRange::all(max), max);
+    /// let mut mean = AggregatingState::new("mean", &backend, || (0, 0), |a: &mut (i64, i64), n| *a = (a.0 + n, a.1 + 1), |a| a.0 / a.1)?;
+    /// let cx = KeyContext::new(&7_u64);
+    /// assert_eq!(mean.get(cx), None);
+    /// mean.add(cx, 4);
+    /// mean.add(cx, 8);
+    /// assert_eq!(mean.get(cx), Some(6));
+    /// # Ok::<(), thalweg_state::Error>(())
+    /// ```
     #[inline]
     pub fn get<O>(&self, cx: KeyContext<'_, K>) -> Option<O>
     where
@@ -61,6 +92,18 @@ impl<K: Key, A, C: Fn() -> A, F, R> AggregatingState<K, A, C, F, R> {
     }
 
     /// Adds an item.
+    ///
+    /// ```
+    /// # use thalweg_state::{HeapBackend, KeyContext, KeyGroupRange, MaxParallelism, AggregatingState};
+    /// # let max = MaxParallelism::default();
+    /// # let backend = HeapBackend::new(KeyGroupRange::all(max), max);
+    /// let mut text = AggregatingState::new("text", &backend, String::new, |text: &mut String, c: char| text.push(c), String::len)?;
+    /// let cx = KeyContext::new(&7_u64);
+    /// text.add(cx, 'b');
+    /// text.add(cx, 'e');
+    /// assert_eq!(text.get(cx), Some(2));
+    /// # Ok::<(), thalweg_state::Error>(())
+    /// ```
     #[inline]
     pub fn add<I>(&mut self, cx: KeyContext<'_, K>, item: I)
     where
@@ -70,12 +113,35 @@ impl<K: Key, A, C: Fn() -> A, F, R> AggregatingState<K, A, C, F, R> {
     }
 
     /// The key's accumulator, or `None` if nothing was added.
+    ///
+    /// ```
+    /// # use thalweg_state::{HeapBackend, KeyContext, KeyGroupRange, MaxParallelism, AggregatingState};
+    /// # let max = MaxParallelism::default();
+    /// # let backend = HeapBackend::new(KeyGroupRange::all(max), max);
+    /// let mut mean = AggregatingState::new("mean", &backend, || (0, 0), |a: &mut (i64, i64), n| *a = (a.0 + n, a.1 + 1), |a| a.0 / a.1)?;
+    /// let cx = KeyContext::new(&7_u64);
+    /// mean.add(cx, 4);
+    /// assert_eq!(mean.accumulator(cx), Some(&(4, 1)));
+    /// # Ok::<(), thalweg_state::Error>(())
+    /// ```
     #[inline]
     pub fn accumulator(&self, cx: KeyContext<'_, K>) -> Option<&A> {
         self.accumulator.get(cx)
     }
 
-    /// Drops the key's accumulator.
+    /// Drops the key's accumulator. Source: Flink's `State.clear`.
+    ///
+    /// ```
+    /// # use thalweg_state::{HeapBackend, KeyContext, KeyGroupRange, MaxParallelism, AggregatingState};
+    /// # let max = MaxParallelism::default();
+    /// # let backend = HeapBackend::new(KeyGroupRange::all(max), max);
+    /// let mut mean = AggregatingState::new("mean", &backend, || (0, 0), |a: &mut (i64, i64), n| *a = (a.0 + n, a.1 + 1), |a| a.0 / a.1)?;
+    /// let cx = KeyContext::new(&7_u64);
+    /// mean.add(cx, 4);
+    /// mean.clear(cx);
+    /// assert!(mean.accumulator(cx).is_none());
+    /// # Ok::<(), thalweg_state::Error>(())
+    /// ```
     #[inline]
     pub fn clear(&mut self, cx: KeyContext<'_, K>) {
         self.accumulator.clear(cx);

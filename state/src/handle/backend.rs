@@ -19,7 +19,12 @@ pub struct StateDescriptor {
 }
 
 impl StateDescriptor {
-    /// A state called `name`.
+    /// A state called `name`. Wherever a descriptor is asked for, the name alone will do.
+    ///
+    /// ```
+    /// use thalweg_state::StateDescriptor;
+    /// assert_eq!(StateDescriptor::new("count"), "count".into());
+    /// ```
     pub fn new(name: impl Into<String>) -> Self {
         Self { name: name.into() }
     }
@@ -53,6 +58,13 @@ impl HeapBackend {
     /// A backend for `key_groups`, which come from [`range_of`](crate::range_of).
     ///
     /// Panics if there are none of that number under `max_parallelism`.
+    ///
+    /// ```
+    /// use thalweg_state::{HeapBackend, KeyGroupRange, MaxParallelism, range_of};
+    /// let max = MaxParallelism::default();
+    /// let second_of_two = HeapBackend::new(range_of(1, max, 2), max);
+    /// assert_eq!(second_of_two.key_groups(), KeyGroupRange { start: 64, end: 128 });
+    /// ```
     pub fn new(key_groups: KeyGroupRange, max_parallelism: MaxParallelism) -> Self {
         assert!(
             u32::from(key_groups.end) <= max_parallelism.get(),
@@ -62,12 +74,26 @@ impl HeapBackend {
         Self { key_groups, max_parallelism, names: RefCell::default() }
     }
 
-    /// The key groups of the subtask.
+    /// The key groups of the subtask. A key of another group is a bug: a handle that is asked for it panics.
+    ///
+    /// ```
+    /// use thalweg_state::{HeapBackend, KeyGroupRange, MaxParallelism};
+    /// let max = MaxParallelism::new(16)?;
+    /// assert_eq!(HeapBackend::new(KeyGroupRange::all(max), max).key_groups().len(), 16);
+    /// # Ok::<(), thalweg_state::Error>(())
+    /// ```
     pub fn key_groups(&self) -> KeyGroupRange {
         self.key_groups
     }
 
-    /// The job's maximal parallelism.
+    /// The job's maximal parallelism: how many key groups there are in all subtasks together.
+    ///
+    /// ```
+    /// use thalweg_state::{HeapBackend, KeyGroupRange, MaxParallelism};
+    /// let max = MaxParallelism::default();
+    /// let backend = HeapBackend::new(KeyGroupRange { start: 0, end: 1 }, max);
+    /// assert_eq!(backend.max_parallelism().get(), 128);
+    /// ```
     pub fn max_parallelism(&self) -> MaxParallelism {
         self.max_parallelism
     }
@@ -98,7 +124,12 @@ pub struct KeyContext<'a, K> {
 }
 
 impl<'a, K: Key> KeyContext<'a, K> {
-    /// The context of a key whose hash is not at hand. On the record path it is.
+    /// The context of a key whose hash is not at hand. On the record path it is. Costs a hash, some ns.
+    ///
+    /// ```
+    /// use thalweg_state::{Key, KeyContext};
+    /// assert_eq!(KeyContext::new(&7_u64).hash, 7_u64.key_hash());
+    /// ```
     pub fn new(key: &'a K) -> Self {
         Self { key, hash: key.key_hash() }
     }

@@ -32,24 +32,67 @@ pub struct MapState<K, UK, UV> {
 impl<K: Key, UK: Key, UV> MapState<K, UK, UV> {
     /// Registers the state with the operator's backend.
     ///
-    /// Errors: [`Error::DuplicateState`] if the operator has another state of that name.
+    /// Errors: [`Error::DuplicateState`] if the operator has another state of that name. O(key groups).
+    ///
+    /// ```
+    /// # use thalweg_state::{HeapBackend, KeyContext, KeyGroupRange, MaxParallelism, MapState};
+    /// # let max = MaxParallelism::default();
+    /// # let backend = HeapBackend::new(KeyGroupRange::all(max), max);
+    /// let visits = MapState::<u64, String, u32>::new("visits", &backend)?;
+    /// assert!(visits.is_empty(KeyContext::new(&7)));
+    /// # Ok::<(), thalweg_state::Error>(())
+    /// ```
     pub fn new(descriptor: impl Into<StateDescriptor>, backend: &HeapBackend) -> Result<Self, Error> {
         Ok(Self { table: backend.table(descriptor.into())? })
     }
 
-    /// The value of `user_key` in the key's map.
+    /// The value of `user_key` in the key's map, or `None` if it has none.
+    ///
+    /// ```
+    /// # use thalweg_state::{HeapBackend, KeyContext, KeyGroupRange, MaxParallelism, MapState};
+    /// # let max = MaxParallelism::default();
+    /// # let backend = HeapBackend::new(KeyGroupRange::all(max), max);
+    /// let mut rates = MapState::new("rates", &backend)?;
+    /// rates.put(KeyContext::new(&'a'), 1_u64, 0.5);
+    /// assert_eq!(rates.get(KeyContext::new(&'a'), &1), Some(&0.5));
+    /// assert_eq!(rates.get(KeyContext::new(&'b'), &1), None); // Another key's map.
+    /// # Ok::<(), thalweg_state::Error>(())
+    /// ```
     #[inline]
     pub fn get(&self, cx: KeyContext<'_, K>, user_key: &UK) -> Option<&UV> {
         self.map(cx)?.get(user_key)
     }
 
     /// Whether the key's map has `user_key`.
+    ///
+    /// ```
+    /// # use thalweg_state::{HeapBackend, KeyContext, KeyGroupRange, MaxParallelism, MapState};
+    /// # let max = MaxParallelism::default();
+    /// # let backend = HeapBackend::new(KeyGroupRange::all(max), max);
+    /// let mut seen = MapState::new("seen", &backend)?;
+    /// let cx = KeyContext::new(&7_u64);
+    /// seen.put(cx, 'a', ());
+    /// assert!(seen.contains(cx, &'a') && !seen.contains(cx, &'b'));
+    /// # Ok::<(), thalweg_state::Error>(())
+    /// ```
     #[inline]
     pub fn contains(&self, cx: KeyContext<'_, K>, user_key: &UK) -> bool {
         self.get(cx, user_key).is_some()
     }
 
     /// Puts a value under `user_key`, and returns the one that was there.
+    ///
+    /// ```
+    /// # use thalweg_state::{HeapBackend, KeyContext, KeyGroupRange, MaxParallelism, MapState};
+    /// # let max = MaxParallelism::default();
+    /// # let backend = HeapBackend::new(KeyGroupRange::all(max), max);
+    /// let mut rates = MapState::new("rates", &backend)?;
+    /// let cx = KeyContext::new(&7_u64);
+    /// assert_eq!(rates.put(cx, 'a', 0.5), None);
+    /// assert_eq!(rates.put(cx, 'a', 0.7), Some(0.5));
+    /// assert_eq!(rates.len(cx), 1);
+    /// # Ok::<(), thalweg_state::Error>(())
+    /// ```
     #[inline]
     pub fn put(&mut self, cx: KeyContext<'_, K>, user_key: UK, value: UV) -> Option<UV> {
         let mut value = Some(value);
@@ -59,6 +102,16 @@ impl<K: Key, UK: Key, UV> MapState<K, UK, UV> {
     }
 
     /// Changes the value under `user_key`, which is `init()` if there was none, and returns what `f` does.
+    ///
+    /// ```
+    /// # use thalweg_state::{HeapBackend, KeyContext, KeyGroupRange, MaxParallelism, MapState};
+    /// # let max = MaxParallelism::default();
+    /// # let backend = HeapBackend::new(KeyGroupRange::all(max), max);
+    /// let mut visits = MapState::<u64, char, u32>::new("visits", &backend)?;
+    /// let mut visit = |page| visits.update_with(KeyContext::new(&7), &page, || 0, |count| { *count += 1; *count });
+    /// assert_eq!(['a', 'b', 'a'].map(&mut visit), [1, 1, 2]);
+    /// # Ok::<(), thalweg_state::Error>(())
+    /// ```
     #[inline]
     pub fn update_with<R>(
         &mut self,
@@ -70,7 +123,18 @@ impl<K: Key, UK: Key, UV> MapState<K, UK, UV> {
         f(self.map_mut(cx).entry(user_key, init))
     }
 
-    /// Takes the value under `user_key` away.
+    /// Takes the value under `user_key` away. With its last entry the map itself is gone.
+    ///
+    /// ```
+    /// # use thalweg_state::{HeapBackend, KeyContext, KeyGroupRange, MaxParallelism, MapState};
+    /// # let max = MaxParallelism::default();
+    /// # let backend = HeapBackend::new(KeyGroupRange::all(max), max);
+    /// let mut rates = MapState::new("rates", &backend)?;
+    /// let cx = KeyContext::new(&7_u64);
+    /// rates.put(cx, 'a', 0.5);
+    /// assert_eq!((rates.remove(cx, &'a'), rates.remove(cx, &'a')), (Some(0.5), None));
+    /// # Ok::<(), thalweg_state::Error>(())
+    /// ```
     #[inline]
     pub fn remove(&mut self, cx: KeyContext<'_, K>, user_key: &UK) -> Option<UV> {
         let (_, map) = self.table.get_mut(cx.hash, |key| key == cx.key)?;
@@ -82,23 +146,72 @@ impl<K: Key, UK: Key, UV> MapState<K, UK, UV> {
     }
 
     /// Whether the key's map is empty.
+    ///
+    /// ```
+    /// # use thalweg_state::{HeapBackend, KeyContext, KeyGroupRange, MaxParallelism, MapState};
+    /// # let max = MaxParallelism::default();
+    /// # let backend = HeapBackend::new(KeyGroupRange::all(max), max);
+    /// let mut rates = MapState::new("rates", &backend)?;
+    /// rates.put(KeyContext::new(&7_u64), 'a', 0.5);
+    /// assert!(!rates.is_empty(KeyContext::new(&7)) && rates.is_empty(KeyContext::new(&8)));
+    /// # Ok::<(), thalweg_state::Error>(())
+    /// ```
     #[inline]
     pub fn is_empty(&self, cx: KeyContext<'_, K>) -> bool {
         self.len(cx) == 0
     }
 
-    /// How many entries the key's map has.
+    /// How many entries the key's map has. O(1).
+    ///
+    /// ```
+    /// # use thalweg_state::{HeapBackend, KeyContext, KeyGroupRange, MaxParallelism, MapState};
+    /// # let max = MaxParallelism::default();
+    /// # let backend = HeapBackend::new(KeyGroupRange::all(max), max);
+    /// let mut squares = MapState::new("squares", &backend)?;
+    /// let cx = KeyContext::new(&7_u64);
+    /// for n in 0..10_u64 {
+    ///     squares.put(cx, n, n * n);
+    /// }
+    /// assert_eq!(squares.len(cx), 10);
+    /// # Ok::<(), thalweg_state::Error>(())
+    /// ```
     #[inline]
     pub fn len(&self, cx: KeyContext<'_, K>) -> usize {
         self.map(cx).map_or(0, SmallMap::len)
     }
 
-    /// The entries of the key's map, in no particular order.
+    /// The entries of the key's map, in no particular order. Source: Flink's `entries`.
+    ///
+    /// ```
+    /// # use thalweg_state::{HeapBackend, KeyContext, KeyGroupRange, MaxParallelism, MapState};
+    /// # let max = MaxParallelism::default();
+    /// # let backend = HeapBackend::new(KeyGroupRange::all(max), max);
+    /// let mut squares = MapState::new("squares", &backend)?;
+    /// let cx = KeyContext::new(&'k');
+    /// for n in 0..10_u64 {
+    ///     squares.put(cx, n, n * n);
+    /// }
+    /// let odd: u64 = squares.iter(cx).filter(|(n, _)| *n % 2 == 1).map(|(_, square)| square).sum();
+    /// assert_eq!(odd, 1 + 9 + 25 + 49 + 81);
+    /// # Ok::<(), thalweg_state::Error>(())
+    /// ```
     pub fn iter(&self, cx: KeyContext<'_, K>) -> MapIter<'_, UK, UV> {
         MapIter { entries: self.map(cx).map(SmallMap::iter) }
     }
 
-    /// Drops the key's map.
+    /// Drops the key's map. Source: Flink's `State.clear`.
+    ///
+    /// ```
+    /// # use thalweg_state::{HeapBackend, KeyContext, KeyGroupRange, MaxParallelism, MapState};
+    /// # let max = MaxParallelism::default();
+    /// # let backend = HeapBackend::new(KeyGroupRange::all(max), max);
+    /// let mut rates = MapState::new("rates", &backend)?;
+    /// let cx = KeyContext::new(&7_u64);
+    /// rates.put(cx, 'a', 0.5);
+    /// rates.clear(cx);
+    /// assert!(rates.is_empty(cx));
+    /// # Ok::<(), thalweg_state::Error>(())
+    /// ```
     #[inline]
     pub fn clear(&mut self, cx: KeyContext<'_, K>) {
         self.table.remove(cx.hash, |key| key == cx.key);
@@ -127,7 +240,7 @@ impl<K, UK, UV> StateSet for MapState<K, UK, UV> {
     }
 }
 
-/// What [`MapState::iter`] returns.
+/// The entries of one key's map: made by [`MapState::iter`].
 #[derive(Clone)]
 pub struct MapIter<'a, UK, UV> {
     entries: Option<SmallIter<'a, UK, UV>>,

@@ -29,7 +29,20 @@ pub struct ReducingState<K, V, F = fn(&mut V, V)> {
 impl<K: Key, V, F: Fn(&mut V, V)> ReducingState<K, V, F> {
     /// Registers the state with the operator's backend. `reduce` adds its second argument to its first.
     ///
-    /// Errors: [`Error::DuplicateState`] if the operator has another state of that name.
+    /// Errors: [`Error::DuplicateState`] if the operator has another state of that name. O(key groups).
+    ///
+    /// ```
+    /// # use thalweg_state::{HeapBackend, KeyContext, KeyGroupRange, MaxParallelism, ReducingState};
+    /// # let max = MaxParallelism::default();
+    /// # let backend = HeapBackend::new(KeyGroupRange::all(max), max);
+    /// let mut longest = ReducingState::new("longest", &backend, |a: &mut String, b: String| if b.len() > a.len() { *a = b })?;
+    /// let cx = KeyContext::new(&7_u64);
+    /// for word in ["to", "question", "be"] {
+    ///     longest.add(cx, word.to_string());
+    /// }
+    /// assert_eq!(longest.get(cx).unwrap(), "question");
+    /// # Ok::<(), thalweg_state::Error>(())
+    /// ```
     pub fn new(
         descriptor: impl Into<StateDescriptor>,
         backend: &HeapBackend,
@@ -39,24 +52,67 @@ impl<K: Key, V, F: Fn(&mut V, V)> ReducingState<K, V, F> {
     }
 
     /// The key's reduced value, or `None` if nothing was added.
+    ///
+    /// ```
+    /// # use thalweg_state::{HeapBackend, KeyContext, KeyGroupRange, MaxParallelism, ReducingState};
+    /// # let max = MaxParallelism::default();
+    /// # let backend = HeapBackend::new(KeyGroupRange::all(max), max);
+    /// let mut sum = ReducingState::new("sum", &backend, |a: &mut u64, b| *a += b)?;
+    /// sum.add(KeyContext::new(&'a'), 5);
+    /// assert_eq!((sum.get(KeyContext::new(&'a')), sum.get(KeyContext::new(&'b'))), (Some(&5), None));
+    /// # Ok::<(), thalweg_state::Error>(())
+    /// ```
     #[inline]
     pub fn get(&self, cx: KeyContext<'_, K>) -> Option<&V> {
         self.value.get(cx)
     }
 
-    /// Adds a value, and returns the reduced one.
+    /// Adds a value, and returns the reduced one. The first is taken as it is.
+    ///
+    /// ```
+    /// # use thalweg_state::{HeapBackend, KeyContext, KeyGroupRange, MaxParallelism, ReducingState};
+    /// # let max = MaxParallelism::default();
+    /// # let backend = HeapBackend::new(KeyGroupRange::all(max), max);
+    /// let mut sum = ReducingState::new("sum", &backend, |a: &mut u64, b| *a += b)?;
+    /// let cx = KeyContext::new(&'a');
+    /// assert_eq!([1, 2, 3].map(|n| *sum.add(cx, n)), [1, 3, 6]);
+    /// # Ok::<(), thalweg_state::Error>(())
+    /// ```
     #[inline]
     pub fn add(&mut self, cx: KeyContext<'_, K>, value: V) -> &V {
         self.value.upsert(cx, value, |value| value, &self.reduce)
     }
 
-    /// Takes the key's reduced value away.
+    /// Takes the key's reduced value away: the next one added is the first again.
+    ///
+    /// ```
+    /// # use thalweg_state::{HeapBackend, KeyContext, KeyGroupRange, MaxParallelism, ReducingState};
+    /// # let max = MaxParallelism::default();
+    /// # let backend = HeapBackend::new(KeyGroupRange::all(max), max);
+    /// let mut sum = ReducingState::new("sum", &backend, |a: &mut u64, b| *a += b)?;
+    /// let cx = KeyContext::new(&'a');
+    /// sum.add(cx, 5);
+    /// assert_eq!((sum.take(cx), sum.take(cx)), (Some(5), None));
+    /// # Ok::<(), thalweg_state::Error>(())
+    /// ```
     #[inline]
     pub fn take(&mut self, cx: KeyContext<'_, K>) -> Option<V> {
         self.value.take(cx)
     }
 
-    /// Drops the key's reduced value.
+    /// Drops the key's reduced value. Source: Flink's `State.clear`.
+    ///
+    /// ```
+    /// # use thalweg_state::{HeapBackend, KeyContext, KeyGroupRange, MaxParallelism, ReducingState};
+    /// # let max = MaxParallelism::default();
+    /// # let backend = HeapBackend::new(KeyGroupRange::all(max), max);
+    /// let mut sum = ReducingState::new("sum", &backend, |a: &mut u64, b| *a += b)?;
+    /// let cx = KeyContext::new(&'a');
+    /// sum.add(cx, 5);
+    /// sum.clear(cx);
+    /// assert_eq!(*sum.add(cx, 2), 2);
+    /// # Ok::<(), thalweg_state::Error>(())
+    /// ```
     #[inline]
     pub fn clear(&mut self, cx: KeyContext<'_, K>) {
         self.value.clear(cx);

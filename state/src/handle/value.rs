@@ -30,18 +30,52 @@ pub struct ValueState<K, V> {
 impl<K: Key, V> ValueState<K, V> {
     /// Registers the state with the operator's backend.
     ///
-    /// Errors: [`Error::DuplicateState`] if the operator has another state of that name.
+    /// Errors: [`Error::DuplicateState`] if the operator has another state of that name. O(key groups).
+    ///
+    /// ```
+    /// # use thalweg_state::{HeapBackend, KeyContext, KeyGroupRange, MaxParallelism, ValueState};
+    /// # let max = MaxParallelism::default();
+    /// # let backend = HeapBackend::new(KeyGroupRange::all(max), max);
+    /// let count = ValueState::<u64, u32>::new("count", &backend)?;
+    /// assert!(count.get(KeyContext::new(&7)).is_none());
+    /// assert!(ValueState::<u64, u32>::new("count", &backend).is_err());
+    /// # Ok::<(), thalweg_state::Error>(())
+    /// ```
     pub fn new(descriptor: impl Into<StateDescriptor>, backend: &HeapBackend) -> Result<Self, Error> {
         Ok(Self { table: backend.table(descriptor.into())? })
     }
 
-    /// The key's value.
+    /// The key's value, or `None` if it has none.
+    ///
+    /// ```
+    /// # use thalweg_state::{HeapBackend, KeyContext, KeyGroupRange, MaxParallelism, ValueState};
+    /// # let max = MaxParallelism::default();
+    /// # let backend = HeapBackend::new(KeyGroupRange::all(max), max);
+    /// let mut last = ValueState::new("last", &backend)?;
+    /// last.set(KeyContext::new(&7_u64), "home");
+    /// assert_eq!(last.get(KeyContext::new(&7)), Some(&"home"));
+    /// assert_eq!(last.get(KeyContext::new(&8)), None);
+    /// # Ok::<(), thalweg_state::Error>(())
+    /// ```
     #[inline]
     pub fn get(&self, cx: KeyContext<'_, K>) -> Option<&V> {
         self.table.get(cx.hash, |key| key == cx.key).map(|(_, value)| value)
     }
 
-    /// The key's value, to change in place. Only this handle is borrowed: the context is free meanwhile.
+    /// The key's value, to change in place, or `None` if it has none. Only this handle is borrowed: the context is free meanwhile.
+    ///
+    /// ```
+    /// # use thalweg_state::{HeapBackend, KeyContext, KeyGroupRange, MaxParallelism, ValueState};
+    /// # let max = MaxParallelism::default();
+    /// # let backend = HeapBackend::new(KeyGroupRange::all(max), max);
+    /// let mut pages = ValueState::<u64, String>::new("pages", &backend)?;
+    /// let cx = KeyContext::new(&7);
+    /// assert!(pages.get_mut(cx).is_none());
+    /// pages.set(cx, "home".into());
+    /// pages.get_mut(cx).unwrap().push_str(", cart");
+    /// assert_eq!(pages.get(cx).unwrap(), "home, cart");
+    /// # Ok::<(), thalweg_state::Error>(())
+    /// ```
     #[inline]
     pub fn get_mut(&mut self, cx: KeyContext<'_, K>) -> Option<&mut V> {
         self.table.get_mut(cx.hash, |key| key == cx.key).map(|(_, value)| value)
@@ -65,18 +99,50 @@ impl<K: Key, V> ValueState<K, V> {
     }
 
     /// Whether the key has a value.
+    ///
+    /// ```
+    /// # use thalweg_state::{HeapBackend, KeyContext, KeyGroupRange, MaxParallelism, ValueState};
+    /// # let max = MaxParallelism::default();
+    /// # let backend = HeapBackend::new(KeyGroupRange::all(max), max);
+    /// let mut seen = ValueState::new("seen", &backend)?;
+    /// seen.set(KeyContext::new(&'a'), ());
+    /// assert!(seen.contains(KeyContext::new(&'a')) && !seen.contains(KeyContext::new(&'b')));
+    /// # Ok::<(), thalweg_state::Error>(())
+    /// ```
     #[inline]
     pub fn contains(&self, cx: KeyContext<'_, K>) -> bool {
         self.get(cx).is_some()
     }
 
-    /// Gives the key a value, in place of the one it had.
+    /// Gives the key a value, in place of the one it had. Source: Flink's `ValueState.update`.
+    ///
+    /// ```
+    /// # use thalweg_state::{HeapBackend, KeyContext, KeyGroupRange, MaxParallelism, ValueState};
+    /// # let max = MaxParallelism::default();
+    /// # let backend = HeapBackend::new(KeyGroupRange::all(max), max);
+    /// let mut last = ValueState::new("last", &backend)?;
+    /// let cx = KeyContext::new(&7_u64);
+    /// last.set(cx, 'a');
+    /// last.set(cx, 'b');
+    /// assert_eq!(last.get(cx), Some(&'b'));
+    /// # Ok::<(), thalweg_state::Error>(())
+    /// ```
     #[inline]
     pub fn set(&mut self, cx: KeyContext<'_, K>, value: V) {
         self.upsert(cx, value, |value| value, |old, new| *old = new);
     }
 
     /// Changes the key's value, which is `init()` if it had none, and returns what `f` does. One look-up.
+    ///
+    /// ```
+    /// # use thalweg_state::{HeapBackend, KeyContext, KeyGroupRange, MaxParallelism, ValueState};
+    /// # let max = MaxParallelism::default();
+    /// # let backend = HeapBackend::new(KeyGroupRange::all(max), max);
+    /// let mut count = ValueState::<char, u32>::new("count", &backend)?;
+    /// let mut seen = |c: char| count.update_with(KeyContext::new(&c), || 0, |n| { *n += 1; *n });
+    /// assert_eq!(['a', 'b', 'a'].map(&mut seen), [1, 1, 2]);
+    /// # Ok::<(), thalweg_state::Error>(())
+    /// ```
     #[inline(always)]
     pub fn update_with<R>(
         &mut self,
@@ -88,7 +154,21 @@ impl<K: Key, V> ValueState<K, V> {
         f(value)
     }
 
-    /// Makes the key's value of `item` if it has none, or else changes it by `item`, and lends it. One look-up.
+    /// Makes the key's value of `item` if it has none, or else changes it by `item`, and lends it. One look-up. For items that are
+    /// moved in, either way.
+    ///
+    /// ```
+    /// # use thalweg_state::{HeapBackend, KeyContext, KeyGroupRange, MaxParallelism, ValueState};
+    /// # let max = MaxParallelism::default();
+    /// # let backend = HeapBackend::new(KeyGroupRange::all(max), max);
+    /// let mut texts = ValueState::<u64, Vec<String>>::new("texts", &backend)?;
+    /// let cx = KeyContext::new(&7);
+    /// for text in ["to", "be"].map(String::from) {
+    ///     texts.upsert(cx, text, |first| vec![first], |texts, next| texts.push(next));
+    /// }
+    /// assert_eq!(texts.get(cx).unwrap(), &["to", "be"]);
+    /// # Ok::<(), thalweg_state::Error>(())
+    /// ```
     #[inline(always)]
     pub fn upsert<I>(
         &mut self,
@@ -107,24 +187,72 @@ impl<K: Key, V> ValueState<K, V> {
         value
     }
 
-    /// Takes the key's value away.
+    /// Takes the key's value away. The key then has no entry, and takes no memory.
+    ///
+    /// ```
+    /// # use thalweg_state::{HeapBackend, KeyContext, KeyGroupRange, MaxParallelism, ValueState};
+    /// # let max = MaxParallelism::default();
+    /// # let backend = HeapBackend::new(KeyGroupRange::all(max), max);
+    /// let mut waiting = ValueState::new("waiting", &backend)?;
+    /// let cx = KeyContext::new(&7_u64);
+    /// waiting.set(cx, "order");
+    /// assert_eq!((waiting.take(cx), waiting.take(cx)), (Some("order"), None));
+    /// # Ok::<(), thalweg_state::Error>(())
+    /// ```
     #[inline]
     pub fn take(&mut self, cx: KeyContext<'_, K>) -> Option<V> {
         self.table.remove(cx.hash, |key| key == cx.key).map(|(_, value)| value)
     }
 
-    /// Drops the key's value.
+    /// Drops the key's value, if it has one. Source: Flink's `State.clear`.
+    ///
+    /// ```
+    /// # use thalweg_state::{HeapBackend, KeyContext, KeyGroupRange, MaxParallelism, ValueState};
+    /// # let max = MaxParallelism::default();
+    /// # let backend = HeapBackend::new(KeyGroupRange::all(max), max);
+    /// let mut last = ValueState::new("last", &backend)?;
+    /// let cx = KeyContext::new(&7_u64);
+    /// last.set(cx, 'a');
+    /// last.clear(cx);
+    /// assert!(!last.contains(cx));
+    /// # Ok::<(), thalweg_state::Error>(())
+    /// ```
     #[inline]
     pub fn clear(&mut self, cx: KeyContext<'_, K>) {
         self.take(cx);
     }
 
     /// The table behind it, to walk over all keys.
+    ///
+    /// ```
+    /// # use thalweg_state::{HeapBackend, KeyContext, KeyGroupRange, MaxParallelism, ValueState};
+    /// # let max = MaxParallelism::default();
+    /// # let backend = HeapBackend::new(KeyGroupRange::all(max), max);
+    /// let mut sales = ValueState::new("sales", &backend)?;
+    /// for (shop, amount) in [(1_u64, 10), (2, 20)] {
+    ///     sales.set(KeyContext::new(&shop), amount);
+    /// }
+    /// assert_eq!(sales.table().iter().map(|(_, amount)| amount).sum::<i32>(), 30);
+    /// # Ok::<(), thalweg_state::Error>(())
+    /// ```
     pub fn table(&self) -> &KeyedTable<K, V> {
         &self.table
     }
 
     /// The table behind it, to walk over all keys and change or remove values.
+    ///
+    /// ```
+    /// # use thalweg_state::{HeapBackend, KeyContext, KeyGroupRange, MaxParallelism, ValueState};
+    /// # let max = MaxParallelism::default();
+    /// # let backend = HeapBackend::new(KeyGroupRange::all(max), max);
+    /// let mut sales = ValueState::new("sales", &backend)?;
+    /// for (shop, amount) in [(1_u64, 10), (2, 20)] {
+    ///     sales.set(KeyContext::new(&shop), amount);
+    /// }
+    /// sales.table_mut().retain(|_, amount| *amount > 15);
+    /// assert!(!sales.contains(KeyContext::new(&1)) && sales.contains(KeyContext::new(&2)));
+    /// # Ok::<(), thalweg_state::Error>(())
+    /// ```
     pub fn table_mut(&mut self) -> &mut KeyedTable<K, V> {
         &mut self.table
     }
