@@ -39,6 +39,14 @@ pub struct Appender<K, T> {
 
 impl<K: Exchange, T: Exchange> Appender<K, T> {
     /// Begins with an empty buffer.
+    ///
+    /// ```
+    /// use thalweg_net::{Appender, BufferPool};
+    ///
+    /// let out = Appender::<u64, String>::new(BufferPool::new(1024)?.take());
+    /// assert!(out.is_empty());
+    /// # Ok::<(), thalweg_net::Error>(())
+    /// ```
     pub fn new(buffer: BufferMut) -> Self {
         Self { writer: EntryWriter::new(buffer), len: 0, types: PhantomData }
     }
@@ -50,6 +58,20 @@ impl<K: Exchange, T: Exchange> Appender<K, T> {
     /// [`AppendError::Full`] if there is no room: swap the buffer and repeat, and if it [is empty](Self::is_empty) do so
     /// with one that has [twice the room](crate::BufferPool::take_at_least). [`AppendError::Failed`] if the record cannot be
     /// serialised. Neither changes the buffer.
+    ///
+    /// A record larger than the buffer:
+    ///
+    /// ```
+    /// use thalweg_net::{AppendError, Appender, BufferPool};
+    ///
+    /// let pool = BufferPool::new(1024)?;
+    /// let mut out = Appender::<u64, Vec<u8>>::new(pool.take());
+    /// let record = vec![7; 3000];
+    /// assert!(matches!(out.append(0, 0, &1, &record), Err(AppendError::Full)) && out.is_empty());
+    /// out.swap(pool.take_at_least(4096));
+    /// out.append(0, 0, &1, &record)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn append(&mut self, timestamp: i64, key_hash: u64, key: &K, value: &T) -> Result<(), AppendError> {
         self.len = self.writer.record(self.len, timestamp, key_hash, key, value)?;
@@ -61,6 +83,15 @@ impl<K: Exchange, T: Exchange> Appender<K, T> {
     /// # Errors
     ///
     /// [`Full`], without a change, if there is no room. An empty buffer has room.
+    ///
+    /// ```
+    /// use thalweg_net::{Appender, BufferPool, ENTRY_HEADER_BYTES, Signal};
+    ///
+    /// let mut out = Appender::<u64, u64>::new(BufferPool::new(1024)?.take());
+    /// out.signal(Signal::Watermark(1_000))?;
+    /// assert_eq!(out.len_bytes(), ENTRY_HEADER_BYTES);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn signal(&mut self, signal: Signal) -> Result<(), Full> {
         self.len = self.writer.header(self.len, signal.into())?;
@@ -101,24 +132,71 @@ impl<K: Exchange, T: Exchange> Appender<K, T> {
     }
 
     /// Whether nothing was appended.
+    ///
+    /// ```
+    /// use thalweg_net::{Appender, BufferPool, Signal};
+    ///
+    /// let mut out = Appender::<(), ()>::new(BufferPool::new(1024)?.take());
+    /// assert!(out.is_empty());
+    /// out.signal(Signal::Idle)?;
+    /// assert!(!out.is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
     /// The number of bytes appended, headers included.
+    ///
+    /// ```
+    /// use thalweg_net::{Appender, BufferPool};
+    ///
+    /// let mut out = Appender::<u64, u64>::new(BufferPool::new(1024)?.take());
+    /// out.append(1_000, 0xfeed, &7, &8)?;
+    /// assert_eq!(out.len_bytes(), 24 + 8 + 8); // Header, key, value.
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn len_bytes(&self) -> usize {
         self.len
     }
 
     /// The size of the buffer being filled, in bytes.
+    ///
+    /// ```
+    /// use thalweg_net::{Appender, BufferPool};
+    ///
+    /// let pool = BufferPool::new(1024)?;
+    /// let mut out = Appender::<u64, u64>::new(pool.take());
+    /// assert_eq!(out.capacity_bytes(), 1024);
+    /// out.swap(pool.take_at_least(2000));
+    /// assert_eq!(out.capacity_bytes(), 2000);
+    /// # Ok::<(), thalweg_net::Error>(())
+    /// ```
     #[inline]
     pub fn capacity_bytes(&self) -> usize {
         self.writer.capacity()
     }
 
     /// Takes the filled buffer out, ready to be handed over, and goes on with `next`.
+    ///
+    /// ```
+    /// use thalweg_net::{Appender, BufferPool};
+    ///
+    /// let pool = BufferPool::new(1024)?;
+    /// let mut out = Appender::<u64, u64>::new(pool.take());
+    /// let mut sent = Vec::new();
+    /// for n in 0..100 {
+    ///     if out.append(0, 0, &n, &n).is_err() {
+    ///         sent.push(out.swap(pool.take()));
+    ///         out.append(0, 0, &n, &n)?;
+    ///     }
+    /// }
+    /// sent.push(out.finish());
+    /// assert_eq!(sent.iter().map(|buffer| buffer.len_bytes()).collect::<Vec<_>>(), [1000, 1000, 1000, 1000]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn swap(&mut self, next: BufferMut) -> Buffer {
         let filled = self.writer.replace(next);
         let len = std::mem::take(&mut self.len);
@@ -126,6 +204,15 @@ impl<K: Exchange, T: Exchange> Appender<K, T> {
     }
 
     /// Takes the filled buffer out, for the last time.
+    ///
+    /// ```
+    /// use thalweg_net::{Appender, BufferPool, Signal};
+    ///
+    /// let mut out = Appender::<u64, u64>::new(BufferPool::new(1024)?.take());
+    /// out.signal(Signal::End)?;
+    /// assert_eq!(out.finish().len_bytes(), 24);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn finish(self) -> Buffer {
         Self::freeze(self.writer.into_buffer(), self.len)
     }

@@ -183,6 +183,14 @@ impl BufferPool {
     /// # Errors
     ///
     /// [`Error::BufferBytes`] unless it is a multiple of 16 from 1 KiB to 64 MiB.
+    ///
+    /// ```
+    /// use thalweg_net::{BufferPool, Error};
+    ///
+    /// assert_eq!(BufferPool::new(4096)?.memory_bytes(), 0); // Nothing is allocated before it is taken.
+    /// assert!(matches!(BufferPool::new(1000), Err(Error::BufferBytes { bytes: 1000 })));
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn new(buffer_bytes: usize) -> Result<Self, Error> {
         if !BUFFER_BYTES_RANGE.contains(&buffer_bytes) || !buffer_bytes.is_multiple_of(BUFFER_ALIGN) {
             return Err(Error::BufferBytes { bytes: buffer_bytes });
@@ -198,6 +206,16 @@ impl BufferPool {
     /// An empty buffer: the one that was freed last, or what other cores gave back, or a new one.
     ///
     /// Cost: a few loads; when the free list is empty one atomic swap, and an allocation when that yields nothing.
+    ///
+    /// ```
+    /// let pool = thalweg_net::BufferPool::new(1024)?;
+    /// let (a, b) = (pool.take(), pool.take());
+    /// drop(a);
+    /// let c = pool.take(); // The memory of `a`.
+    /// assert_eq!((pool.allocated(), pool.free()), (2, 0));
+    /// # drop((b, c));
+    /// # Ok::<(), thalweg_net::Error>(())
+    /// ```
     pub fn take(&self) -> BufferMut {
         let mut first = self.free.get();
         if first.is_null() {
@@ -245,22 +263,52 @@ impl BufferPool {
     }
 
     /// The size of a pooled buffer, in bytes.
+    ///
+    /// ```
+    /// assert_eq!(thalweg_net::BufferPool::new(1024)?.buffer_bytes(), 1024);
+    /// # Ok::<(), thalweg_net::Error>(())
+    /// ```
     pub fn buffer_bytes(&self) -> usize {
         self.home.buffer_bytes
     }
 
-    /// The number of pooled buffers there are, in use and free.
+    /// The number of pooled buffers there are, in use and free. It never falls.
+    ///
+    /// ```
+    /// let pool = thalweg_net::BufferPool::new(1024)?;
+    /// drop((pool.take(), pool.take()));
+    /// assert_eq!(pool.allocated(), 2);
+    /// # Ok::<(), thalweg_net::Error>(())
+    /// ```
     pub fn allocated(&self) -> usize {
         self.allocated.get()
     }
 
     /// The number of pooled buffers not in use. Cost: O(that number), so for metrics and tests.
+    ///
+    /// ```
+    /// let pool = thalweg_net::BufferPool::new(1024)?;
+    /// let buffer = pool.take().freeze();
+    /// assert_eq!(pool.free(), 0);
+    /// drop(buffer);
+    /// assert_eq!(pool.free(), 1);
+    /// # Ok::<(), thalweg_net::Error>(())
+    /// ```
     pub fn free(&self) -> usize {
         let returned = self.home.returned.load(Ordering::Acquire);
         [self.free.get(), returned].into_iter().map(|first| self.list(first).count()).sum()
     }
 
     /// The memory held by this pool's buffers, in use, free and oversized, in bytes.
+    ///
+    /// ```
+    /// let pool = thalweg_net::BufferPool::new(1024)?;
+    /// let (small, large) = (pool.take(), pool.take_at_least(2000));
+    /// assert_eq!(pool.memory_bytes(), 1024 + 2000);
+    /// drop((small, large));
+    /// assert_eq!(pool.memory_bytes(), 1024); // The one that is pooled.
+    /// # Ok::<(), thalweg_net::Error>(())
+    /// ```
     pub fn memory_bytes(&self) -> usize {
         self.allocated.get() * self.home.buffer_bytes + self.home.oversized_bytes.load(Ordering::Relaxed)
     }
@@ -319,12 +367,25 @@ unsafe impl Sync for BufferMut {}
 
 impl BufferMut {
     /// The room in it, in bytes.
+    ///
+    /// ```
+    /// let pool = thalweg_net::BufferPool::new(1024)?;
+    /// assert_eq!((pool.take().capacity_bytes(), pool.take_at_least(1025).capacity_bytes()), (1024, 1040)); // A multiple of 16.
+    /// # Ok::<(), thalweg_net::Error>(())
+    /// ```
     #[inline]
     pub fn capacity_bytes(&self) -> usize {
         self.header().capacity
     }
 
-    /// Ends the filling: from now on the buffer can be shared and not be written.
+    /// Ends the filling: from now on the buffer can be shared and not be written. Costs nothing.
+    ///
+    /// ```
+    /// let pool = thalweg_net::BufferPool::new(1024)?;
+    /// let buffer = pool.take().freeze();
+    /// assert!(buffer.is_empty()); // Only an `Appender` fills one.
+    /// # Ok::<(), thalweg_net::Error>(())
+    /// ```
     #[inline]
     pub fn freeze(self) -> Buffer {
         Buffer(ManuallyDrop::new(self).0)
@@ -394,6 +455,17 @@ unsafe impl Sync for Buffer {}
 
 impl Buffer {
     /// What was written: whole entries, nothing uninitialised, the first one 16-byte aligned.
+    ///
+    /// ```
+    /// use thalweg_net::{Appender, BufferPool, ENTRY_ALIGN, EntryKind, Signal};
+    ///
+    /// let mut out = Appender::<u64, u64>::new(BufferPool::new(1024)?.take());
+    /// out.signal(Signal::End)?;
+    /// let buffer = out.finish();
+    /// assert_eq!(buffer.bytes()[4], EntryKind::End as u8);
+    /// assert!(buffer.bytes().len().is_multiple_of(ENTRY_ALIGN));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn bytes(&self) -> &[u8] {
         // SAFETY: the first `len` bytes are within the allocation, were initialised when it was made, and are not
@@ -401,13 +473,23 @@ impl Buffer {
         unsafe { std::slice::from_raw_parts(self.data().as_ptr(), self.len_bytes()) }
     }
 
-    /// The number of bytes written.
+    /// The number of bytes written: see [`Appender::len_bytes`](crate::Appender::len_bytes).
     #[inline]
     pub fn len_bytes(&self) -> usize {
         self.contents().len as usize
     }
 
     /// Whether nothing was written.
+    ///
+    /// ```
+    /// use thalweg_net::{Appender, BufferPool, Signal};
+    ///
+    /// let pool = BufferPool::new(1024)?;
+    /// let mut out = Appender::<u64, u64>::new(pool.take());
+    /// out.signal(Signal::Active)?;
+    /// assert!(!out.swap(pool.take()).is_empty() && out.finish().is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.len_bytes() == 0

@@ -40,6 +40,13 @@ pub struct CreditSender<B> {
 
 impl<B> CreditSender<B> {
     /// A sender whose receiver has made room for `granted` buffers already: its initial credit, if both know it.
+    ///
+    /// ```
+    /// use thalweg_net::CreditSender;
+    ///
+    /// assert_eq!(CreditSender::<()>::new(8).credit(), 8);
+    /// assert_eq!(CreditSender::<()>::default().credit(), 0); // Waits for its first grant.
+    /// ```
     pub fn new(granted: u64) -> Self {
         Self { queue: VecDeque::new(), granted, sent: 0, overdraft_max: 0 }
     }
@@ -48,13 +55,26 @@ impl<B> CreditSender<B> {
     ///
     /// Ask [`is_available`](Self::is_available) before beginning work that leads here: within one record there may be an
     /// overdraft, and it is for the caller to bound it so.
+    ///
+    /// ```
+    /// let mut sender = thalweg_net::CreditSender::new(0);
+    /// sender.enqueue("a"); // It waits.
+    /// assert_eq!((sender.poll(), sender.backlog()), (None, 1));
+    /// ```
     #[inline]
     pub fn enqueue(&mut self, buffer: B) {
         self.queue.push_back(buffer);
         self.overdraft_max = self.overdraft_max.max(self.overdraft());
     }
 
-    /// Takes the receiver's grant: the total number of buffers it has made room for.
+    /// Takes the receiver's grant: the total number of buffers it has made room for, since the channel opened.
+    ///
+    /// ```
+    /// let mut sender = thalweg_net::CreditSender::<()>::new(2);
+    /// sender.on_grant(5);
+    /// sender.on_grant(3); // One that was overtaken, or comes again: no change.
+    /// assert_eq!(sender.credit(), 5);
+    /// ```
     #[inline]
     pub fn on_grant(&mut self, total: u64) {
         self.granted = self.granted.max(total); // An older, smaller total changes nothing.
@@ -62,6 +82,13 @@ impl<B> CreditSender<B> {
 
     /// The next buffer for the channel: its number, how many wait behind it, and itself. `None` until a grant or a buffer
     /// comes.
+    ///
+    /// ```
+    /// let mut sender = thalweg_net::CreditSender::new(2);
+    /// ["a", "b", "c"].map(|buffer| sender.enqueue(buffer));
+    /// let sent: Vec<_> = std::iter::from_fn(|| sender.poll()).collect();
+    /// assert_eq!(sent, [(0, 2, "a"), (1, 1, "b")]);
+    /// ```
     #[inline]
     pub fn poll(&mut self) -> Option<(u64, usize, B)> {
         if self.sent == self.granted {
@@ -74,35 +101,79 @@ impl<B> CreditSender<B> {
     }
 
     /// Whether nothing is queued beyond the credit, so that work that leads to more may begin.
+    ///
+    /// ```
+    /// let mut sender = thalweg_net::CreditSender::new(1);
+    /// sender.enqueue("a");
+    /// assert!(sender.is_available());
+    /// sender.enqueue("b");
+    /// assert!(!sender.is_available());
+    /// ```
     #[inline]
     pub fn is_available(&self) -> bool {
         self.overdraft() == 0
     }
 
     /// The number of queued buffers there is no credit for.
+    ///
+    /// ```
+    /// let mut sender = thalweg_net::CreditSender::new(1);
+    /// ["a", "b", "c"].map(|buffer| sender.enqueue(buffer));
+    /// assert_eq!(sender.overdraft(), 2);
+    /// sender.on_grant(2);
+    /// assert_eq!(sender.overdraft(), 1);
+    /// ```
     #[inline]
     pub fn overdraft(&self) -> usize {
         self.queue.len().saturating_sub(self.credit().try_into().unwrap_or(usize::MAX))
     }
 
     /// The largest overdraft so far, in buffers.
+    ///
+    /// ```
+    /// let mut sender = thalweg_net::CreditSender::new(1);
+    /// ["a", "b", "c"].map(|buffer| sender.enqueue(buffer));
+    /// sender.on_grant(10);
+    /// assert_eq!((sender.overdraft(), sender.overdraft_max_seen()), (0, 2));
+    /// ```
     pub fn overdraft_max_seen(&self) -> usize {
         self.overdraft_max
     }
 
-    /// The number of buffers that wait.
+    /// The number of buffers that wait, with credit or without.
+    ///
+    /// ```
+    /// let mut sender = thalweg_net::CreditSender::new(1);
+    /// ["a", "b"].map(|buffer| sender.enqueue(buffer));
+    /// sender.poll();
+    /// assert_eq!(sender.backlog(), 1);
+    /// ```
     #[inline]
     pub fn backlog(&self) -> usize {
         self.queue.len()
     }
 
     /// The number of buffers that may be sent before another grant comes.
+    ///
+    /// ```
+    /// let mut sender = thalweg_net::CreditSender::new(3);
+    /// sender.enqueue("a");
+    /// assert_eq!(sender.credit(), 3); // Not sent yet.
+    /// sender.poll();
+    /// assert_eq!(sender.credit(), 2);
+    /// ```
     #[inline]
     pub fn credit(&self) -> u64 {
         self.granted - self.sent
     }
 
-    /// The number of buffers sent since the channel opened.
+    /// The number of buffers sent since the channel opened: the number of the next one.
+    ///
+    /// ```
+    /// let mut sender = thalweg_net::CreditSender::new(3);
+    /// sender.enqueue("a");
+    /// assert_eq!((sender.sent(), sender.poll(), sender.sent()), (0, Some((0, 0, "a")), 1));
+    /// ```
     pub fn sent(&self) -> u64 {
         self.sent
     }
@@ -164,6 +235,10 @@ impl CreditReceiver {
     /// # Panics
     ///
     /// If `initial` is 0: nothing would ever be sent.
+    ///
+    /// ```
+    /// assert_eq!(thalweg_net::CreditReceiver::new(8).granted(), 8);
+    /// ```
     pub fn new(initial: u64) -> Self {
         assert!(initial > 0, "a channel without initial credit never sends");
         Self { initial, granted: initial, received: 0, consumed: 0 }
@@ -174,6 +249,16 @@ impl CreditReceiver {
     /// # Errors
     ///
     /// [`SequenceGap`], without a change, unless it is the next one and was granted.
+    ///
+    /// ```
+    /// use thalweg_net::{CreditReceiver, SequenceGap};
+    ///
+    /// let mut receiver = CreditReceiver::new(1);
+    /// receiver.on_data(0)?;
+    /// assert_eq!(receiver.on_data(0), Err(SequenceGap { expected: 1, found: 0, granted: 1 })); // Repeated.
+    /// assert_eq!(receiver.on_data(1), Err(SequenceGap { expected: 1, found: 1, granted: 1 })); // Not granted.
+    /// # Ok::<(), SequenceGap>(())
+    /// ```
     #[inline]
     pub fn on_data(&mut self, seq: u64) -> Result<(), SequenceGap> {
         if seq != self.received || seq >= self.granted {
@@ -184,6 +269,14 @@ impl CreditReceiver {
     }
 
     /// Takes note that a received buffer was read and given back.
+    ///
+    /// ```
+    /// let mut receiver = thalweg_net::CreditReceiver::new(2);
+    /// receiver.on_data(0)?;
+    /// receiver.on_consumed();
+    /// assert_eq!(receiver.held(), 0);
+    /// # Ok::<(), thalweg_net::SequenceGap>(())
+    /// ```
     #[inline]
     pub fn on_consumed(&mut self) {
         debug_assert!(self.consumed < self.received, "a buffer is consumed once, after it came");
@@ -192,6 +285,17 @@ impl CreditReceiver {
 
     /// The total to tell the sender, once it is worth a message: when half of the initial credit has gathered, or when
     /// the sender has none left.
+    ///
+    /// ```
+    /// let mut receiver = thalweg_net::CreditReceiver::new(4);
+    /// receiver.on_data(0)?;
+    /// receiver.on_consumed();
+    /// assert_eq!(receiver.poll_grant(), None); // One of four.
+    /// receiver.on_data(1)?;
+    /// receiver.on_consumed();
+    /// assert_eq!((receiver.poll_grant(), receiver.poll_grant()), (Some(6), None));
+    /// # Ok::<(), thalweg_net::SequenceGap>(())
+    /// ```
     #[inline]
     pub fn poll_grant(&mut self) -> Option<u64> {
         let total = self.consumed + self.initial;
@@ -205,11 +309,27 @@ impl CreditReceiver {
     }
 
     /// The total granted so far. To be told again after a reconnect, as repeating it is harmless.
+    ///
+    /// ```
+    /// let mut receiver = thalweg_net::CreditReceiver::new(1);
+    /// receiver.on_data(0)?;
+    /// receiver.on_consumed();
+    /// assert_eq!((receiver.granted(), receiver.poll_grant(), receiver.granted()), (1, Some(2), 2));
+    /// # Ok::<(), thalweg_net::SequenceGap>(())
+    /// ```
     pub fn granted(&self) -> u64 {
         self.granted
     }
 
     /// The number of buffers received and not consumed: at most the initial credit.
+    ///
+    /// ```
+    /// let mut receiver = thalweg_net::CreditReceiver::new(4);
+    /// (receiver.on_data(0)?, receiver.on_data(1)?);
+    /// receiver.on_consumed();
+    /// assert_eq!(receiver.held(), 1);
+    /// # Ok::<(), thalweg_net::SequenceGap>(())
+    /// ```
     #[inline]
     pub fn held(&self) -> u64 {
         self.received - self.consumed

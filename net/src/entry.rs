@@ -149,6 +149,14 @@ impl From<Signal> for EntryHeader {
 
 impl EntryHeader {
     /// The signal this header is, or `None` if it is none: a record, a gap, or a kind nobody knows.
+    ///
+    /// ```
+    /// use thalweg_net::{EntryHeader, EntryKind, Signal};
+    ///
+    /// let header = EntryHeader::from(Signal::Watermark(5));
+    /// assert_eq!((header.kind, header.signal()), (EntryKind::Watermark as u8, Some(Signal::Watermark(5))));
+    /// assert_eq!(EntryHeader { kind: EntryKind::Record as u8, ..header }.signal(), None);
+    /// ```
     pub fn signal(&self) -> Option<Signal> {
         const WATERMARK: u8 = EntryKind::Watermark as u8;
         const IDLE: u8 = EntryKind::Idle as u8;

@@ -37,11 +37,31 @@ pub struct ParkFlag {
 
 impl ParkFlag {
     /// The flag of a core that is awake.
+    ///
+    /// ```
+    /// assert!(!thalweg_net::ParkFlag::new().is_parked());
+    /// ```
     pub fn new() -> Self {
         Self { parked: CachePadded::new(AtomicBool::new(false)) }
     }
 
-    /// Announces that the receiver will sleep unless it finds something now. Only the receiver calls it.
+    /// Announces that the receiver will sleep unless it finds something now. Only the receiver calls it, and then looks at all it can be
+    /// sent once more: what was published before the announcement nobody rings for. Costs a fence.
+    ///
+    /// ```
+    /// use thalweg_net::{ParkFlag, ring};
+    ///
+    /// let (mut producer, mut consumer) = ring::channel(4);
+    /// let flag = ParkFlag::new();
+    /// producer.try_push('a').unwrap();
+    /// producer.publish();
+    /// assert!(!flag.ring_if_parked());
+    /// flag.prepare(); // The item is there, and no bell rings.
+    /// if !consumer.is_empty() {
+    ///     flag.cancel();
+    /// }
+    /// assert_eq!(consumer.pop(), Some('a'));
+    /// ```
     #[inline]
     pub fn prepare(&self) {
         // Relaxed: only the order of this store before the loads that follow matters, and that is the fence's.
@@ -50,12 +70,26 @@ impl ParkFlag {
     }
 
     /// Takes the announcement back. A doorbell already rung for it may still arrive, and is harmless.
+    ///
+    /// ```
+    /// let flag = thalweg_net::ParkFlag::new();
+    /// flag.prepare();
+    /// flag.cancel();
+    /// assert!(!flag.ring_if_parked());
+    /// ```
     #[inline]
     pub fn cancel(&self) {
         self.parked.store(false, Ordering::Relaxed);
     }
 
-    /// Whether the caller must ring the doorbell, after it published something: `true` for one sender per park.
+    /// Whether the caller must ring the doorbell, after it published something: `true` for one sender per park. Costs a fence and a load
+    /// while the receiver is awake.
+    ///
+    /// ```
+    /// let flag = thalweg_net::ParkFlag::new();
+    /// flag.prepare();
+    /// assert_eq!([flag.ring_if_parked(), flag.ring_if_parked()], [true, false]);
+    /// ```
     #[inline]
     pub fn ring_if_parked(&self) -> bool {
         fence(Ordering::SeqCst);
@@ -63,7 +97,15 @@ impl ParkFlag {
             && self.parked.compare_exchange(true, false, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
-    /// Whether the receiver has announced that it sleeps, and nobody rang yet. For metrics.
+    /// Whether the receiver has announced that it sleeps, and nobody rang yet. For metrics: it may be outdated when it returns.
+    ///
+    /// ```
+    /// let flag = thalweg_net::ParkFlag::new();
+    /// flag.prepare();
+    /// assert!(flag.is_parked());
+    /// flag.ring_if_parked();
+    /// assert!(!flag.is_parked());
+    /// ```
     pub fn is_parked(&self) -> bool {
         self.parked.load(Ordering::Relaxed)
     }

@@ -113,26 +113,26 @@ impl<K, T> Clone for RawRecord<'_, K, T> {
 impl<K, T> Copy for RawRecord<'_, K, T> {}
 
 impl<'a, K: Exchange, T: Exchange> RawRecord<'a, K, T> {
-    /// Its event time, in ms.
+    /// Its event time, in ms, as it was appended. See [`RawRecord`] for an example of all four.
     #[inline]
     pub fn timestamp(&self) -> i64 {
         self.header().timestamp
     }
 
-    /// The hash of its key.
+    /// The hash of its key, as it was appended.
     #[inline]
     pub fn key_hash(&self) -> u64 {
         self.header().key_hash
     }
 
-    /// Its key, in the buffer.
+    /// Its key, in the buffer. Nothing is copied.
     #[inline]
     pub fn key(&self) -> &'a K::Archived {
         // SAFETY: `roots` points to the roots of a record of these types, which lives for `'a`.
         unsafe { self.roots().cast().as_ref() }
     }
 
-    /// The record itself, in the buffer.
+    /// The record itself, in the buffer. Nothing is copied.
     #[inline]
     pub fn value(&self) -> &'a T::Archived {
         // SAFETY: as in `key`; the value's root stands at this distance.
@@ -197,6 +197,17 @@ impl<K: Exchange, T: Exchange> Reader<K, T> {
     /// # Errors
     ///
     /// [`WrongType`] unless an `Appender<K, T>` filled the buffer.
+    ///
+    /// ```
+    /// use thalweg_net::{Appender, BufferPool, Reader};
+    ///
+    /// let mut out = Appender::<u32, u32>::new(BufferPool::new(1024)?.take());
+    /// out.append(0, 0, &1, &2)?;
+    /// let buffer = out.finish();
+    /// assert!(Reader::<u32, i32>::open(buffer.clone()).is_err());
+    /// assert!(Reader::<u32, u32>::open(buffer).is_ok());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn open(buffer: Buffer) -> Result<Self, WrongType> {
         if buffer.tag() != Some(TypeId::of::<(K, T)>()) {
@@ -206,6 +217,19 @@ impl<K: Exchange, T: Exchange> Reader<K, T> {
     }
 
     /// The next entry, or `None` at the end.
+    ///
+    /// ```
+    /// use thalweg_net::{Appender, BufferPool, Item, Reader, Signal};
+    ///
+    /// let mut out = Appender::<u32, String>::new(BufferPool::new(1024)?.take());
+    /// out.append(5, 0, &1, &"to".into())?;
+    /// out.signal(Signal::Watermark(4))?;
+    /// let mut input = Reader::<u32, String>::open(out.finish())?;
+    /// assert!(matches!(input.next(), Some(Item::Record { timestamp: 5, value, .. }) if value == "to"));
+    /// assert!(matches!(input.next(), Some(Item::Signal(Signal::Watermark(4)))));
+    /// assert!(input.next().is_none());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     // Not an iterator: the items borrow from the reader.
     #[expect(clippy::should_implement_trait, reason = "an iterator cannot lend from itself")]
     #[inline]
@@ -307,6 +331,18 @@ impl<K: Exchange, T: Exchange> Reader<K, T> {
     }
 
     /// The next entry, a record as a handle that can be copied elsewhere, or `None` at the end.
+    ///
+    /// ```
+    /// use thalweg_net::{Appender, BufferPool, RawItem, Reader, Signal};
+    ///
+    /// let mut out = Appender::<u32, u32>::new(BufferPool::new(1024)?.take());
+    /// out.append(5, 77, &1, &2)?;
+    /// out.signal(Signal::End)?;
+    /// let mut input = Reader::<u32, u32>::open(out.finish())?;
+    /// assert!(matches!(input.next_raw(), Some(RawItem::Record(record)) if record.key_hash() == 77));
+    /// assert!(matches!(input.next_raw(), Some(RawItem::Signal(Signal::End))));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn next_raw(&mut self) -> Option<RawItem<'_, K, T>> {
         loop {
@@ -339,6 +375,22 @@ impl<K: Exchange, T: Exchange> Reader<K, T> {
     ///
     /// The place looked at is never before the place read. Meant for fetching ahead what the records will need: first
     /// with the distance, then with 1 for each record read.
+    ///
+    /// ```
+    /// use thalweg_net::{Appender, BufferPool, Reader};
+    ///
+    /// let mut out = Appender::<u64, u64>::new(BufferPool::new(1024)?.take());
+    /// for n in 0..5 {
+    ///     out.append(0, 10 * n, &n, &n)?;
+    /// }
+    /// let mut input = Reader::<u64, u64>::open(out.finish())?;
+    /// let mut hashes = Vec::new();
+    /// assert_eq!(input.ahead(3, |key_hash, _| hashes.push(key_hash)), 3);
+    /// assert_eq!(input.ahead(9, |key_hash, _| hashes.push(key_hash)), 2);
+    /// assert_eq!(hashes, [0, 10, 20, 30, 40]);
+    /// assert!(input.next().is_some()); // Still the first.
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn ahead(&mut self, records: usize, mut f: impl FnMut(u64, i64)) -> usize {
         let mut at = self.ahead.max(self.at);
@@ -357,18 +409,54 @@ impl<K: Exchange, T: Exchange> Reader<K, T> {
     }
 
     /// Whether all entries were read.
+    ///
+    /// ```
+    /// use thalweg_net::{Appender, BufferPool, Reader, Signal};
+    ///
+    /// let mut out = Appender::<(), ()>::new(BufferPool::new(1024)?.take());
+    /// out.signal(Signal::End)?;
+    /// let mut input = Reader::<(), ()>::open(out.finish())?;
+    /// assert!(!input.is_done());
+    /// input.next();
+    /// assert!(input.is_done());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn is_done(&self) -> bool {
         self.at == self.end
     }
 
     /// The number of bytes not read yet.
+    ///
+    /// ```
+    /// use thalweg_net::{Appender, BufferPool, Reader, Signal};
+    ///
+    /// let mut out = Appender::<(), ()>::new(BufferPool::new(1024)?.take());
+    /// out.signal(Signal::Idle)?;
+    /// out.signal(Signal::Active)?;
+    /// let mut input = Reader::<(), ()>::open(out.finish())?;
+    /// input.next();
+    /// assert_eq!(input.remaining_bytes(), 24);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn remaining_bytes(&self) -> usize {
         self.end - self.at
     }
 
     /// Gives the buffer back, read or not.
+    ///
+    /// ```
+    /// use thalweg_net::{Appender, BufferPool, Reader};
+    ///
+    /// let mut out = Appender::<u32, u32>::new(BufferPool::new(1024)?.take());
+    /// out.append(0, 0, &1, &2)?;
+    /// let mut input = Reader::<u32, u32>::open(out.finish())?;
+    /// input.next();
+    /// let again = Reader::<u32, u32>::open(input.into_buffer())?;
+    /// assert!(!again.is_done()); // From the start.
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn into_buffer(self) -> Buffer {
         self.buffer
     }

@@ -87,6 +87,15 @@ impl<T> Producer<T> {
     /// # Errors
     ///
     /// The item itself, if the ring is full. (What is staged counts: publish it, or it stays full.)
+    ///
+    /// ```
+    /// let (mut producer, mut consumer) = thalweg_net::ring::channel(1);
+    /// assert_eq!(producer.try_push('a'), Ok(()));
+    /// assert_eq!(producer.try_push('b'), Err('b'));
+    /// producer.publish();
+    /// (consumer.pop(), consumer.release());
+    /// assert_eq!(producer.try_push('b'), Ok(()));
+    /// ```
     #[inline]
     pub fn try_push(&mut self, item: T) -> Result<(), T> {
         if self.staged.wrapping_sub(self.head_seen) == self.shared.slots.len() {
@@ -105,6 +114,14 @@ impl<T> Producer<T> {
     /// Makes all that is staged visible to the consumer, and returns how many items that is.
     ///
     /// Ring the doorbell after it, if [`ParkFlag::ring_if_parked`](crate::ParkFlag::ring_if_parked) says so.
+    ///
+    /// ```
+    /// let (mut producer, mut consumer) = thalweg_net::ring::channel(4);
+    /// (producer.try_push('a').unwrap(), producer.try_push('b').unwrap());
+    /// assert!(consumer.is_empty());
+    /// assert_eq!((producer.publish(), producer.publish()), (2, 0));
+    /// assert!(!consumer.is_empty());
+    /// ```
     #[inline]
     pub fn publish(&mut self) -> usize {
         let count = self.staged.wrapping_sub(self.published);
@@ -116,6 +133,12 @@ impl<T> Producer<T> {
     }
 
     /// The number of items that can be staged now. Never too high; the consumer may be freeing more.
+    ///
+    /// ```
+    /// let (mut producer, _consumer) = thalweg_net::ring::channel(4);
+    /// producer.try_push('a').unwrap();
+    /// assert_eq!(producer.free_slots(), 3); // Published or not.
+    /// ```
     #[inline]
     pub fn free_slots(&self) -> usize {
         let head = self.shared.head.load(Ordering::Acquire);
@@ -123,6 +146,12 @@ impl<T> Producer<T> {
     }
 
     /// Whether the consumer is gone: what is sent now is never popped.
+    ///
+    /// ```
+    /// let (producer, consumer) = thalweg_net::ring::channel::<u64>(4);
+    /// drop(consumer);
+    /// assert!(producer.is_closed());
+    /// ```
     #[inline]
     pub fn is_closed(&self) -> bool {
         self.shared.consumer_gone.load(Ordering::Acquire)
@@ -151,6 +180,15 @@ pub struct Consumer<T> {
 
 impl<T> Consumer<T> {
     /// The next item, or `None` if none is published. Its slot stays taken until [`release`](Self::release).
+    ///
+    /// ```
+    /// let (mut producer, mut consumer) = thalweg_net::ring::channel(4);
+    /// std::thread::spawn(move || {
+    ///     (producer.try_push('a').unwrap(), producer.try_push('b').unwrap());
+    ///     producer.publish();
+    /// }).join().unwrap();
+    /// assert_eq!([consumer.pop(), consumer.pop(), consumer.pop()], [Some('a'), Some('b'), None]);
+    /// ```
     #[inline]
     pub fn pop(&mut self) -> Option<T> {
         if self.is_empty() {
@@ -165,6 +203,15 @@ impl<T> Consumer<T> {
     }
 
     /// Whether no item is published. A `false` stays so until the next pop.
+    ///
+    /// ```
+    /// let (mut producer, mut consumer) = thalweg_net::ring::channel(4);
+    /// producer.try_push('a').unwrap();
+    /// producer.publish();
+    /// assert!(!consumer.is_empty());
+    /// consumer.pop();
+    /// assert!(consumer.is_empty());
+    /// ```
     #[inline]
     pub fn is_empty(&mut self) -> bool {
         if self.head == self.tail_seen {
@@ -174,6 +221,16 @@ impl<T> Consumer<T> {
     }
 
     /// Gives the slots of popped items back to the producer, and returns how many that is.
+    ///
+    /// ```
+    /// let (mut producer, mut consumer) = thalweg_net::ring::channel(2);
+    /// producer.try_push('a').unwrap();
+    /// producer.publish();
+    /// consumer.pop();
+    /// assert_eq!(producer.free_slots(), 1); // Popped, and not given back.
+    /// assert_eq!(consumer.release(), 1);
+    /// assert_eq!(producer.free_slots(), 2);
+    /// ```
     #[inline]
     pub fn release(&mut self) -> usize {
         let count = self.head.wrapping_sub(self.released);
@@ -185,6 +242,14 @@ impl<T> Consumer<T> {
     }
 
     /// Whether the producer is gone. Pop once more after a `true`: what it sent before may just have become visible.
+    ///
+    /// ```
+    /// let (mut producer, mut consumer) = thalweg_net::ring::channel(4);
+    /// producer.try_push('a').unwrap();
+    /// drop(producer); // Which publishes.
+    /// assert!(consumer.is_closed());
+    /// assert_eq!((consumer.pop(), consumer.pop()), (Some('a'), None));
+    /// ```
     #[inline]
     pub fn is_closed(&self) -> bool {
         self.shared.producer_gone.load(Ordering::Acquire)
