@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -115,4 +116,20 @@ fn sleeping_cores_listen() {
         cancelled.client().cancel();
         assert!(matches!(cancelled.wait(), Err(Error::Cancelled)));
     }
+}
+
+/// Goal: a job whose handle is dropped runs to its end. Method: all that it reads comes after that. The channel ends when the last
+/// of its subtasks is gone, so that a job which gave up would be seen as missing records, not as a test that never ends.
+#[test]
+fn a_dropped_handle_leaves_the_job_alone() {
+    let (input, source) = script::<u64>();
+    let (sums, received) = mpsc::channel();
+    let env = Env::new().parallelism(2);
+    let stream = env.source("script", source).key_by(|_| ()).sum(|n| n);
+    stream.map(move |sum| sums.send(*sum).unwrap()).blackhole();
+    drop(env.execute_async().unwrap());
+    drop(env);
+    (1..=1000).for_each(|n| input.record(n, 0));
+    input.end();
+    assert!(received.iter().eq((1..=1000).map(|n| n * (n + 1) / 2)));
 }
