@@ -71,6 +71,8 @@ pub fn channel<T: Send>(capacity: usize) -> (Producer<T>, Consumer<T>) {
 /// The sending half of a ring: see [`channel`].
 ///
 /// Dropping it publishes what is staged.
+///
+/// Its methods never wait, and cost a few loads and stores.
 pub struct Producer<T> {
     shared: Arc<Shared<T>>,
     /// Everything before it is in a slot.
@@ -168,6 +170,8 @@ impl<T> Drop for Producer<T> {
 /// The receiving half of a ring: see [`channel`].
 ///
 /// Dropping it drops what it could have popped.
+///
+/// Its methods never wait, and cost a few loads and stores.
 pub struct Consumer<T> {
     shared: Arc<Shared<T>>,
     /// Everything before it was popped.

@@ -127,7 +127,7 @@ pub struct WindowResult<K, V> {
     pub value: V,
 }
 
-/// What an operator emits for a window.
+/// What an operator emits for a window: a [`WindowResult`] for an aggregate, the record itself for a reduction.
 pub trait Emit<K, Acc>: Clone + Send + Sync + 'static {
     /// The type of the records that it emits.
     type Out: 'static;

@@ -68,6 +68,7 @@ pub trait TwoInputFactory<K: Key, A: Record, B: Record>: Clone + Send + Sync + '
 type Makes<T> = PhantomData<fn() -> T>;
 
 /// A chain that begins behind an exchange.
+/// What [`crate::Stream::rebalance`], the methods of [`crate::KeyedStream`] and windows return.
 pub struct Exchanged<K, T, F> {
     edges: Arc<[EdgeId]>,
     factory: F,
@@ -100,7 +101,7 @@ impl<K: Key, T: Record, F: OneInputFactory<K, T>> Chain for Exchanged<K, T, F> {
     }
 }
 
-/// A chain that begins behind two exchanges.
+/// A chain that begins behind two exchanges. What [`crate::Stream::connect`] and [`crate::Stream::join`] lead to.
 pub struct Connected<K, A, B, F> {
     left: Arc<[EdgeId]>,
     right: Arc<[EdgeId]>,
@@ -138,7 +139,7 @@ impl<K: Key, A: Record, B: Record, F: TwoInputFactory<K, A, B>> Chain for Connec
     }
 }
 
-/// A chain that begins with an exchange that only moves records.
+/// A chain that begins with an exchange that only moves records. What [`crate::Stream::rebalance`] and its like return.
 pub type Moved<T> = Exchanged<(), T, Archives<T>>;
 
 /// Behind an exchange that only moves records: they are lent as they lie in the buffer.

@@ -413,14 +413,14 @@ impl<K: Key, A: Record, B: Record, F: KeyedCoProcessFunction<K, A, B>> TakesSide
     }
 }
 
-/// Builds [`ConnectedStreams::co_map`].
+/// Builds [`ConnectedStreams::co_map`], with keys and without.
 pub struct CoMapFactory<F, G, U> {
     left: F,
     right: G,
     out: PhantomData<fn() -> U>,
 }
 
-/// Builds [`ConnectedStreams::co_flat_map`].
+/// Builds [`ConnectedStreams::co_flat_map`], with keys and without.
 pub struct CoFlatMapFactory<F, G, U> {
     left: F,
     right: G,

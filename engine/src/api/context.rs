@@ -122,9 +122,45 @@ pub enum TimeDomain {
 /// Timers are deduplicated: a key has at most one at a timestamp in each [`TimeDomain`]. An event-time timer fires when the
 /// watermark reaches it; one at or below the current watermark waits for the next. A processing-time timer fires when the clock
 /// has passed it, so one in the past right after the current record; what is pending when the input ends is dropped. Registering
-/// and deleting cost O(1), amortised.
+/// and deleting cost O(1), amortised. Source: Flink's `TimerService`.
 ///
-/// See [`crate::KeyedProcessFunction`] for an example, and [`TimeDomain`] for both kinds of timers. Source: Flink's `TimerService`.
+/// [`crate::KeyedProcessFunction`] has an example with state, [`TimeDomain`] one with both kinds of timers. Here each key has one timer,
+/// however many records, and one key has taken it back:
+///
+/// ```
+/// use thalweg::{Context, Env, KeyedContext, KeyedProcessFunction, OpenContext, Result, Timestamp, monotonous};
+///
+/// #[derive(Clone)]
+/// struct Remind;
+///
+/// impl KeyedProcessFunction<char, char> for Remind {
+///     type Out = (char, Timestamp);
+///     type State = ();
+///
+///     fn open(&mut self, _: &OpenContext<'_>) -> Result<()> {
+///         Ok(())
+///     }
+///
+///     fn process(&mut self, _: &rkyv::rend::char_le, _: &mut (), cx: &mut impl KeyedContext<char, Self::Out>) {
+///         cx.register_event_timer(10);
+///         if *cx.key() == 'c' {
+///             cx.delete_event_timer(10);
+///         }
+///     }
+///
+///     fn on_timer(&mut self, timestamp: Timestamp, _: &mut (), cx: &mut impl KeyedContext<char, Self::Out>) {
+///         let key = *cx.key();
+///         cx.collect(&(key, timestamp));
+///     }
+/// }
+///
+/// let env = Env::new().parallelism(1);
+/// let letters = env.from_elements(['a', 'b', 'a', 'c']).watermarks(monotonous().by(|_| 0));
+/// let reminded = letters.key_by(|c| *c).process(Remind).collect();
+/// env.execute()?;
+/// assert_eq!(reminded.take(), [('a', 10), ('b', 10)]);
+/// # Ok::<(), thalweg::Error>(())
+/// ```
 pub trait KeyedContext<K: Key, Out>: Context<Out> {
     /// The current key.
     fn key(&self) -> &K {

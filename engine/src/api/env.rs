@@ -475,7 +475,7 @@ impl Env {
     }
 }
 
-/// A chain that begins with a source.
+/// A chain that begins with a source: what [`Env::source`] returns.
 #[derive(Clone)]
 pub struct FromSource<S> {
     source: S,

@@ -316,7 +316,7 @@ impl<T, V: 'static, X: Extract<T>, F: FnMut(&X::Value) -> V + Clone + Send + Syn
     }
 }
 
-/// All records under one key, `()`.
+/// All records under one key, `()`: what [`Stream::window_all`] begins with.
 #[derive(Debug)]
 pub struct Unkeyed<T>(PhantomData<fn(&T)>);
 
@@ -342,7 +342,7 @@ impl<T: 'static> Extract<T> for Unkeyed<T> {
     }
 }
 
-/// Builds a rolling aggregation.
+/// Builds a rolling aggregation: [`KeyedStream::reduce`] and its shortcuts.
 #[derive(Debug, Clone)]
 pub struct RollingFactory<R>(R);
 

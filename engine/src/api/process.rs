@@ -379,7 +379,7 @@ where
     }
 }
 
-/// Builds a process function behind an exchange.
+/// Builds a process function behind an exchange: [`KeyedStream::process`] and [`super::connect::KeyedConnectedStreams::process`].
 #[derive(Debug, Clone)]
 pub struct ProcessFactory<F, S> {
     pub(crate) function: F,

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::operator::output::Output;
 
 /// Reads lines from a file or a socket. Each is lent from one string that is used again and again.
+/// The reader of [`crate::Env::read_text_file`] and [`crate::Env::socket_text`].
 pub struct LineReader {
     /// The file or the address, for errors.
     origin: PathBuf,

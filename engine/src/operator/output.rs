@@ -34,7 +34,8 @@ pub trait Stage: 'static {
     fn wakes_at(&self) -> Option<Timestamp>;
 }
 
-/// The next operator of a chain, seen by the one before it.
+/// The next operator of a chain, seen by the one before it. A [`crate::SourceReader`] names it, as what stands behind its
+/// [`crate::SourceOutput`]: see [`crate::Source`] for an example.
 ///
 /// A record is lent: who wants to keep it clones it. Its timestamp is in ms, [`crate::NO_TIMESTAMP`] when it has none.
 pub trait Output<T>: Stage {

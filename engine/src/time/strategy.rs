@@ -276,7 +276,7 @@ where
     WatermarkStrategy { generator: Punctuated { watermark }, idleness: None, record: PhantomData }
 }
 
-/// The generator of [`bounded`]. Source: Flink's `BoundedOutOfOrdernessWatermarks`.
+/// The generator of [`bounded`] and [`monotonous`]. Source: Flink's `BoundedOutOfOrdernessWatermarks`.
 #[derive(Debug, Clone)]
 pub struct Bounded {
     delay: i64,

@@ -23,7 +23,8 @@ use crate::operator::stateless::Collector;
 use crate::time::Timestamp;
 use crate::time::window::TimeWindow;
 
-/// What a window keeps of its records of type `V`, and makes of it.
+/// What a window keeps of its records of type `V`, and makes of it. What users implement is a [`ProcessWindowFunction`], a
+/// [`crate::Aggregate`] or a closure: the methods of [`crate::WindowedStream`] make one of these of it.
 pub trait WindowFunction<K: Key, V: Record>: Clone + Send + Sync + 'static {
     /// What it emits.
     type Out: 'static;
@@ -116,21 +117,54 @@ pub trait ProcessWindowFunction<K: Key, V>: Clone + Send + Sync + 'static {
     fn clear(&mut self, _cx: &mut impl WindowContext<K, Self::Out, Self::WindowState, Self::KeyState>) {}
 }
 
-/// What a window function can ask and do besides reading its elements.
+/// What a window function can ask and do besides reading its elements. Source: Flink's `ProcessWindowFunction.Context`.
 ///
 /// What it collects, and what it writes to side outputs, has the window's last timestamp. The watermark is, at a firing, already
-/// the one that caused it. See [`ProcessWindowFunction`] for an example.
+/// the one that caused it.
+///
+/// A function that counts the firings of each window, and says so when the window is forgotten:
+///
+/// ```
+/// use std::time::Duration;
+/// use thalweg::{Context, Env, ProcessWindowFunction, Timestamp, Tumbling, WindowContext, punctuated};
+///
+/// #[derive(Clone)]
+/// struct Firings;
+///
+/// impl ProcessWindowFunction<(), i64> for Firings {
+///     type Out = (Timestamp, u32);
+///     type WindowState = u32;
+///     type KeyState = ();
+///
+///     fn process(&mut self, _: &[i64], cx: &mut impl WindowContext<(), Self::Out, u32, ()>) {
+///         *cx.window_state() += 1;
+///     }
+///
+///     fn clear(&mut self, cx: &mut impl WindowContext<(), Self::Out, u32, ()>) {
+///         let (start, firings) = (cx.window().start, *cx.window_state());
+///         cx.collect(&(start, firings));
+///     }
+/// }
+///
+/// let env = Env::new().parallelism(1);
+/// let times = env.from_elements([5_i64, 12, 3, 40]).watermarks(punctuated(|_: &i64, time| Some(time)).by(|n: &i64| *n));
+/// let ten = Duration::from_millis(10);
+/// let firings = times.window_all(Tumbling::of(ten)).allowed_lateness(ten).process(Firings).collect();
+/// env.execute()?;
+/// assert_eq!(firings.take(), [(0, 2), (10, 1), (40, 1)]); // 3 was late, and fired its window again.
+/// # Ok::<(), thalweg::Error>(())
+/// ```
 pub trait WindowContext<K, Out, W, S>: Context<Out> {
-    /// The key.
+    /// The key; `()` for windows over a stream without keys.
     fn key(&self) -> &K;
 
-    /// The window.
+    /// The window: of windows that merge, what they have become so far.
     fn window(&self) -> TimeWindow;
 
     /// The state for this window and key. Errors: the job fails when windows merge, as it does in Flink.
     fn window_state(&mut self) -> &mut W;
 
-    /// The state for this key.
+    /// The state for this key, over all its windows. It is never forgotten.
     fn key_state(&mut self) -> &mut S;
 }
 
@@ -217,7 +251,7 @@ where
     }
 }
 
-/// Keeps the reduction of the records, and emits it.
+/// Keeps the reduction of the records, and emits it. Made by [`crate::WindowedStream::reduce`] and its shortcuts.
 #[derive(Debug, Clone)]
 pub struct ReduceWindow<R>(pub(crate) R);
 
@@ -248,7 +282,7 @@ impl<K: Key, V: Record, R: Reducer<V>> WindowFunction<K, V> for ReduceWindow<R> 
     }
 }
 
-/// Keeps an accumulator, and emits its result with key and window.
+/// Keeps an accumulator, and emits its result with key and window. Made by [`crate::WindowedStream::aggregate`].
 #[derive(Debug, Clone)]
 pub struct AggregateWindow<A>(pub(crate) A);
 
@@ -284,7 +318,7 @@ impl<K: Key, V: Record, A: Aggregate<V>> WindowFunction<K, V> for AggregateWindo
     }
 }
 
-/// Keeps all records, and gives them to the function.
+/// Keeps all records, and gives them to the function. Made by [`crate::WindowedStream::process`].
 #[derive(Debug, Clone)]
 pub struct ProcessWindow<F>(pub(crate) F);
 
@@ -320,6 +354,7 @@ impl<K: Key, V: Record, F: ProcessWindowFunction<K, V>> WindowFunction<K, V> for
 }
 
 /// Keeps what the inner function keeps, and gives the single result to a process function.
+/// Made by [`crate::WindowedStream::reduce_process`].
 #[derive(Debug, Clone)]
 pub struct ReduceProcessWindow<R, F> {
     pub(crate) reducer: R,
@@ -366,7 +401,7 @@ where
     }
 }
 
-/// Keeps an accumulator, and gives its result to a process function.
+/// Keeps an accumulator, and gives its result to a process function. Made by [`crate::WindowedStream::aggregate_process`].
 #[derive(Debug, Clone)]
 pub struct AggregateProcessWindow<A, F> {
     pub(crate) aggregate: A,
@@ -418,7 +453,7 @@ where
     }
 }
 
-/// Keeps all records, and gives them to a closure, which needs no state.
+/// Keeps all records, and gives them to a closure, which needs no state. Made by [`crate::WindowedStream::process_with`].
 pub struct ProcessClosureWindow<F, U> {
     function: F,
     out: PhantomData<fn() -> U>,

@@ -50,7 +50,7 @@ impl<L: Record, R: Record, D: Fallible + ?Sized> Deserialize<Either<L, R>, D> fo
     }
 }
 
-/// The records of a window, each side in order of arrival.
+/// The records of a window, each side in order of arrival. What [`JoinWindow`] and [`CoGroupWindow`] keep.
 pub struct BothSides<L, R> {
     left: Vec<L>,
     right: Vec<R>,
@@ -71,13 +71,13 @@ impl<L, R> BothSides<L, R> {
     }
 }
 
-/// Emits what a function makes of each pair.
+/// Emits what a function makes of each pair. Made by [`crate::Stream::join`].
 pub struct JoinWindow<F, U> {
     function: F,
     out: PhantomData<fn() -> U>,
 }
 
-/// Emits what a function makes of both sides.
+/// Emits what a function makes of both sides. Made by [`crate::Stream::co_group`].
 pub struct CoGroupWindow<F, U> {
     function: F,
     out: PhantomData<fn() -> U>,

@@ -39,6 +39,7 @@ pub struct ContinuousEventTime {
 
 impl ContinuousEventTime {
     /// Fires every `interval`, whole milliseconds of event time, at least one; at multiples of it since the epoch, from the first record on.
+    /// [`ContinuousEventTime`] has an example.
     pub fn every(interval: Duration) -> Self {
         Self { interval_ms: millis(interval).max(1) }
     }
@@ -153,6 +154,7 @@ pub struct ContinuousProcessingTime {
 
 impl ContinuousProcessingTime {
     /// Fires every `interval`, whole milliseconds of the clock, at least one; at multiples of it since the epoch, from the first record on.
+    /// [`ContinuousProcessingTime`] has an example.
     pub fn every(interval: Duration) -> Self {
         Self { interval_ms: millis(interval).max(1) }
     }
