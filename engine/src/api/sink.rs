@@ -61,7 +61,7 @@ pub trait Sink<T>: Clone + Send + Sync + 'static {
 
 /// Writes one subtask's records, on one core, in their order. See [`Sink`] for one that sums.
 ///
-/// What is written should not leave at once, but when `flush` says so: at high load that is a batch later, at low load at once.
+/// What is written should not leave at once, but when `flush` says so, many records at a time when there are many.
 ///
 /// ```
 /// use thalweg::{Result, SinkWriter, Timestamp};
@@ -99,12 +99,12 @@ pub trait SinkWriter<T>: 'static {
     /// Unit: ms. [`crate::MAX_WATERMARK`] when the input has ended. Default: nothing.
     fn watermark(&mut self, _watermark: Timestamp) {}
 
-    /// The input has run dry: what is buffered goes out. Errors fail the job.
+    /// The input has run dry, or [`crate::Env::buffer_timeout`] has passed: what is buffered goes out. Default: nothing. Errors fail the job.
     fn flush(&mut self) -> Result<()> {
         Ok(())
     }
 
-    /// The input has ended, and `flush` has been called. Errors fail the job.
+    /// The input has ended, and `flush` has been called. Not called when the job has failed. Default: flushes. Errors fail the job.
     fn close(&mut self) -> Result<()> {
         self.flush()
     }
@@ -232,8 +232,8 @@ impl<T> Collected<T> {
         Self { records: Arc::default() }
     }
 
-    /// Takes the records out, also while the job runs: then those that have come so far and for which the input has run dry since.
-    /// Those of one subtask stand in their order; the order among subtasks is free.
+    /// Takes the records out, also while the job runs: then those that came before their subtask's input last ran dry, or before
+    /// [`crate::Env::buffer_timeout`]. Those of one subtask stand in their order; the order among subtasks is free.
     ///
     /// ```
     /// use thalweg::Env;

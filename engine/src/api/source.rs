@@ -352,8 +352,8 @@ impl<'a, N: Stage> SourceOutput<'a, N> {
         self.next.collect(record, timestamp);
     }
 
-    /// Emits a watermark, in ms: no record with a timestamp up to it will follow. One that does is late. One that is not greater than the
-    /// last is dropped. See [`SourceOutput`] for an example.
+    /// Emits a watermark, in ms: no record with a timestamp up to it will follow. One that does is late. They must rise: an exchange drops
+    /// one that does not, but operators of the same chain see it. Source: Flink's `emitWatermark`. See [`SourceOutput`] for an example.
     pub fn watermark(&mut self, watermark: Timestamp) {
         if self.is_idle {
             self.set_idle(false);

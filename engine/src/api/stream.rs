@@ -570,7 +570,7 @@ impl<C: Chain> Stream<C> {
     }
 
     /// Prints the records to standard output by their `Debug`, a line each, with Flink's prefix `n> ` (n from 1) when there are several
-    /// subtasks. Lines go out when the input runs dry, or 64 KiB of them have gathered.
+    /// subtasks. Lines go out when the input runs dry, at [`Env::buffer_timeout`], or when 64 KiB of them have gathered.
     ///
     /// ```
     /// let env = thalweg::Env::new().parallelism(1);

@@ -221,7 +221,7 @@ impl<T> Script<T> {
         self.push(Element::Record(record, crate::time::NO_TIMESTAMP));
     }
 
-    /// A watermark, in ms. One that is not greater than the last changes nothing.
+    /// A watermark, in ms. They must rise, as those of [`SourceOutput::watermark`].
     ///
     /// ```
     /// use std::time::Duration;
