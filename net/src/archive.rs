@@ -131,8 +131,8 @@ struct Traced {
     source: Box<dyn Error + Send + Sync>,
 }
 
-/// The serializer that records are written with: a buffer and a place in it. Only an [`Appender`](crate::Appender) makes one; it is
-/// public because [`Exchange`] names it.
+/// The serializer that records are written with: a buffer and a place in it. Only an [`Appender`](crate::Appender) makes one; it
+/// is public because [`Exchange`] names it.
 pub struct EntryWriter {
     buffer: BufferMut,
     /// The room in `buffer`.

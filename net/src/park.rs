@@ -45,8 +45,8 @@ impl ParkFlag {
         Self { parked: CachePadded::new(AtomicBool::new(false)) }
     }
 
-    /// Announces that the receiver will sleep unless it finds something now. Only the receiver calls it, and then looks at all it can be
-    /// sent once more: what was published before the announcement nobody rings for. Costs a fence.
+    /// Announces that the receiver will sleep unless it finds something now. Only the receiver calls it, and then looks at all it
+    /// can be sent once more: what was published before the announcement nobody rings for. Costs a fence.
     ///
     /// ```
     /// use thalweg_net::{ParkFlag, ring};
@@ -82,8 +82,8 @@ impl ParkFlag {
         self.parked.store(false, Ordering::Relaxed);
     }
 
-    /// Whether the caller must ring the doorbell, after it published something: `true` for one sender per park. Costs a fence and a load
-    /// while the receiver is awake.
+    /// Whether the caller must ring the doorbell, after it published something: `true` for one sender per park. Costs a fence and
+    /// a load while the receiver is awake.
     ///
     /// ```
     /// let flag = thalweg_net::ParkFlag::new();

@@ -160,8 +160,8 @@ impl<P: Eq + Clone> Timers<P> {
         if self.len == 0 { None } else { self.order.next_at() }
     }
 
-    /// Registers a timer at `at` ms for `payload`, unless it has one there, and returns whether it did. `hash` is the payload's, the same at
-    /// each call. O(1), amortised.
+    /// Registers a timer at `at` ms for `payload`, unless it has one there, and returns whether it did. `hash` is the payload's,
+    /// the same at each call. O(1), amortised.
     ///
     /// ```
     /// let mut timers = thalweg_state::Timers::new();
@@ -228,8 +228,8 @@ impl<P: Eq + Clone> Timers<P> {
         self.find(at).is_some_and(|id| self.buckets[id as usize].timers.contains(hash, payload))
     }
 
-    /// Takes out the next timer, if it is due at `up_to` ms (which counts): its timestamp, hash and payload. Timers of one timestamp come in
-    /// the order in which they were registered. O(1), amortised.
+    /// Takes out the next timer, if it is due at `up_to` ms (which counts): its timestamp, hash and payload. Timers of one
+    /// timestamp come in the order in which they were registered. O(1), amortised.
     ///
     /// ```
     /// let mut timers = thalweg_state::Timers::new();

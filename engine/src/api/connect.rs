@@ -83,8 +83,8 @@ impl<C: Chain, X: Extract<C::Out>> KeyedStream<C, X> {
     }
 }
 
-/// Two streams on their way to one operator. Made by [`Stream::connect`]. The order between the two is free, that within each is kept.
-/// Source: Flink's `ConnectedStreams`.
+/// Two streams on their way to one operator. Made by [`Stream::connect`]. The order between the two is free, that within each is
+/// kept. Source: Flink's `ConnectedStreams`.
 #[must_use = "streams do nothing until they end in a sink and the job executes"]
 pub struct ConnectedStreams<C: Chain, D: Chain> {
     left: Stream<C>,
@@ -201,7 +201,12 @@ where
     ///         count.update_with(cx.at(), || 0, |count| *count += 1);
     ///     }
     ///
-    ///     fn process_right(&mut self, _: &rkyv::string::ArchivedString, count: &mut Self::State, cx: &mut impl KeyedContext<(), u64>) {
+    ///     fn process_right(
+    ///         &mut self,
+    ///         _: &rkyv::string::ArchivedString,
+    ///         count: &mut Self::State,
+    ///         cx: &mut impl KeyedContext<(), u64>,
+    ///     ) {
     ///         let count = count.update_with(cx.at(), || 0, |count| { *count += 1; *count });
     ///         cx.collect(&count);
     ///     }

@@ -124,8 +124,8 @@ pub enum TimeDomain {
 /// has passed it, so one in the past right after the current record; what is pending when the input ends is dropped. Registering
 /// and deleting cost O(1), amortised. Source: Flink's `TimerService`.
 ///
-/// [`crate::KeyedProcessFunction`] has an example with state, [`TimeDomain`] one with both kinds of timers. Here each key has one timer,
-/// however many records, and one key has taken it back:
+/// [`crate::KeyedProcessFunction`] has an example with state, [`TimeDomain`] one with both kinds of timers. Here each key has one
+/// timer, however many records, and one key has taken it back:
 ///
 /// ```
 /// use thalweg::{Context, Env, KeyedContext, KeyedProcessFunction, OpenContext, Result, Timestamp, monotonous};
@@ -210,7 +210,7 @@ pub trait KeyedContext<K: Key, Out>: Context<Out> {
 /// let env = Env::new().parallelism(1);
 /// env.generate(3, |n| n).key_by(|n| *n).process(Twice).blackhole();
 /// let error = env.execute().unwrap_err();
-/// assert_eq!(error.to_string(), "the plan cannot run: KeyedProcess -> Blackhole: state \"mine\" is registered twice in one operator");
+/// assert!(error.to_string().ends_with("state \"mine\" is registered twice in one operator"));
 /// ```
 pub struct OpenContext<'a> {
     cx: &'a SubtaskContext,
@@ -408,8 +408,8 @@ impl<'a> OpenContext<'a> {
         MapState::new(name, self.backend()?).map_err(|error| self.refused(error))
     }
 
-    /// A running reduction under each key: `reduce` adds its second argument to its first. Errors: [`Error::Plan`] if the name is taken.
-    /// Source: Flink's `ReducingState`.
+    /// A running reduction under each key: `reduce` adds its second argument to its first. Errors: [`Error::Plan`] if the name is
+    /// taken. Source: Flink's `ReducingState`.
     ///
     /// ```
     /// use thalweg::{Context, Env, KeyedContext, KeyedProcessFunction, OpenContext, ReducingState, Result};

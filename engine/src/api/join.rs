@@ -22,8 +22,8 @@ pub struct Pairs;
 #[derive(Debug)]
 pub struct Groups;
 
-/// Two streams to be joined: their keys come next. Made by [`Stream::join`] and [`Stream::co_group`]. Source: Flink's `JoinedStreams` and
-/// `CoGroupedStreams`.
+/// Two streams to be joined: their keys come next. Made by [`Stream::join`] and [`Stream::co_group`]. Source: Flink's
+/// `JoinedStreams` and `CoGroupedStreams`.
 #[must_use = "a join does nothing until a function is applied"]
 pub struct JoinedStreams<C: Chain, D: Chain, Kind> {
     left: Stream<C>,
@@ -115,8 +115,10 @@ impl<C: Chain, D: Chain, Kind> JoinedStreams<C, D, Kind> {
     /// use thalweg::{Env, Tumbling, monotonous};
     ///
     /// let env = Env::new().parallelism(1);
-    /// let users = env.from_elements([(7_u64, "Ada")]).map(|user| (user.0, user.1.to_string())).watermarks(monotonous().by(|_| 0));
-    /// let clicks = env.from_elements(["/home?user=7", "/home?user=8"]).map(|url| url.to_string()).watermarks(monotonous().by(|_| 0));
+    /// let users = env.from_elements([(7_u64, "Ada")]).map(|user| (user.0, user.1.to_string()));
+    /// let users = users.watermarks(monotonous().by(|_| 0));
+    /// let clicks = env.from_elements(["/home?user=7", "/home?user=8"]).map(|url| url.to_string());
+    /// let clicks = clicks.watermarks(monotonous().by(|_| 0));
     /// let names = users
     ///     .join(clicks)
     ///     .on(|user| user.0.to_string(), |url| url.rsplit('=').next().unwrap_or_default().to_string())
@@ -138,8 +140,8 @@ impl<C: Chain, D: Chain, Kind> JoinedStreams<C, D, Kind> {
 }
 
 impl<C: Chain, D: Chain, Kind, F, G, K> JoinedKeys<C, D, Kind, F, G, K> {
-    /// The windows in which records meet: those that the assigner gives to each by its timestamp, whichever stream it is of. An assigner that
-    /// looks at records gets an [`Either`].
+    /// The windows in which records meet: those that the assigner gives to each by its timestamp, whichever stream it is of. An
+    /// assigner that looks at records gets an [`Either`].
     ///
     /// Errors: [`crate::Error::Plan`] at `execute` when something is wrong with the windows' sizes.
     ///
@@ -271,8 +273,8 @@ where
     A: WindowAssigner<Either<C::Out, D::Out>>,
     Tr: Trigger<Either<C::Out, D::Out>>,
 {
-    /// What each pair becomes, when the window fires. It has the window's last timestamp. Pairs come in the order of the left records, and for
-    /// each of these in that of the right ones. Source: Flink's `JoinFunction`.
+    /// What each pair becomes, when the window fires. It has the window's last timestamp. Pairs come in the order of the left
+    /// records, and for each of these in that of the right ones. Source: Flink's `JoinFunction`.
     ///
     /// ```
     /// use std::time::Duration;

@@ -19,8 +19,9 @@ use crate::operator::rolling::{
 
 /// A stream with keys: records with equal keys are together on one core. Made by [`Stream::key_by`].
 ///
-/// Its aggregates are *rolling*: each record that comes gives one result, the aggregate of its key so far, with the record's timestamp.
-/// The order among keys is free. State is kept for each key for as long as the job runs; [windows](KeyedStream::window) forget theirs.
+/// Its aggregates are *rolling*: each record that comes gives one result, the aggregate of its key so far, with the record's
+/// timestamp. The order among keys is free. State is kept for each key for as long as the job runs;
+/// [windows](KeyedStream::window) forget theirs.
 ///
 /// ```
 /// let env = thalweg::Env::new().parallelism(1);
@@ -101,8 +102,8 @@ impl<C: Chain, X: Extract<C::Out>> KeyedStream<C, X> {
         self.operator("Sum", RollingFactory(SumField::new(field)))
     }
 
-    /// For each record the least value of a field so far; the other fields are the first record's, so the result need not be a record that
-    /// ever came: for that see [`KeyedStream::min_by`]. Source: Flink's `KeyedStream.min`.
+    /// For each record the least value of a field so far; the other fields are the first record's, so the result need not be a
+    /// record that ever came: for that see [`KeyedStream::min_by`]. Source: Flink's `KeyedStream.min`.
     ///
     /// ```
     /// let env = thalweg::Env::new().parallelism(1);
@@ -121,8 +122,8 @@ impl<C: Chain, X: Extract<C::Out>> KeyedStream<C, X> {
         self.operator("Min", RollingFactory(MinField::new(field)))
     }
 
-    /// For each record the greatest value of a field so far; the other fields are the first record's, as with [`KeyedStream::min`].
-    /// Source: Flink's `KeyedStream.max`.
+    /// For each record the greatest value of a field so far; the other fields are the first record's, as with
+    /// [`KeyedStream::min`]. Source: Flink's `KeyedStream.max`.
     ///
     /// ```
     /// let env = thalweg::Env::new().parallelism(1);

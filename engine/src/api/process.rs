@@ -158,8 +158,8 @@ pub trait KeyedProcessFunction<K: Key, T: Record>: Clone + Send + Sync + 'static
 }
 
 impl<C: Chain> Stream<C> {
-    /// Applies a function that may collect any number of records, and write to side outputs. See [`ProcessFunction`], also for side outputs.
-    /// Source: Flink's `DataStream.process`.
+    /// Applies a function that may collect any number of records, and write to side outputs. See [`ProcessFunction`], also for
+    /// side outputs. Source: Flink's `DataStream.process`.
     ///
     /// ```
     /// use thalweg::{Context, Env, ProcessFunction, Timestamp, monotonous};
@@ -224,8 +224,8 @@ impl<C: Chain> Stream<C> {
         stream
     }
 
-    /// Says which side outputs the process function before it writes to: a [`crate::Tag`] or a tuple of tags. None if not called: what it
-    /// writes is then dropped. [`ProcessFunction`] has an example of a function that writes to one.
+    /// Says which side outputs the process function before it writes to: a [`crate::Tag`] or a tuple of tags. None if not called:
+    /// what it writes is then dropped. [`ProcessFunction`] has an example of a function that writes to one.
     ///
     /// Errors: [`crate::Error::Plan`] at `execute` when another operator writes to one of them too.
     ///
@@ -273,7 +273,8 @@ impl<C: Chain, X: Extract<C::Out>> KeyedStream<C, X>
 where
     X::Value: Record,
 {
-    /// Applies a function with state and timers. See [`KeyedProcessFunction`], also for timers. Source: Flink's `KeyedStream.process`.
+    /// Applies a function with state and timers. See [`KeyedProcessFunction`], also for timers. Source: Flink's
+    /// `KeyedStream.process`.
     ///
     /// ```
     /// use thalweg::{Context, Env, KeyedContext, KeyedProcessFunction, OpenContext, Result, ValueState};

@@ -99,12 +99,14 @@ pub trait SinkWriter<T>: 'static {
     /// Unit: ms. [`crate::MAX_WATERMARK`] when the input has ended. Default: nothing.
     fn watermark(&mut self, _watermark: Timestamp) {}
 
-    /// The input has run dry, or [`crate::Env::buffer_timeout`] has passed: what is buffered goes out. Default: nothing. Errors fail the job.
+    /// The input has run dry, or [`crate::Env::buffer_timeout`] has passed: what is buffered goes out. Default: nothing. Errors
+    /// fail the job.
     fn flush(&mut self) -> Result<()> {
         Ok(())
     }
 
-    /// The input has ended, and `flush` has been called. Not called when the job has failed. Default: flushes. Errors fail the job.
+    /// The input has ended, and `flush` has been called. Not called when the job has failed. Default: flushes. Errors fail the
+    /// job.
     fn close(&mut self) -> Result<()> {
         self.flush()
     }
@@ -210,8 +212,8 @@ impl<T: 'static, W: SinkWriter<T>> Stage for SinkOutput<W, T> {
     }
 }
 
-/// The records of a stream, in memory. Made by [`crate::Stream::collect`]. Clones are the same collection, so it may be read by another
-/// thread.
+/// The records of a stream, in memory. Made by [`crate::Stream::collect`]. Clones are the same collection, so it may be read by
+/// another thread.
 ///
 /// ```
 /// let env = thalweg::Env::new().parallelism(1);
@@ -318,8 +320,8 @@ impl<T: 'static> SinkWriter<T> for Blackhole {
     }
 }
 
-/// Prints records to standard output by their `Debug`, with Flink's prefix `n> ` (n from 1) when there are several subtasks: the sink of
-/// [`crate::Stream::print`]. Source: Flink's `PrintSink`.
+/// Prints records to standard output by their `Debug`, with Flink's prefix `n> ` (n from 1) when there are several subtasks: the
+/// sink of [`crate::Stream::print`]. Source: Flink's `PrintSink`.
 ///
 /// ```
 /// use thalweg::{Env, Print};

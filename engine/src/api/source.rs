@@ -251,7 +251,8 @@ impl SourceContext {
     }
 }
 
-/// Where a reader puts its records, its watermarks, and word of its idleness. Lent to it for one poll. Source: Flink's `ReaderOutput`.
+/// Where a reader puts its records, its watermarks, and word of its idleness. Lent to it for one poll. Source: Flink's
+/// `ReaderOutput`.
 ///
 /// ```
 /// use thalweg::testing::{Event, Recorder};
@@ -309,8 +310,8 @@ impl<'a, N: Stage> SourceOutput<'a, N> {
         Self { next, guard, allowance, batch, controlled: false, is_idle }
     }
 
-    /// Whether the reader shall return before its next record: its turn is over ([`crate::Env::batch_records`]), or an output has no credit.
-    /// A record that is given nevertheless is taken. See [`Source`] for an example.
+    /// Whether the reader shall return before its next record: its turn is over ([`crate::Env::batch_records`]), or an output has
+    /// no credit. A record that is given nevertheless is taken. See [`Source`] for an example.
     #[inline]
     pub fn is_full(&self) -> bool {
         self.allowance.get() == 0
@@ -352,8 +353,9 @@ impl<'a, N: Stage> SourceOutput<'a, N> {
         self.next.collect(record, timestamp);
     }
 
-    /// Emits a watermark, in ms: no record with a timestamp up to it will follow. One that does is late. They must rise: an exchange drops
-    /// one that does not, but operators of the same chain see it. Source: Flink's `emitWatermark`. See [`SourceOutput`] for an example.
+    /// Emits a watermark, in ms: no record with a timestamp up to it will follow. One that does is late. They must rise: an
+    /// exchange drops one that does not, but operators of the same chain see it. Source: Flink's `emitWatermark`. See
+    /// [`SourceOutput`] for an example.
     pub fn watermark(&mut self, watermark: Timestamp) {
         if self.is_idle {
             self.set_idle(false);

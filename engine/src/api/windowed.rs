@@ -492,7 +492,8 @@ impl<C: Chain, X: Extract<C::Out>, A, Tr, P> WindowedStream<C, X, A, Tr, P> {
         /// use thalweg::{Env, Tumbling, monotonous};
         ///
         /// let env = Env::new().parallelism(1);
-        /// let sales = env.from_elements([(1_i64, 30), (4, 12), (11, 5)]).watermarks(monotonous().by(|sale: &(i64, i32)| sale.0));
+        /// let sales = env.from_elements([(1_i64, 30), (4, 12), (11, 5)]);
+        /// let sales = sales.watermarks(monotonous().by(|sale: &(i64, i32)| sale.0));
         /// let sums = sales.window_all(Tumbling::of(Duration::from_millis(10))).sum(|sale| &mut sale.1).collect();
         /// env.execute()?;
         /// assert_eq!(sums.take(), [(1, 42), (11, 5)]);
@@ -506,7 +507,8 @@ impl<C: Chain, X: Extract<C::Out>, A, Tr, P> WindowedStream<C, X, A, Tr, P> {
         /// use thalweg::{Env, Tumbling, monotonous};
         ///
         /// let env = Env::new().parallelism(1);
-        /// let offers = env.from_elements([(1_i64, 30), (4, 12), (9, 20)]).watermarks(monotonous().by(|offer: &(i64, i32)| offer.0));
+        /// let offers = env.from_elements([(1_i64, 30), (4, 12), (9, 20)]);
+        /// let offers = offers.watermarks(monotonous().by(|offer: &(i64, i32)| offer.0));
         /// let least = offers.window_all(Tumbling::of(Duration::from_millis(10))).min(|offer| &mut offer.1).collect();
         /// env.execute()?;
         /// assert_eq!(least.take(), [(1, 12)]); // The least price, and the time of the first offer.
@@ -520,7 +522,8 @@ impl<C: Chain, X: Extract<C::Out>, A, Tr, P> WindowedStream<C, X, A, Tr, P> {
         /// use thalweg::{Env, Session, monotonous};
         ///
         /// let env = Env::new().parallelism(1);
-        /// let speeds = env.from_elements([(1_i64, 80.5), (4, 93.0), (50, 30.0)]).watermarks(monotonous().by(|speed: &(i64, f64)| speed.0));
+        /// let speeds = env.from_elements([(1_i64, 80.5), (4, 93.0), (50, 30.0)]);
+        /// let speeds = speeds.watermarks(monotonous().by(|speed: &(i64, f64)| speed.0));
         /// let highest = speeds.window_all(Session::gap(Duration::from_millis(10))).max(|speed| &mut speed.1).collect();
         /// env.execute()?;
         /// assert_eq!(highest.take(), [(1, 93.0), (50, 30.0)]);
@@ -536,7 +539,8 @@ impl<C: Chain, X: Extract<C::Out>, A, Tr, P> WindowedStream<C, X, A, Tr, P> {
         /// use thalweg::{Env, Tumbling, monotonous};
         ///
         /// let env = Env::new().parallelism(1);
-        /// let offers = env.from_elements([(1_i64, 30), (4, 12), (9, 12)]).watermarks(monotonous().by(|offer: &(i64, i32)| offer.0));
+        /// let offers = env.from_elements([(1_i64, 30), (4, 12), (9, 12)]);
+        /// let offers = offers.watermarks(monotonous().by(|offer: &(i64, i32)| offer.0));
         /// let best = offers.window_all(Tumbling::of(Duration::from_millis(10))).min_by(|offer| offer.1).collect();
         /// env.execute()?;
         /// assert_eq!(best.take(), [(4, 12)]);
@@ -550,7 +554,8 @@ impl<C: Chain, X: Extract<C::Out>, A, Tr, P> WindowedStream<C, X, A, Tr, P> {
         /// use thalweg::{Env, Tumbling, monotonous};
         ///
         /// let env = Env::new().parallelism(1);
-        /// let bids = env.from_elements([(1_i64, 30), (4, 45), (12, 7)]).watermarks(monotonous().by(|bid: &(i64, i32)| bid.0));
+        /// let bids = env.from_elements([(1_i64, 30), (4, 45), (12, 7)]);
+        /// let bids = bids.watermarks(monotonous().by(|bid: &(i64, i32)| bid.0));
         /// let highest = bids.window_all(Tumbling::of(Duration::from_millis(10))).max_by(|bid| bid.1).collect();
         /// env.execute()?;
         /// assert_eq!(highest.take(), [(4, 45), (12, 7)]);
@@ -564,7 +569,8 @@ impl<C: Chain, X: Extract<C::Out>, A, Tr, P> WindowedStream<C, X, A, Tr, P> {
         /// use thalweg::{Env, Tumbling, monotonous};
         ///
         /// let env = Env::new().parallelism(1);
-        /// let offers = env.from_elements([(1_i64, 12), (4, 30), (9, 12)]).watermarks(monotonous().by(|offer: &(i64, i32)| offer.0));
+        /// let offers = env.from_elements([(1_i64, 12), (4, 30), (9, 12)]);
+        /// let offers = offers.watermarks(monotonous().by(|offer: &(i64, i32)| offer.0));
         /// let best = offers.window_all(Tumbling::of(Duration::from_millis(10))).min_by_last(|offer| offer.1).collect();
         /// env.execute()?;
         /// assert_eq!(best.take(), [(9, 12)]);
@@ -578,7 +584,8 @@ impl<C: Chain, X: Extract<C::Out>, A, Tr, P> WindowedStream<C, X, A, Tr, P> {
         /// use thalweg::{Env, Tumbling, monotonous};
         ///
         /// let env = Env::new().parallelism(1);
-        /// let bids = env.from_elements([(1_i64, 45), (4, 45), (9, 7)]).watermarks(monotonous().by(|bid: &(i64, i32)| bid.0));
+        /// let bids = env.from_elements([(1_i64, 45), (4, 45), (9, 7)]);
+        /// let bids = bids.watermarks(monotonous().by(|bid: &(i64, i32)| bid.0));
         /// let highest = bids.window_all(Tumbling::of(Duration::from_millis(10))).max_by_last(|bid| bid.1).collect();
         /// env.execute()?;
         /// assert_eq!(highest.take(), [(4, 45)]);

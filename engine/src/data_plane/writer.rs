@@ -228,8 +228,8 @@ impl<K: Key, V: Record, X: 'static> Stage for KeyedWriter<K, V, X> {
     }
 }
 
-/// Chooses the receivers of a record that has no key: what [`crate::Stream::partition_custom`] takes. One in each sending subtask. Source:
-/// Flink's `Partitioner`.
+/// Chooses the receivers of a record that has no key: what [`crate::Stream::partition_custom`] takes. One in each sending
+/// subtask. Source: Flink's `Partitioner`.
 ///
 /// ```
 /// use thalweg::{Env, Partitioner};

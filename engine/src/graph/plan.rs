@@ -138,8 +138,8 @@ impl Plan {
         Self { nodes: nodes.collect(), chains: chains.collect() }
     }
 
-    /// The plan as JSON, indented, with the fields of the types as they are called here. Source: Flink's `getExecutionPlan`, whose layout is
-    /// another.
+    /// The plan as JSON, indented, with the fields of the types as they are called here. Source: Flink's `getExecutionPlan`,
+    /// whose layout is another.
     ///
     /// ```
     /// use thalweg::Env;
@@ -154,8 +154,8 @@ impl Plan {
         serde_json::to_string_pretty(self).expect("a plan has only strings and numbers")
     }
 
-    /// The plan in DOT, for Graphviz: `dot -Tsvg`. A box for each chain, labelled with its parallelism, and an arrow for each input, labelled
-    /// with how records are sent if that is not within a chain.
+    /// The plan in DOT, for Graphviz: `dot -Tsvg`. A box for each chain, labelled with its parallelism, and an arrow for each
+    /// input, labelled with how records are sent if that is not within a chain.
     ///
     /// ```
     /// use thalweg::Env;

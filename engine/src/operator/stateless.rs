@@ -102,8 +102,8 @@ impl<T, F: FnMut(&T) -> bool + 'static, N: Output<T>> Output<T> for FilterOutput
 /// Where a function with any number of results puts them: [`crate::Stream::flat_map`], [`crate::Stream::split`],
 /// [`crate::WindowedStream::process_with`] and others lend one.
 ///
-/// They are kept until the function returns, and then given to the next operator with the timestamp of the record, or the window's last;
-/// the memory is used again for the next record. Source: Flink's `Collector`.
+/// They are kept until the function returns, and then given to the next operator with the timestamp of the record, or the
+/// window's last; the memory is used again for the next record. Source: Flink's `Collector`.
 ///
 /// ```
 /// use thalweg::{Collector, Env};
@@ -132,7 +132,12 @@ impl<U> Collector<U> {
     ///
     /// ```
     /// let env = thalweg::Env::new().parallelism(1);
-    /// let changes = env.from_elements([(1, 2), (3, 3)]).flat_map(|change, out| if change.0 != change.1 { out.collect(*change) }).collect();
+    /// let changes = env.from_elements([(1, 2), (3, 3)]).flat_map(|change, out| {
+    ///     if change.0 != change.1 {
+    ///         out.collect(*change);
+    ///     }
+    /// });
+    /// let changes = changes.collect();
     /// env.execute()?;
     /// assert_eq!(changes.take(), [(1, 2)]);
     /// # Ok::<(), thalweg::Error>(())

@@ -19,8 +19,8 @@ struct Shared {
 }
 
 impl Bell {
-    /// Wakes the core if it sleeps. To be called after what it shall see was published. One that is awake will look once more before it
-    /// sleeps; ringing it costs a fence and a load.
+    /// Wakes the core if it sleeps. To be called after what it shall see was published. One that is awake will look once more
+    /// before it sleeps; ringing it costs a fence and a load.
     ///
     /// ```
     /// use thalweg::Bell;

@@ -63,8 +63,8 @@ impl fmt::Debug for JobHandle {
 }
 
 impl JobClient {
-    /// The job gives up where it is: what is under way is lost, and [`JobHandle::wait`] returns [`Error::Cancelled`]. Returns at once.
-    /// Source: Flink's `JobClient.cancel`.
+    /// The job gives up where it is: what is under way is lost, and [`JobHandle::wait`] returns [`Error::Cancelled`]. Returns at
+    /// once. Source: Flink's `JobClient.cancel`.
     ///
     /// ```
     /// use thalweg::{Env, Error};
@@ -124,8 +124,8 @@ impl JobHandle {
 
     /// Waits for the end of the job, and blocks the thread meanwhile.
     ///
-    /// Errors: as [`crate::Env::execute`], and [`Error::Cancelled`]. Of several, the first that is a cause: cores that stop because
-    /// another has failed do not count.
+    /// Errors: as [`crate::Env::execute`], and [`Error::Cancelled`]. Of several, the first that is a cause: cores that stop
+    /// because another has failed do not count.
     ///
     /// ```
     /// use thalweg::{Env, Error};

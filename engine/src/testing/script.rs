@@ -319,8 +319,8 @@ impl<T> Clone for Script<T> {
     }
 }
 
-/// The source of a [`Script`]: made by [`script`] or [`Interleaving::script`], and given to [`Env::source`]. It runs on the simulator
-/// and on the real runtime.
+/// The source of a [`Script`]: made by [`script`] or [`Interleaving::script`], and given to [`Env::source`]. It runs on the
+/// simulator and on the real runtime.
 #[derive(Debug)]
 pub struct ScriptSource<T> {
     queue: Queue<T>,

@@ -160,10 +160,8 @@ impl Simulator {
     /// let (input, source) = script::<u64>();
     /// env.source("orders", source).blackhole();
     /// input.record(1, 0); // And no end.
-    /// match Simulator::new(0).run(&env) {
-    ///     Err(Error::Simulation { message, .. }) => assert!(message.ends_with("subtask 0 of Source: orders -> Blackhole waits for its source")),
-    ///     other => panic!("{other:?}"),
-    /// }
+    /// let Err(Error::Simulation { message, .. }) = Simulator::new(0).run(&env) else { panic!("it cannot end") };
+    /// assert!(message.ends_with("subtask 0 of Source: orders -> Blackhole waits for its source"));
     /// ```
     pub fn run(&self, env: &Env) -> Result<JobResult> {
         self.start(env)?.run_to_end()

@@ -101,8 +101,8 @@ pub trait WindowAssigner<T>: Clone + Send + Sync + 'static {
     /// Whether windows of a key that overlap or touch become one.
     const MERGING: bool;
 
-    /// Puts the windows of `record` into `into`, which is empty. `timestamp` is the record's, in ms, [`NO_TIMESTAMP`] if it has none;
-    /// `now` is the processing-time clock, in ms. None at all: the record is dropped.
+    /// Puts the windows of `record` into `into`, which is empty. `timestamp` is the record's, in ms, [`NO_TIMESTAMP`] if it has
+    /// none; `now` is the processing-time clock, in ms. None at all: the record is dropped.
     fn assign(
         &self,
         record: &T,
@@ -123,8 +123,8 @@ pub trait WindowAssigner<T>: Clone + Send + Sync + 'static {
     }
 }
 
-/// Windows that are aggregated in parts, before and behind the exchange: the [`WindowAssigner::Path`] of [`Tumbling`], [`Sliding`] and
-/// [`Session`].
+/// Windows that are aggregated in parts, before and behind the exchange: the [`WindowAssigner::Path`] of [`Tumbling`],
+/// [`Sliding`] and [`Session`].
 #[derive(Debug)]
 pub struct InParts;
 
@@ -341,11 +341,11 @@ impl Sliding {
         Self { size_ms: millis(size), slide_ms: millis(size), offset_ms: 0 }
     }
 
-    /// A window begins every `slide`, so a record is in size / slide of them, rounded up or down. Default: the size. Errors: `Error::Plan`
-    /// at `execute` when it is less than one millisecond.
+    /// A window begins every `slide`, so a record is in size / slide of them, rounded up or down. Default: the size. Errors:
+    /// `Error::Plan` at `execute` when it is less than one millisecond.
     ///
-    /// Cost: an aggregate is kept once for each slice, the greatest common divisor of both; a function over all records has a copy of a
-    /// record for each window.
+    /// Cost: an aggregate is kept once for each slice, the greatest common divisor of both; a function over all records has a
+    /// copy of a record for each window.
     ///
     /// ```
     /// use std::time::Duration;
@@ -594,8 +594,8 @@ impl<T> WindowAssigner<T> for Session {
     }
 }
 
-/// Sessions with a gap for each record: see [`Session::dynamic`]. What is in them is kept record by record, not aggregated before the
-/// exchange.
+/// Sessions with a gap for each record: see [`Session::dynamic`]. What is in them is kept record by record, not aggregated before
+/// the exchange.
 #[derive(Debug)]
 pub struct DynamicSession<T, F> {
     gap: F,
@@ -676,8 +676,8 @@ where
 /// # Ok::<(), thalweg::WindowError>(())
 /// ```
 ///
-/// Records need no timestamps, and nothing is late. A trigger that never purges keeps all records, or an aggregate of them, for as long
-/// as the job runs. Source: Flink's `GlobalWindows`.
+/// Records need no timestamps, and nothing is late. A trigger that never purges keeps all records, or an aggregate of them, for
+/// as long as the job runs. Source: Flink's `GlobalWindows`.
 #[derive(Debug, Clone, Copy)]
 pub struct Global;
 

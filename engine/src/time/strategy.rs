@@ -113,7 +113,8 @@ impl<T, G: Generator<T>> WatermarkStrategy<T, G> {
         Self { generator, idleness: None, record: PhantomData }
     }
 
-    /// Takes the timestamp of a record from the record, in ms. Default: the one that it has. Source: Flink's `withTimestampAssigner`.
+    /// Takes the timestamp of a record from the record, in ms. Default: the one that it has. Source: Flink's
+    /// `withTimestampAssigner`.
     ///
     /// ```
     /// use thalweg::testing::{Event, Recorder};
@@ -201,7 +202,8 @@ impl<T, G: Generator<T>, F: FnMut(&T) -> Timestamp + Clone + Send + Sync + 'stat
 ///
 /// let env = Env::new().parallelism(1).batch_records(1);
 /// let times = env.from_elements([8_i64, 12, 9, 15, 7]); // After 15 the watermark is 9: 7 is too late.
-/// let windows = times.watermarks(bounded(Duration::from_millis(5)).by(|n: &i64| *n)).window_all(Tumbling::of(Duration::from_millis(10)));
+/// let times = times.watermarks(bounded(Duration::from_millis(5)).by(|n: &i64| *n));
+/// let windows = times.window_all(Tumbling::of(Duration::from_millis(10)));
 /// let sums = windows.sum(|n| n).collect();
 /// let result = env.execute()?;
 /// assert_eq!((sums.take(), result.late_records_dropped()), (vec![8 + 9, 12 + 15], 1));
@@ -216,8 +218,8 @@ pub fn bounded<T>(delay: Duration) -> WatermarkStrategy<T, Bounded> {
     }
 }
 
-/// Timestamps never go back: [`bounded`] with no delay, so the watermark is the greatest timestamp so far, less 1 ms. Source: Flink's
-/// `forMonotonousTimestamps`.
+/// Timestamps never go back: [`bounded`] with no delay, so the watermark is the greatest timestamp so far, less 1 ms. Source:
+/// Flink's `forMonotonousTimestamps`.
 ///
 /// ```
 /// use thalweg::testing::{Event, Recorder};

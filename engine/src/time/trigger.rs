@@ -187,13 +187,15 @@ pub(crate) enum TimerRequest {
 /// use thalweg::testing::{Recorder, Simulator, script};
 /// use thalweg::{Env, TimeWindow, Timestamp, Trigger, TriggerContext, TriggerResult, Tumbling};
 ///
+/// type Context<'a> = TriggerContext<'a, Option<Timestamp>>;
+///
 /// #[derive(Clone)]
 /// struct Soon;
 ///
 /// impl<T> Trigger<T> for Soon {
 ///     type State = Option<Timestamp>;
 ///
-///     fn on_element(&mut self, _: &T, timestamp: Timestamp, _: TimeWindow, cx: &mut TriggerContext<'_, Option<Timestamp>>) -> TriggerResult {
+///     fn on_element(&mut self, _: &T, timestamp: Timestamp, _: TimeWindow, cx: &mut Context<'_>) -> TriggerResult {
 ///         let due = *cx.state().get_or_insert(timestamp + 5);
 ///         if due <= cx.watermark() {
 ///             return TriggerResult::Fire;
@@ -202,11 +204,11 @@ pub(crate) enum TimerRequest {
 ///         TriggerResult::Continue
 ///     }
 ///
-///     fn on_event_time(&mut self, time: Timestamp, _: TimeWindow, cx: &mut TriggerContext<'_, Option<Timestamp>>) -> TriggerResult {
+///     fn on_event_time(&mut self, time: Timestamp, _: TimeWindow, cx: &mut Context<'_>) -> TriggerResult {
 ///         if *cx.state() == Some(time) { TriggerResult::Fire } else { TriggerResult::Continue }
 ///     }
 ///
-///     fn clear(&mut self, _: TimeWindow, cx: &mut TriggerContext<'_, Option<Timestamp>>) {
+///     fn clear(&mut self, _: TimeWindow, cx: &mut Context<'_>) {
 ///         if let Some(due) = cx.state().take() {
 ///             cx.delete_event_timer(due);
 ///         }
@@ -238,8 +240,8 @@ pub struct TriggerContext<'a, S> {
 }
 
 impl<S> TriggerContext<'_, S> {
-    /// The state of this window and key, as it was left; a default one at first. It is gone when the window is. See [`TriggerContext`] for an
-    /// example.
+    /// The state of this window and key, as it was left; a default one at first. It is gone when the window is. See
+    /// [`TriggerContext`] for an example.
     #[inline]
     pub fn state(&mut self) -> &mut S {
         self.state
@@ -309,8 +311,8 @@ impl<S> TriggerContext<'_, S> {
         self.requests.push(TimerRequest::DeleteEvent(time));
     }
 
-    /// Calls [`Trigger::on_processing_time`] when the clock has passed `time`, in ms since the epoch. Those that are pending when the input
-    /// ends are dropped.
+    /// Calls [`Trigger::on_processing_time`] when the clock has passed `time`, in ms since the epoch. Those that are pending when
+    /// the input ends are dropped.
     ///
     /// A trigger that fires 10 ms after the last record, a *debounce*:
     ///
@@ -318,13 +320,15 @@ impl<S> TriggerContext<'_, S> {
     /// use thalweg::testing::{Recorder, Simulator, script};
     /// use thalweg::{Env, Global, TimeWindow, Timestamp, Trigger, TriggerContext, TriggerResult};
     ///
+    /// type Context<'a> = TriggerContext<'a, Option<Timestamp>>;
+    ///
     /// #[derive(Clone)]
     /// struct Settled;
     ///
     /// impl<T> Trigger<T> for Settled {
     ///     type State = Option<Timestamp>;
     ///
-    ///     fn on_element(&mut self, _: &T, _: Timestamp, _: TimeWindow, cx: &mut TriggerContext<'_, Self::State>) -> TriggerResult {
+    ///     fn on_element(&mut self, _: &T, _: Timestamp, _: TimeWindow, cx: &mut Context<'_>) -> TriggerResult {
     ///         let due = cx.now() + 10;
     ///         if let Some(before) = cx.state().replace(due) {
     ///             cx.delete_processing_timer(before);
@@ -333,7 +337,7 @@ impl<S> TriggerContext<'_, S> {
     ///         TriggerResult::Continue
     ///     }
     ///
-    ///     fn on_processing_time(&mut self, _: Timestamp, _: TimeWindow, cx: &mut TriggerContext<'_, Self::State>) -> TriggerResult {
+    ///     fn on_processing_time(&mut self, _: Timestamp, _: TimeWindow, cx: &mut Context<'_>) -> TriggerResult {
     ///         *cx.state() = None;
     ///         TriggerResult::FireAndPurge
     ///     }
@@ -356,7 +360,8 @@ impl<S> TriggerContext<'_, S> {
         self.requests.push(TimerRequest::RegisterProcessing(time));
     }
 
-    /// Takes back [`TriggerContext::register_processing_timer`], where there is an example. Nothing happens if there is no such timer.
+    /// Takes back [`TriggerContext::register_processing_timer`], where there is an example. Nothing happens if there is no such
+    /// timer.
     #[inline]
     pub fn delete_processing_timer(&mut self, time: Timestamp) {
         self.requests.push(TimerRequest::DeleteProcessing(time));
@@ -375,7 +380,13 @@ impl<S> TriggerContext<'_, S> {
     /// impl<T, I: Trigger<T>> Trigger<T> for FirstTen<I> {
     ///     type State = (u32, I::State);
     ///
-    ///     fn on_element(&mut self, record: &T, time: Timestamp, window: TimeWindow, cx: &mut TriggerContext<'_, Self::State>) -> TriggerResult {
+    ///     fn on_element(
+    ///         &mut self,
+    ///         record: &T,
+    ///         time: Timestamp,
+    ///         window: TimeWindow,
+    ///         cx: &mut TriggerContext<'_, Self::State>,
+    ///     ) -> TriggerResult {
     ///         cx.state().0 += 1;
     ///         let is_over = cx.state().0 > 10;
     ///         let result = self.0.on_element(record, time, window, &mut cx.narrow(|state| &mut state.1));
@@ -601,8 +612,8 @@ impl<T> Trigger<T> for EndOfStream {
     }
 }
 
-/// Fires at every n-th record of a window. Time does not fire it: what is left when the window ends is dropped. Outside this crate it
-/// is called `CountTrigger`, as [`crate::Count`] is an aggregate. Source: Flink's `CountTrigger`.
+/// Fires at every n-th record of a window. Time does not fire it: what is left when the window ends is dropped. Outside this
+/// crate it is called `CountTrigger`, as [`crate::Count`] is an aggregate. Source: Flink's `CountTrigger`.
 #[derive(Debug, Clone, Copy)]
 pub struct Count {
     n: u64,

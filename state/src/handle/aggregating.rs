@@ -75,7 +75,8 @@ impl<K: Key, A, C: Fn() -> A, F, R> AggregatingState<K, A, C, F, R> {
     /// # use thalweg_state::{HeapBackend, KeyContext, KeyGroupRange, MaxParallelism, AggregatingState};
     /// # let max = MaxParallelism::default();
     /// # let backend = HeapBackend::new(KeyGroupRange::all(max), max);
-    /// let mut mean = AggregatingState::new("mean", &backend, || (0, 0), |a: &mut (i64, i64), n| *a = (a.0 + n, a.1 + 1), |a| a.0 / a.1)?;
+    /// let add = |acc: &mut (i64, i64), n| *acc = (acc.0 + n, acc.1 + 1);
+    /// let mut mean = AggregatingState::new("mean", &backend, || (0, 0), add, |acc| acc.0 / acc.1)?;
     /// let cx = KeyContext::new(&7_u64);
     /// assert_eq!(mean.get(cx), None);
     /// mean.add(cx, 4);
@@ -97,7 +98,7 @@ impl<K: Key, A, C: Fn() -> A, F, R> AggregatingState<K, A, C, F, R> {
     /// # use thalweg_state::{HeapBackend, KeyContext, KeyGroupRange, MaxParallelism, AggregatingState};
     /// # let max = MaxParallelism::default();
     /// # let backend = HeapBackend::new(KeyGroupRange::all(max), max);
-    /// let mut text = AggregatingState::new("text", &backend, String::new, |text: &mut String, c: char| text.push(c), String::len)?;
+    /// let mut text = AggregatingState::new("text", &backend, String::new, String::push, String::len)?;
     /// let cx = KeyContext::new(&7_u64);
     /// text.add(cx, 'b');
     /// text.add(cx, 'e');
@@ -118,7 +119,8 @@ impl<K: Key, A, C: Fn() -> A, F, R> AggregatingState<K, A, C, F, R> {
     /// # use thalweg_state::{HeapBackend, KeyContext, KeyGroupRange, MaxParallelism, AggregatingState};
     /// # let max = MaxParallelism::default();
     /// # let backend = HeapBackend::new(KeyGroupRange::all(max), max);
-    /// let mut mean = AggregatingState::new("mean", &backend, || (0, 0), |a: &mut (i64, i64), n| *a = (a.0 + n, a.1 + 1), |a| a.0 / a.1)?;
+    /// let add = |acc: &mut (i64, i64), n| *acc = (acc.0 + n, acc.1 + 1);
+    /// let mut mean = AggregatingState::new("mean", &backend, || (0, 0), add, |acc| acc.0 / acc.1)?;
     /// let cx = KeyContext::new(&7_u64);
     /// mean.add(cx, 4);
     /// assert_eq!(mean.accumulator(cx), Some(&(4, 1)));
@@ -135,7 +137,8 @@ impl<K: Key, A, C: Fn() -> A, F, R> AggregatingState<K, A, C, F, R> {
     /// # use thalweg_state::{HeapBackend, KeyContext, KeyGroupRange, MaxParallelism, AggregatingState};
     /// # let max = MaxParallelism::default();
     /// # let backend = HeapBackend::new(KeyGroupRange::all(max), max);
-    /// let mut mean = AggregatingState::new("mean", &backend, || (0, 0), |a: &mut (i64, i64), n| *a = (a.0 + n, a.1 + 1), |a| a.0 / a.1)?;
+    /// let add = |acc: &mut (i64, i64), n| *acc = (acc.0 + n, acc.1 + 1);
+    /// let mut mean = AggregatingState::new("mean", &backend, || (0, 0), add, |acc| acc.0 / acc.1)?;
     /// let cx = KeyContext::new(&7_u64);
     /// mean.add(cx, 4);
     /// mean.clear(cx);

@@ -9,8 +9,8 @@ use crate::time::window::TimeWindow;
 
 /// Fires each time the watermark comes to a multiple of an interval, and at the window's end.
 ///
-/// It fires whether or not something has come since; several boundaries in one jump of the watermark are several firings. Source: Flink's
-/// `ContinuousEventTimeTrigger`.
+/// It fires whether or not something has come since; several boundaries in one jump of the watermark are several firings. Source:
+/// Flink's `ContinuousEventTimeTrigger`.
 ///
 /// ```
 /// use std::time::Duration;
@@ -38,8 +38,8 @@ pub struct ContinuousEventTime {
 }
 
 impl ContinuousEventTime {
-    /// Fires every `interval`, whole milliseconds of event time, at least one; at multiples of it since the epoch, from the first record on.
-    /// [`ContinuousEventTime`] has an example.
+    /// Fires every `interval`, whole milliseconds of event time, at least one; at multiples of it since the epoch, from the first
+    /// record on. [`ContinuousEventTime`] has an example.
     pub fn every(interval: Duration) -> Self {
         Self { interval_ms: millis(interval).max(1) }
     }
@@ -153,8 +153,8 @@ pub struct ContinuousProcessingTime {
 }
 
 impl ContinuousProcessingTime {
-    /// Fires every `interval`, whole milliseconds of the clock, at least one; at multiples of it since the epoch, from the first record on.
-    /// [`ContinuousProcessingTime`] has an example.
+    /// Fires every `interval`, whole milliseconds of the clock, at least one; at multiples of it since the epoch, from the first
+    /// record on. [`ContinuousProcessingTime`] has an example.
     pub fn every(interval: Duration) -> Self {
         Self { interval_ms: millis(interval).max(1) }
     }
