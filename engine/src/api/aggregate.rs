@@ -64,8 +64,7 @@ pub trait Aggregate<T>: Clone + Send + Sync + 'static {
     fn retract(&self, _acc: &mut Self::Acc, _other: &Self::Acc) {}
 }
 
-/// Counts records: the [`Aggregate`] of Flink's `countWindow` examples and SQL's `COUNT(*)`. Overlapping windows cost what enters
-/// and leaves them.
+/// Counts records, as SQL's `COUNT(*)`. Overlapping windows cost what enters and leaves them.
 ///
 /// ```
 /// use thalweg::{Count, Env, Global};
