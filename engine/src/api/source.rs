@@ -299,15 +299,28 @@ pub struct SourceOutput<'a, N> {
     allowance: &'a Cell<u32>,
     batch: u32,
     controlled: bool,
-    is_idle: bool,
+    said: Said,
+}
+
+/// What a reader has said about itself.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Said {
+    pub(crate) is_idle: bool,
+    pub(crate) watermark: Timestamp,
+}
+
+impl Default for Said {
+    fn default() -> Self {
+        Self { is_idle: false, watermark: Timestamp::MIN }
+    }
 }
 
 impl<'a, N: Stage> SourceOutput<'a, N> {
-    /// A turn of up to `batch` records. `is_idle`: what the reader said last about itself.
-    pub(crate) fn new(next: &'a mut N, guard: &'a Guard, batch: u32, is_idle: bool) -> Self {
+    /// A turn of up to `batch` records, of a reader that has `said` so much.
+    pub(crate) fn new(next: &'a mut N, guard: &'a Guard, batch: u32, said: Said) -> Self {
         let allowance = guard.switch.allowance();
         allowance.set(allowance.get().min(batch));
-        Self { next, guard, allowance, batch, controlled: false, is_idle }
+        Self { next, guard, allowance, batch, controlled: false, said }
     }
 
     /// Whether the reader shall return before its next record: its turn is over ([`crate::Env::batch_records`]), or an output has
@@ -327,8 +340,8 @@ impl<'a, N: Stage> SourceOutput<'a, N> {
         self.allowance.get() < self.batch || self.controlled
     }
 
-    pub(crate) fn is_idle(&self) -> bool {
-        self.is_idle
+    pub(crate) fn said(&self) -> Said {
+        self.said
     }
 
     /// Emits a record without a timestamp. See [`Source`] for an example.
@@ -346,18 +359,22 @@ impl<'a, N: Stage> SourceOutput<'a, N> {
     where
         N: Output<T>,
     {
-        if self.is_idle {
+        if self.said.is_idle {
             self.set_idle(false);
         }
         self.allowance.set(self.allowance.get().saturating_sub(1));
         self.next.collect(record, timestamp);
     }
 
-    /// Emits a watermark, in ms: no record with a timestamp up to it will follow. One that does is late. They must rise: an
-    /// exchange drops one that does not, but operators of the same chain see it. Source: Flink's `emitWatermark`. See
-    /// [`SourceOutput`] for an example.
+    /// Emits a watermark, in ms: no record with a timestamp up to it will follow. One that does is late. A watermark that is not
+    /// above the one before is ignored. Source: Flink's `WatermarkToDataOutput.emitWatermark`. See [`SourceOutput`] for an
+    /// example.
     pub fn watermark(&mut self, watermark: Timestamp) {
-        if self.is_idle {
+        if watermark <= self.said.watermark {
+            return;
+        }
+        self.said.watermark = watermark;
+        if self.said.is_idle {
             self.set_idle(false);
         }
         self.controlled = true;
@@ -369,7 +386,7 @@ impl<'a, N: Stage> SourceOutput<'a, N> {
     ///
     /// [`crate::testing::Script::idle`] has it said in a test, where there is an example.
     pub fn set_idle(&mut self, idle: bool) {
-        if std::mem::replace(&mut self.is_idle, idle) != idle {
+        if std::mem::replace(&mut self.said.is_idle, idle) != idle {
             self.controlled = true;
             self.next.control(Control::idle(idle));
         }

@@ -12,7 +12,7 @@ use thalweg_net::{Buffer, Item, RawRecord, Reader, Run, Signal, WrongType};
 use super::gate::{Gate, GateEvent, Position};
 use super::subtask::{Guard, Progress, Subtask, SubtaskContext};
 use crate::api::record::{Key, Record};
-use crate::api::source::{SourceOutput, SourceReader, SourceStatus};
+use crate::api::source::{Said, SourceOutput, SourceReader, SourceStatus};
 use crate::graph::EdgeId;
 use crate::operator::output::{Control, Output};
 use crate::operator::{Budget, OneInput, Operator, Received, TwoInput};
@@ -385,7 +385,7 @@ pub(crate) struct SourceHead<R, N> {
     pace: Pace,
     batch_records: u32,
     wakes_at: Option<Timestamp>,
-    is_idle: bool,
+    said: Said,
     /// The reader said that there is more.
     has_more: bool,
     /// Nothing more is asked of the reader.
@@ -403,7 +403,7 @@ impl<R: SourceReader, N: Output<R::Item>> SourceHead<R, N> {
             pace,
             batch_records,
             wakes_at: None,
-            is_idle: false,
+            said: Said::default(),
             has_more: false,
             stopped: false,
             ended: false,
@@ -411,7 +411,7 @@ impl<R: SourceReader, N: Output<R::Item>> SourceHead<R, N> {
     }
 
     fn end(&mut self) {
-        if self.is_idle {
+        if self.said.is_idle {
             self.next.control(Control::idle(false)); // Its last watermark must count.
         }
         self.next.control(Control::watermark(MAX_WATERMARK));
@@ -444,10 +444,10 @@ impl<R: SourceReader, N: Output<R::Item>> Subtask for SourceHead<R, N> {
             self.end();
             return Progress::Worked;
         }
-        let mut output = SourceOutput::new(&mut self.next, &self.guard, self.batch_records, self.is_idle);
+        let mut output = SourceOutput::new(&mut self.next, &self.guard, self.batch_records, self.said);
         let status = self.reader.poll(&mut output);
         let emitted = output.has_emitted();
-        self.is_idle = output.is_idle();
+        self.said = output.said();
         self.wakes_at = None;
         self.has_more = matches!(status, Ok(SourceStatus::More));
         match status {

@@ -390,7 +390,7 @@ impl<T: Send + 'static> SourceReader for ScriptReader<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Recorder;
+    use crate::testing::{Event, Recorder};
 
     #[test]
     fn lockstep_is_for_one_core() {
@@ -417,5 +417,20 @@ mod tests {
         b.cancel_job();
         assert!(matches!(order.execute(&env), Err(Error::Cancelled)));
         assert_eq!(seen.take_records(), [3, 100, 9, 100, 18, 100, 30, 100]);
+    }
+    /// Goal: event time of a source never goes back, for those that are chained to it either.
+    #[test]
+    fn a_watermark_that_does_not_rise_is_ignored() {
+        let env = Env::new().parallelism(1);
+        let (script, source) = script::<u64>();
+        let seen = Recorder::new();
+        env.source("script", source).sink("recorder", seen.clone());
+        for watermark in [5, 3, 5] {
+            script.watermark(watermark);
+        }
+        script.watermark(6);
+        script.end();
+        env.execute().unwrap();
+        assert_eq!(seen.take(), [5, 6, crate::MAX_WATERMARK].map(Event::Watermark));
     }
 }
