@@ -19,7 +19,7 @@ pub fn prefetch_lines<const LINES: usize>(bytes: &[u8], at: usize) {
     }
 }
 
-/// Asks the processor for the cache line that holds `bytes[at]`, without waiting for it.
+/// Asks the processor for the cache line in which `items[at]` begins, without waiting for it.
 ///
 /// A hint: it changes no result, whatever `at` is. On a processor other than x86-64 it does nothing. Cost: one instruction,
 /// and one of the core's ten or so outstanding misses.
@@ -30,13 +30,13 @@ pub fn prefetch_lines<const LINES: usize>(bytes: &[u8], at: usize) {
 /// thalweg_net::prefetch(&table, 1_000_000); // Out of range, and harmless.
 /// ```
 #[inline(always)]
-pub fn prefetch(bytes: &[u8], at: usize) {
+pub fn prefetch<T>(items: &[T], at: usize) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         // SAFETY: a prefetch of any address, mapped or not, neither faults nor has an effect on memory; SSE is part of x86-64.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().wrapping_add(at).cast()) };
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(items.as_ptr().wrapping_add(at).cast()) };
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = (bytes, at);
+    let _ = (items, at);
 }

@@ -21,6 +21,10 @@ use crate::time::{MAX_WATERMARK, Timestamp};
 
 /// How many records ahead of the current one the operator's state is prefetched.
 const LOOK_AHEAD_RECORDS: usize = 16;
+/// How many records ahead what the state owns is prefetched: late enough for the state itself to be there.
+const LOOK_AHEAD_OWNED_RECORDS: usize = 8;
+/// How many records have been announced at most, and what their state owns has not: they are announced in groups, one ahead.
+const ANNOUNCED_MAX: usize = 2 * LOOK_AHEAD_RECORDS;
 /// Firings of windows and timers between two looks at the rest of the core.
 const FIRINGS_PER_STEP: u32 = 4096;
 
@@ -44,6 +48,37 @@ pub(crate) trait Inbox<O>: 'static {
 pub(crate) struct Open<K: Key, T: Record> {
     reader: Reader<K, T>,
     looks_ahead: bool,
+    /// If what the state owns is announced too.
+    announced: Option<Announced>,
+}
+
+/// The key hashes that have been announced, in a ring, until what their state owns is prefetched.
+#[derive(Default)]
+struct Announced {
+    hashes: [Cell<u64>; ANNOUNCED_MAX],
+    pushed: Cell<usize>,
+    popped: Cell<usize>,
+}
+
+impl Announced {
+    /// What finds no place is left out: these are hints.
+    #[inline]
+    fn push(&self, key_hash: u64) {
+        let pushed = self.pushed.get();
+        if pushed - self.popped.get() < ANNOUNCED_MAX {
+            self.hashes[pushed % ANNOUNCED_MAX].set(key_hash);
+            self.pushed.set(pushed + 1);
+        }
+    }
+
+    #[inline]
+    fn pop(&self) -> Option<u64> {
+        let popped = self.popped.get();
+        (popped < self.pushed.get()).then(|| {
+            self.popped.set(popped + 1);
+            self.hashes[popped % ANNOUNCED_MAX].get()
+        })
+    }
 }
 
 /// The inbox of an operator with one input.
@@ -59,15 +94,25 @@ pub(crate) enum Two<K: Key, A: Record, B: Record> {
 impl<K: Key, T: Record> Open<K, T> {
     fn new<O>(
         buffer: Buffer,
-        looks_ahead: bool,
+        (looks_ahead, owns): (bool, bool),
         operator: &O,
         prefetch: impl Fn(&O, u64, Timestamp),
+        prefetch_owned: impl Fn(&O, u64),
     ) -> Result<Self, WrongType> {
         let mut reader = Reader::open(buffer)?;
+        let announced = (looks_ahead && owns).then(Announced::default);
         if looks_ahead {
-            reader.ahead(LOOK_AHEAD_RECORDS, |key_hash, timestamp| prefetch(operator, key_hash, timestamp));
+            reader.ahead(LOOK_AHEAD_RECORDS, |key_hash, timestamp| {
+                prefetch(operator, key_hash, timestamp);
+                announced.iter().for_each(|announced| announced.push(key_hash));
+            });
         }
-        Ok(Self { reader, looks_ahead })
+        if let Some(announced) = &announced {
+            for _ in 0..LOOK_AHEAD_OWNED_RECORDS {
+                announced.pop().into_iter().for_each(|key_hash| prefetch_owned(operator, key_hash));
+            }
+        }
+        Ok(Self { reader, looks_ahead, announced })
     }
 
     /// Reads records until something else comes. This is the loop in which all work behind an exchange happens.
@@ -77,15 +122,26 @@ impl<K: Key, T: Record> Open<K, T> {
         operator: &mut O,
         guard: &Guard,
         prefetch: impl Fn(&O, u64, Timestamp),
+        prefetch_owned: impl Fn(&O, u64),
         process: impl Fn(&mut O, Received<'_, K, T>),
     ) -> Read {
+        let announced = self.announced.as_ref();
+        let announce = |operator: &O, key_hash, timestamp| {
+            prefetch(operator, key_hash, timestamp);
+            if let Some(announced) = announced {
+                announced.push(key_hash);
+            }
+        };
         let take = |operator: &mut O, record: RawRecord<'_, K, T>| {
+            if let Some(key_hash) = announced.and_then(Announced::pop) {
+                prefetch_owned(operator, key_hash);
+            }
             let (key, value) = (record.key(), record.value());
             let (key_hash, timestamp) = (record.key_hash(), record.timestamp());
             process(operator, Received { key, key_hash, value, timestamp });
             !guard.should_stop()
         };
-        match self.reader.records::<LOOK_AHEAD_RECORDS, _>(self.looks_ahead, operator, prefetch, take) {
+        match self.reader.records::<LOOK_AHEAD_RECORDS, _>(self.looks_ahead, operator, announce, take) {
             Run::Refused => Read::Stopped,
             Run::NoRecord => match self.reader.next() {
                 Some(Item::Signal(signal)) => Read::Signal(signal),
@@ -98,13 +154,14 @@ impl<K: Key, T: Record> Open<K, T> {
 
 impl<K: Key, T: Record, O: OneInput<K, T>> Inbox<O> for One<K, T> {
     fn open(&mut self, _input: usize, buffer: Buffer, operator: &O) -> Result<(), WrongType> {
-        self.0 = Some(Open::new(buffer, operator.looks_ahead(), operator, O::prefetch)?);
+        let ahead = (operator.looks_ahead(), operator.owns());
+        self.0 = Some(Open::new(buffer, ahead, operator, O::prefetch, O::prefetch_owned)?);
         Ok(())
     }
 
     fn read(&mut self, operator: &mut O, guard: &Guard) -> Read {
         let Some(open) = &mut self.0 else { return Read::Empty };
-        let result = open.read(operator, guard, O::prefetch, O::process);
+        let result = open.read(operator, guard, O::prefetch, O::prefetch_owned, O::process);
         if let Read::Empty = result {
             self.0 = None;
         }
@@ -114,10 +171,10 @@ impl<K: Key, T: Record, O: OneInput<K, T>> Inbox<O> for One<K, T> {
 
 impl<K: Key, A: Record, B: Record, O: TwoInput<K, A, B>> Inbox<O> for Two<K, A, B> {
     fn open(&mut self, input: usize, buffer: Buffer, operator: &O) -> Result<(), WrongType> {
-        let looks_ahead = operator.looks_ahead();
+        let ahead = (operator.looks_ahead(), operator.owns());
         *self = match input {
-            0 => Two::Left(Open::new(buffer, looks_ahead, operator, O::prefetch)?),
-            _ => Two::Right(Open::new(buffer, looks_ahead, operator, O::prefetch)?),
+            0 => Two::Left(Open::new(buffer, ahead, operator, O::prefetch, O::prefetch_owned)?),
+            _ => Two::Right(Open::new(buffer, ahead, operator, O::prefetch, O::prefetch_owned)?),
         };
         Ok(())
     }
@@ -125,8 +182,8 @@ impl<K: Key, A: Record, B: Record, O: TwoInput<K, A, B>> Inbox<O> for Two<K, A, 
     fn read(&mut self, operator: &mut O, guard: &Guard) -> Read {
         let result = match self {
             Two::Empty => Read::Empty,
-            Two::Left(open) => open.read(operator, guard, O::prefetch, O::process_left),
-            Two::Right(open) => open.read(operator, guard, O::prefetch, O::process_right),
+            Two::Left(open) => open.read(operator, guard, O::prefetch, O::prefetch_owned, O::process_left),
+            Two::Right(open) => open.read(operator, guard, O::prefetch, O::prefetch_owned, O::process_right),
         };
         if let Read::Empty = result {
             *self = Two::Empty;

@@ -98,6 +98,15 @@ where
         self.state.prefetch(key_hash);
     }
 
+    fn owns(&self) -> bool {
+        self.state.owns()
+    }
+
+    #[inline]
+    fn prefetch_owned(&self, key_hash: u64) {
+        self.state.prefetch_owned(key_hash);
+    }
+
     #[inline]
     fn process_left(&mut self, record: Received<'_, K, A>) {
         let Self { function, state, key, services, .. } = self;

@@ -59,6 +59,14 @@ pub trait OneInput<K: Key, T: Record>: Operator {
     /// A record with this key hash and timestamp is about to come.
     fn prefetch(&self, _key_hash: u64, _timestamp: Timestamp) {}
 
+    /// Whether `prefetch_owned` does anything.
+    fn owns(&self) -> bool {
+        false
+    }
+
+    /// The same record is closer now, and what `prefetch` asked for is there: asks for what it points to.
+    fn prefetch_owned(&self, _key_hash: u64) {}
+
     /// Takes a record.
     fn process(&mut self, record: Received<'_, K, T>);
 }
@@ -72,6 +80,14 @@ pub trait TwoInput<K: Key, A: Record, B: Record>: Operator {
 
     /// A record with this key hash and timestamp is about to come.
     fn prefetch(&self, _key_hash: u64, _timestamp: Timestamp) {}
+
+    /// Whether `prefetch_owned` does anything.
+    fn owns(&self) -> bool {
+        false
+    }
+
+    /// The same record is closer now, and what `prefetch` asked for is there: asks for what it points to.
+    fn prefetch_owned(&self, _key_hash: u64) {}
 
     /// Takes a record of the first input.
     fn process_left(&mut self, record: Received<'_, K, A>);

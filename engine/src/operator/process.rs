@@ -425,6 +425,15 @@ impl<K: Key, T: Record, F: KeyedProcessFunction<K, T>, S: SideWriters, N: Output
         self.state.prefetch(key_hash);
     }
 
+    fn owns(&self) -> bool {
+        self.state.owns()
+    }
+
+    #[inline]
+    fn prefetch_owned(&self, key_hash: u64) {
+        self.state.prefetch_owned(key_hash);
+    }
+
     #[inline]
     fn process(&mut self, record: Received<'_, K, T>) {
         let Self { function, state, key, services, .. } = self;

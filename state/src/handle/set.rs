@@ -16,6 +16,17 @@ pub trait StateSet {
     /// Asks the processor for what a key of that hash has here. A hint, without an effect.
     fn prefetch(&self, hash: u64);
 
+    /// Whether `prefetch_owned` does anything.
+    fn owns(&self) -> bool {
+        false
+    }
+
+    /// The same for what the key's values own outside the tables. To be called some time after `prefetch`, as it reads
+    /// what that has asked for.
+    fn prefetch_owned(&self, hash: u64) {
+        let _ = hash; // Nothing, unless there is a way to know what values own.
+    }
+
     /// The size of the tables, in bytes, without what keys and values own elsewhere. Decides whether `prefetch` is worth calling;
     /// by default it always is. O(key groups).
     fn memory_bytes(&self) -> usize {
@@ -30,6 +41,16 @@ macro_rules! tuple_set {
             fn prefetch(&self, hash: u64) {
                 let _ = hash; // Not used by `()`.
                 $(self.$index.prefetch(hash);)*
+            }
+
+            fn owns(&self) -> bool {
+                false$(|| self.$index.owns())*
+            }
+
+            #[inline(always)]
+            fn prefetch_owned(&self, hash: u64) {
+                let _ = hash;
+                $(self.$index.prefetch_owned(hash);)*
             }
 
             fn memory_bytes(&self) -> usize {

@@ -4,6 +4,7 @@ use super::*;
 use crate::heap::KeyedTable;
 use crate::{Error, Key, KeyGroup, KeyGroupRange, MaxParallelism, cases, key_group, range_of};
 use proptest::prelude::*;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 fn backend() -> HeapBackend {
@@ -221,6 +222,29 @@ fn reductions_and_aggregates_go_by_key() {
     sum.clear(two);
     longest.clear(one);
     assert_eq!((sum.get(one), sum.get(two), longest.get(one)), (None, None, None));
+}
+
+/// Goal: what is fetched ahead is what the key's value owns. Method: instead of fetching, write down which values are shown.
+#[test]
+fn the_value_of_a_key_is_shown_for_prefetching() {
+    thread_local!(static SHOWN: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) });
+    let state = ValueState::new("value", &backend()).unwrap();
+    let mut state = state.with_prefetch(|&value: &u64| SHOWN.with_borrow_mut(|shown| shown.push(value)));
+    let plain = ValueState::<u32, u64>::new("plain", &backend()).unwrap();
+    assert_eq!((state.owns(), plain.owns()), (true, false));
+    state.prefetch_owned(KeyContext::new(&1_u32).hash); // Nothing is there yet.
+    for key in 0..100_u32 {
+        state.set(KeyContext::new(&key), u64::from(key));
+        state.prefetch_owned(KeyContext::new(&key).hash);
+    }
+    // A tag has seven bits, so now and then it is that of a neighbour.
+    let right = SHOWN.take().into_iter().enumerate().filter(|&(i, value)| i as u64 == value).count();
+    assert!(right >= 95, "{right} of 100");
+    state.clear(KeyContext::new(&7));
+    let both = (plain, state);
+    assert!(both.owns());
+    both.prefetch_owned(KeyContext::new(&8).hash);
+    assert_eq!(SHOWN.take(), [8]);
 }
 
 #[test]

@@ -96,6 +96,13 @@ impl<K, V> KeyedTable<K, V> {
         }
     }
 
+    /// As [`Table::guess`].
+    #[inline(always)]
+    pub(crate) fn guess(&self, hash: u64) -> Option<(&K, &V)> {
+        let (group, position) = self.locate(hash);
+        self.groups.get(group)?.guess(position)
+    }
+
     /// As [`Table::get`].
     #[inline(always)]
     pub fn get(&self, hash: u64, eq: impl Fn(&K) -> bool) -> Option<(&K, &V)> {

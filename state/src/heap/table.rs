@@ -150,6 +150,30 @@ impl<K, V> Table<K, V> {
         prefetch(pair.wrapping_byte_add(64));
     }
 
+    /// What is probably the entry of `hash`: the first in its place with its tag. Or else asks for the slot it would get.
+    ///
+    /// For a call some time after `prefetch`: nothing here waits for memory but what the caller does with the entry.
+    #[inline(always)]
+    pub(super) fn guess(&self, hash: u64) -> Option<(&K, &V)> {
+        if self.homes == 0 {
+            return None;
+        }
+        let home = home_of(hash, self.homes);
+        // SAFETY: `home` is less than the number of slots.
+        let group = unsafe { self.group_at(home) };
+        let matching = group.matching(tag_of(hash));
+        if matching == 0 {
+            let slot = home + group.first_vacant().unwrap_or(0);
+            prefetch(self.pairs.as_ptr().wrapping_add(slot));
+            prefetch(self.hashes.as_ptr().wrapping_add(slot));
+            return None;
+        }
+        let slot = home + matching.trailing_zeros() as usize;
+        // SAFETY: the slot's tag is one of `tag_of` and not `VACANT`, so it is a slot, and its pair initialised.
+        let (key, value) = unsafe { self.pairs.get_unchecked(slot).assume_init_ref() };
+        Some((key, value))
+    }
+
     /// The entry of `hash` whose key `eq` accepts.
     ///
     /// ```
