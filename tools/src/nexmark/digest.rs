@@ -19,7 +19,7 @@
 
 use std::fmt;
 
-use super::event::Texts;
+use super::texts::{Texts, last_group};
 
 const K: u64 = 0x9E37_79B9_7F4A_7C15;
 const H: u64 = 0xCBF2_9CE4_8422_2325;
@@ -74,8 +74,15 @@ impl RowHash {
 
     /// Appends texts one after another.
     #[inline(always)]
-    pub fn texts(self, texts: &Texts) -> RowHash {
-        texts.iter().fold(self, |hash, text| hash.text(&text))
+    pub fn texts<const N: usize>(self, texts: &Texts<N>) -> RowHash {
+        let mut hash = self;
+        for (len, groups) in texts.lens().into_iter().zip(texts.groups()) {
+            hash = hash.int(u64::from(len));
+            for group in groups {
+                hash = hash.int(u64::from_le_bytes(*group));
+            }
+        }
+        hash
     }
 
     /// The hash of what was appended.
@@ -89,22 +96,6 @@ impl Default for RowHash {
     fn default() -> Self {
         RowHash::new()
     }
-}
-
-/// `tail`, the last 1 to 7 bytes of `text`, padded with zeros: by loads that overlap rather than byte for byte.
-#[inline(always)]
-fn last_group(text: &[u8], tail: &[u8]) -> u64 {
-    let len = tail.len();
-    if let Some(last) = text.last_chunk::<8>() {
-        return u64::from_le_bytes(*last) >> (64 - 8 * len);
-    }
-    if let (Some(low), Some(high)) = (tail.first_chunk::<4>(), tail.last_chunk::<4>()) {
-        let (low, high) = (u32::from_le_bytes(*low), u32::from_le_bytes(*high));
-        return u64::from(low) | u64::from(high) << (8 * (len - 4));
-    }
-    // One to three bytes: the first, the middle and the last one, which may be the same.
-    let byte = |at: usize| u64::from(tail[at]) << (8 * at);
-    byte(0) | byte(len / 2) | byte(len - 1)
 }
 
 /// What a sink received: how many rows, and the sum of their hashes.

@@ -311,7 +311,7 @@ pub enum View<'a> {
 /// assert_eq!((&*name, name.as_str()), (&b"vicky noris"[..], "vicky noris"));
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Text<'a>(&'a [u8]);
+pub struct Text<'a>(pub(super) &'a [u8]);
 
 impl<'a> Text<'a> {
     /// The bytes, for as long as the event lends them.
@@ -410,72 +410,6 @@ impl<'a> Bid<'a> {
     pub fn extra(&self) -> Text<'a> {
         let after_url = split_text(split_text(self.texts).1).1;
         split_text(&after_url[8..]).0
-    }
-}
-
-/// Texts that are kept after their event has gone: one piece of memory, each text behind its length as in a record.
-///
-/// ```
-/// use thalweg_tools::nexmark::{Cursor, Texts, generate_in_memory};
-/// let data = generate_in_memory(1, 1);
-/// let mut cursor = Cursor::new(&data.shards[0], 1);
-/// let person = cursor.next(|_, _| ()).and_then(|event| event.person()).expect("a person");
-/// let mut texts = Texts::default();
-/// texts.set([person.city(), person.state()]);
-/// assert_eq!(texts.iter().collect::<Vec<_>>(), [person.city(), person.state()]);
-/// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq, Archive, Serialize, Deserialize)]
-pub struct Texts(Vec<u8>);
-
-impl Texts {
-    /// Keeps these texts instead. Allocates, once and no more than it takes, if they are longer than any before.
-    #[inline]
-    pub fn set<const N: usize>(&mut self, texts: [Text<'_>; N]) {
-        self.0.clear();
-        self.0.reserve_exact(texts.iter().map(|text| 2 + text.len()).sum());
-        for text in texts {
-            self.0.extend_from_slice(&(text.len() as u16).to_le_bytes()); // They come from a record, and fit.
-            self.0.extend_from_slice(&text);
-        }
-    }
-
-    /// Whether there is no text, not even an empty one.
-    ///
-    /// ```
-    /// assert!(thalweg_tools::nexmark::Texts::default().is_empty());
-    /// ```
-    #[inline]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// The texts, in the order in which they were given.
-    #[inline]
-    pub fn iter(&self) -> impl Iterator<Item = Text<'_>> {
-        let mut rest = self.0.as_slice();
-        std::iter::from_fn(move || {
-            if rest.is_empty() {
-                return None;
-            }
-            let (text, after) = split_text(rest);
-            rest = after;
-            Some(text)
-        })
-    }
-}
-
-impl<const N: usize> From<[Text<'_>; N]> for Texts {
-    fn from(texts: [Text<'_>; N]) -> Self {
-        let mut kept = Self::default();
-        kept.set(texts);
-        kept
-    }
-}
-
-impl ArchivedTexts {
-    /// Owns them.
-    pub fn to_texts(&self) -> Texts {
-        Texts(self.0.as_slice().to_vec())
     }
 }
 

@@ -6,6 +6,7 @@
 //!
 //! In reading order:
 //! - [`event`](Event): the bytes of a record, and the flyweight that reads them where they lie;
+//! - [`texts`](Texts): texts that are kept after their event;
 //! - [`data`](DataSet): a shard set, read and validated as a whole;
 //! - [`generate`](fn@write_shards): how a shard set is made;
 //! - [`digest`](Digest): how results are compared between engines.
@@ -16,10 +17,10 @@ mod event;
 mod generate;
 pub mod job;
 pub mod queries;
+mod texts;
 
 pub use data::{DataError, DataSet, Meta, RECORD_BYTES_MAX, RecordError, Shard};
 pub use digest::{Digest, RowHash};
-pub use event::{
-    ArchivedEvent, Auction, Bid, Cursor, Event, ID_SHIFT, Kind, Person, Position, Text, Texts, View,
-};
+pub use event::{ArchivedEvent, Auction, Bid, Cursor, Event, ID_SHIFT, Kind, Person, Position, Text, View};
 pub use generate::{BASE_TIME_MS, Summary, generate_in_memory, write_shards};
+pub use texts::Texts;

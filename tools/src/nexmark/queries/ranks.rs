@@ -4,7 +4,6 @@
 //! memory, which the next bid in the same place uses again.
 
 use std::cmp::Ordering;
-use std::mem;
 
 use thalweg::{Chain, KeyedContext, KeyedProcessFunction, OpenContext, Result, Stream, ValueState};
 
@@ -33,7 +32,7 @@ struct Kept {
     price: u64,
     date_time: u64,
     /// Channel, URL, extra.
-    texts: Texts,
+    texts: Texts<3>,
 }
 
 impl Kept {
@@ -44,22 +43,23 @@ impl Kept {
         self.texts.set(bid.texts());
     }
 
-    fn extra(&self) -> Option<Text<'_>> {
-        self.texts.iter().last()
+    fn extra(&self) -> Text<'_> {
+        let [_channel, _url, extra] = self.texts.get();
+        extra
     }
 
     /// Whether the bid is greater by time, then price, then extra.
     #[inline]
     fn is_earlier_than(&self, bid: &Bid<'_>) -> bool {
         let order = self.date_time.cmp(&bid.date_time()).then(self.price.cmp(&bid.price()));
-        order.then_with(|| self.extra().cmp(&Some(bid.extra()))) == Ordering::Less
+        order.then_with(|| self.extra().cmp(&bid.extra())) == Ordering::Less
     }
 
     /// Whether the bid is greater by price, then lesser by time, then by extra.
     #[inline]
     fn is_worse_than(&self, bid: &Bid<'_>) -> bool {
         let order = bid.price().cmp(&self.price).then(self.date_time.cmp(&bid.date_time()));
-        order.then_with(|| self.extra().cmp(&Some(bid.extra()))) == Ordering::Greater
+        order.then_with(|| self.extra().cmp(&bid.extra())) == Ordering::Greater
     }
 }
 
@@ -86,10 +86,16 @@ struct Last;
 
 impl KeyedProcessFunction<(u64, u64), Event> for Last {
     type Out = Change<Row>;
-    type State = ValueState<(u64, u64), Kept>;
+    /// `None` only while it is being filled.
+    type State = ValueState<(u64, u64), Option<Kept>>;
 
     fn open(&mut self, cx: &OpenContext<'_>) -> Result<Self::State> {
-        cx.value("last")
+        // The row that is taken back is hashed.
+        Ok(cx.value("last")?.with_prefetch(|kept: &Option<Kept>| {
+            if let Some(kept) = kept {
+                kept.texts.prefetch();
+            }
+        }))
     }
 
     #[inline]
@@ -101,13 +107,13 @@ impl KeyedProcessFunction<(u64, u64), Event> for Last {
     ) {
         let bid = event.bid().expect("only bids are sent");
         let (auction, bidder) = *cx.key();
-        let kept = last.get_or_insert_with(cx.at(), Kept::default);
-        let is_first = kept.texts.is_empty(); // A bid's have their lengths at least, and its time may be 0.
-        if !is_first && !kept.is_earlier_than(&bid) {
+        let kept = last.get_or_insert_with(cx.at(), || None);
+        let is_first = kept.is_none();
+        if kept.as_ref().is_some_and(|last| !last.is_earlier_than(&bid)) {
             return;
         }
         // The bid kept moves through the row that is sent, and back.
-        let row = Row { auction, bidder, bid: mem::take(kept) };
+        let row = Row { auction, bidder, bid: kept.take().unwrap_or_default() };
         let mut change = Change { sign: Sign::Minus, row };
         if !is_first {
             cx.collect(&change);
@@ -115,7 +121,7 @@ impl KeyedProcessFunction<(u64, u64), Event> for Last {
         change.sign = Sign::Plus;
         change.row.bid.set(&bid);
         cx.collect(&change);
-        *kept = change.row.bid;
+        *kept = Some(change.row.bid);
     }
 }
 
@@ -136,7 +142,11 @@ impl KeyedProcessFunction<u64, Event> for Best {
     type State = ValueState<u64, Vec<Ranked>>;
 
     fn open(&mut self, cx: &OpenContext<'_>) -> Result<Self::State> {
-        cx.value("best")
+        // The worst is compared, and others when a bid is better than that.
+        Ok(cx.value("best")?.with_prefetch(|best: &Vec<Ranked>| {
+            thalweg::prefetch(best, best.len().wrapping_sub(1));
+            thalweg::prefetch(best, best.len());
+        }))
     }
 
     #[inline]

@@ -21,7 +21,7 @@ enum Part {
     /// `texts` are name, city and state.
     Person {
         id: u64,
-        texts: Texts,
+        texts: Texts<3>,
     },
     Auction {
         id: u64,
@@ -57,9 +57,9 @@ struct Join;
 
 impl KeyedProcessFunction<u64, Part> for Join {
     /// The auction's id and the person's texts.
-    type Out = (u64, Texts);
+    type Out = (u64, Texts<3>);
     /// The person's texts, and the auctions that came before.
-    type State = (ValueState<u64, Texts>, ListState<u64, u64>);
+    type State = (ValueState<u64, Texts<3>>, ListState<u64, u64>);
 
     fn open(&mut self, cx: &OpenContext<'_>) -> Result<Self::State> {
         Ok((cx.value("seller")?, cx.list("waiting")?))
