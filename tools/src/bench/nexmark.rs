@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
@@ -213,14 +213,15 @@ fn run_query(
     let cpu = CpuTime::now();
     let watch = Watch::start(query, &events);
     let job = env.execute();
-    let ended = Instant::now();
     let cpu_seconds = cpu.elapsed().as_secs_f64();
     watch.stop();
     let job = job?;
     let seconds = job.elapsed.as_secs_f64();
     let count = events.count();
     let events_per_s = count as f64 / seconds;
-    let steady = events.half_read_at().map(|half| (ended - half).as_secs_f64()).filter(|&s| s > 0.0);
+    // To the end of the results, as `seconds` and as the peers count: not until the state has been freed.
+    let steady = events.half_read_at().zip(total.closed_at());
+    let steady = steady.map(|(half, closed)| (closed - half).as_secs_f64()).filter(|&s| s > 0.0);
     let digest = total.get();
     Ok(QueryResult {
         engine: "thalweg".into(),

@@ -1,7 +1,7 @@
 //! What all NEXMark jobs share: the source that reads a data set, and the sink that digests results.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use thalweg::{
@@ -124,12 +124,28 @@ pub struct DigestSink<F> {
 
 /// What all subtasks of a [`DigestSink`] received, once the job has run.
 #[derive(Clone, Debug, Default)]
-pub struct DigestTotal(Arc<Mutex<Digest>>);
+pub struct DigestTotal(Arc<Mutex<Closed>>);
+
+/// What the subtasks that have ended received.
+#[derive(Debug, Default)]
+struct Closed {
+    digest: Digest,
+    last_at: Option<Instant>,
+}
 
 impl DigestTotal {
     /// The sum over the subtasks that have ended.
     pub fn get(&self) -> Digest {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lock().digest
+    }
+
+    /// When the last of them had received its last row.
+    pub fn closed_at(&self) -> Option<Instant> {
+        self.lock().last_at
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Closed> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -169,7 +185,9 @@ impl<T: 'static, F: Fn(&T, &mut Digest) + 'static> SinkWriter<T> for DigestWrite
     }
 
     fn close(&mut self) -> Result<()> {
-        self.total.0.lock().unwrap_or_else(PoisonError::into_inner).merge(&self.sum);
+        let mut closed = self.total.lock();
+        closed.digest.merge(&self.sum);
+        closed.last_at = Some(Instant::now());
         Ok(())
     }
 }
