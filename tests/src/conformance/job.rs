@@ -17,7 +17,7 @@ use serde_json::Value as Json;
 use super::functions::{FieldAggregate, FlatMapFn, MapFn, Predicate, ProcessFn, Reduce, ValueType};
 use super::pattern::Cep;
 use super::script::Script;
-use super::window::{WindowFunction, Windowing};
+use super::window::{TimeDomain, Trigger, WindowFunction, Windowing};
 
 /// The job: its nodes in topological order, and which streams are observed.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -195,6 +195,21 @@ impl Op {
                 sides.into_iter().flatten().collect()
             }
             _ => Vec::new(),
+        }
+    }
+
+    /// Whether it follows the processing-time clock, apart from what its records tell it to do.
+    pub fn uses_processing_time(&self) -> bool {
+        match self {
+            Self::Window { window, .. } | Self::WindowJoin { window, .. } | Self::Cogroup { window, .. } => {
+                window.assigner.time() == Some(TimeDomain::Processing)
+                    || window.trigger.as_ref().is_some_and(Trigger::uses_processing_time)
+            }
+            Self::Script { on_timer, .. }
+            | Self::ScriptCo { on_timer, .. }
+            | Self::ScriptBroadcast { on_timer, .. } => on_timer.uses_processing_time(),
+            Self::Cep(cep) => cep.time == TimeDomain::Processing,
+            _ => false,
         }
     }
 }

@@ -11,7 +11,7 @@ use super::needs_clock;
 use super::script::{Gate, Scripted};
 use super::window::Windows;
 use crate::conformance::case::Case;
-use crate::conformance::functions::{Field, FieldAggregate, FieldOp, MapFn, ValueType};
+use crate::conformance::functions::{Aggregate, Field, FieldAggregate, FieldOp, MapFn, ValueType};
 use crate::conformance::job::{self, Node, Op, StreamRef};
 use crate::conformance::value::{ArchivedRec, Rec};
 use crate::conformance::window::WindowFunction;
@@ -195,9 +195,13 @@ impl Builder<'_> {
             Op::Window { from, function: WindowFunction::Reduce(_) | WindowFunction::Field(_), .. } => {
                 self.is_double(from)
             }
-            Op::Window { function: WindowFunction::Aggregate(aggregate), .. } => {
-                *aggregate == crate::conformance::functions::Aggregate::Avg
-            }
+            Op::Window { from, function: WindowFunction::Aggregate(aggregate), .. } => match aggregate {
+                Aggregate::Avg => true,
+                Aggregate::Count | Aggregate::Concat | Aggregate::List => false,
+                Aggregate::Sum | Aggregate::Min | Aggregate::Max | Aggregate::First | Aggregate::Last => {
+                    self.is_double(from)
+                }
+            },
             Op::Window { .. } => false,
             op => op.inputs().first().is_some_and(|from| self.is_double(from)),
         }
@@ -222,7 +226,7 @@ fn rolling<C: Chain<Out = Rec>>(
     let FieldAggregate { op, field, first } = aggregate;
     let by = move |rec: &Rec| field_of(rec, field);
     match (op, first) {
-        (FieldOp::Sum, _) if is_double => keyed.sum(double_mut).share(),
+        (FieldOp::Sum, _) if is_double && field == Field::Value => keyed.sum(double_mut).share(),
         (FieldOp::Sum, _) => keyed.sum(move |rec| long_mut(rec, field)).share(),
         (FieldOp::Min, _) if field == Field::Value => keyed.min(|rec| &mut rec.value).share(),
         (FieldOp::Min, _) => keyed.min(move |rec| long_mut(rec, field)).share(),

@@ -25,7 +25,8 @@ use thalweg::testing::{Event, Interleaving, Recorder, Script, Simulator};
 
 use crate::conformance::case::{Case, Element, Output, Stamped};
 use crate::conformance::compare::Outputs;
-use crate::conformance::value::Rec;
+use crate::conformance::script::Script as Commands;
+use crate::conformance::value::{Rec, Value};
 use build::Job;
 
 /// Runs the case in the simulator. The error is what the job failed with. An odd seed has all windows run by the general
@@ -60,9 +61,15 @@ pub fn simulate(case: &Case, seed: u64) -> Result<Outputs, String> {
     Ok(outputs(&job.outputs))
 }
 
-/// Whether the case moves the clock, so that it can only be simulated.
+/// Whether the case moves the clock or follows it, so that it can only be simulated.
 pub fn needs_clock(case: &Case) -> bool {
-    case.steps().any(|(_, element)| matches!(element, Element::ProcessingTime(_)))
+    let says_so = |script: &str| script.parse::<Commands>().is_ok_and(|script| script.uses_processing_time());
+    case.job.nodes.iter().any(|node| node.op.uses_processing_time())
+        || case.inputs.values().flatten().any(|element| match element {
+            Element::ProcessingTime(_) => true,
+            Element::Record(Stamped { rec, .. }) => matches!(&rec.value, Value::Str(text) if says_so(text)),
+            _ => false,
+        })
 }
 
 /// Runs the case on the real runtime, one element after the other. The error is what the job failed with.
@@ -74,14 +81,14 @@ pub fn execute(case: &Case) -> Result<Outputs, String> {
     for (input, element) in case.steps() {
         push(&job.inputs[input], element);
     }
-    let never_ends = |elements: &&Vec<Element>| elements.last() != Some(&Element::End);
-    let is_cancelled = case.inputs.values().any(|elements| never_ends(&elements));
-    if is_cancelled {
-        job.inputs.values().next().expect("there is an input that does not end").cancel_job();
+    let never_ends = |name: &&String| case.inputs[*name].last() != Some(&Element::End);
+    let endless = job.inputs.keys().find(never_ends);
+    if let Some(name) = endless {
+        job.inputs[name].cancel_job(); // An input that has ended would never come to it.
     }
     match order.execute(&job.env) {
         Ok(_) => {}
-        Err(Error::Cancelled) if is_cancelled => {}
+        Err(Error::Cancelled) if endless.is_some() => {}
         Err(error) => return Err(error.to_string()),
     }
     Ok(outputs(&job.outputs))
