@@ -294,13 +294,15 @@ impl<I, O: Operator> Head<I, O> {
     }
 
     /// Fires what the watermark allows, then passes it on. Returns whether that is done.
-    fn advance(&mut self, output: ValveOutput) -> bool {
-        if let Some(watermark) = output.watermark {
+    fn advance(&mut self, mut output: ValveOutput) -> bool {
+        while let Some(watermark) = output.earlier.or(output.watermark) {
             if !self.operator.advance(watermark, &mut Budget::new(FIRINGS_PER_STEP)) {
                 self.advancing = Some(output);
                 return false;
             }
             self.operator.control(Control::watermark(watermark));
+            let done = if output.earlier.is_some() { &mut output.earlier } else { &mut output.watermark };
+            *done = None;
         }
         if let Some(idle) = output.idle {
             self.operator.control(Control::idle(idle));

@@ -18,9 +18,11 @@
 
 use super::Timestamp;
 
-/// What a valve says after an event: a new watermark, a new status, both (watermark first) or nothing.
+/// What a valve says after an event: new watermarks, a new status, both (watermarks first) or nothing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct ValveOutput {
+    /// A watermark before the other: of an operator one of whose inputs had a last one to say when it became idle.
+    pub(crate) earlier: Option<Timestamp>,
     pub(crate) watermark: Option<Timestamp>,
     pub(crate) idle: Option<bool>,
 }
@@ -54,7 +56,7 @@ impl Valve {
         }
         c.watermark = watermark;
         c.aligned |= watermark >= self.last;
-        ValveOutput { watermark: self.advance(), idle: None }
+        ValveOutput { watermark: self.advance(), ..ValveOutput::default() }
     }
 
     pub(crate) fn on_idle(&mut self, channel: usize) -> ValveOutput {
@@ -67,14 +69,14 @@ impl Valve {
         let held_back = c.watermark == self.last;
         if self.channels.iter().any(|c| c.active) {
             let watermark = if held_back { self.advance() } else { None };
-            return ValveOutput { watermark, idle: None };
+            return ValveOutput { watermark, ..ValveOutput::default() };
         }
         // The last active channel held the minimum, so all that the others promised may be passed on now.
         let greatest = self.channels.iter().map(|c| c.watermark).max().unwrap_or(i64::MIN);
         let watermark = (held_back && greatest > self.last).then_some(greatest);
         self.last = self.last.max(watermark.unwrap_or(i64::MIN));
         self.idle = true;
-        ValveOutput { watermark, idle: Some(true) }
+        ValveOutput { watermark, idle: Some(true), earlier: None }
     }
 
     pub(crate) fn on_active(&mut self, channel: usize) -> ValveOutput {
@@ -85,7 +87,7 @@ impl Valve {
         c.active = true;
         c.aligned = c.watermark >= self.last;
         let woke = std::mem::replace(&mut self.idle, false);
-        ValveOutput { watermark: None, idle: woke.then_some(false) }
+        ValveOutput { idle: woke.then_some(false), ..ValveOutput::default() }
     }
 
     /// The minimum over the aligned channels, when it is news.
@@ -122,18 +124,22 @@ impl Combined {
         if let Some(idle) = output.idle {
             let was_idle = self.idle;
             self.inputs[input].1 = idle;
-            result.watermark = self.advance().or(result.watermark);
+            result.earlier = std::mem::replace(&mut result.watermark, self.advance());
             result.idle = (was_idle != self.idle).then_some(self.idle);
         }
         result
     }
 
+    /// The minimum over the active inputs, or the maximum if there are none, when it is news.
     fn advance(&mut self) -> Option<Timestamp> {
         let least = self.inputs.iter().filter(|i| !i.1).map(|i| i.0).min();
         self.idle = least.is_none();
-        let least = least.filter(|&least| least > self.last)?;
-        self.last = least;
-        Some(least)
+        // As in a valve (FLINK-38454), but whichever input was the last.
+        let watermark = least.unwrap_or(self.inputs[0].0.max(self.inputs[1].0));
+        (watermark > self.last).then(|| {
+            self.last = watermark;
+            watermark
+        })
     }
 }
 
@@ -179,8 +185,8 @@ mod tests {
     #[test]
     fn an_input_that_wakes_up_holds_the_operator_back() {
         let mut combined = Combined::new();
-        let wm = |w| ValveOutput { watermark: Some(w), idle: None };
-        let idle = |i| ValveOutput { watermark: None, idle: Some(i) };
+        let wm = |w| ValveOutput { watermark: Some(w), ..ValveOutput::default() };
+        let idle = |i| ValveOutput { idle: Some(i), ..ValveOutput::default() };
         assert_eq!(combined.on_valve(0, wm(5)), ValveOutput::default());
         assert_eq!(combined.on_valve(1, idle(true)), wm(5));
         assert_eq!(combined.on_valve(0, wm(9)), wm(9));
@@ -188,7 +194,19 @@ mod tests {
         assert_eq!(combined.on_valve(0, wm(12)), ValveOutput::default()); // Input 1 is awake and behind.
         assert_eq!(combined.on_valve(1, wm(10)), wm(10));
         assert_eq!(combined.on_valve(0, idle(true)), ValveOutput::default());
-        assert_eq!(combined.on_valve(1, idle(true)), idle(true));
+        let all_idle = combined.on_valve(1, idle(true));
+        assert_eq!(all_idle, ValveOutput { watermark: Some(12), ..idle(true) }); // Input 0 had promised it.
         assert_eq!(combined.on_valve(1, idle(false)), idle(false));
+    }
+
+    #[test]
+    fn an_input_that_becomes_idle_first_says_what_it_has_to() {
+        let mut combined = Combined::new();
+        let wm = |w| ValveOutput { watermark: Some(w), ..ValveOutput::default() };
+        combined.on_valve(0, wm(5));
+        assert_eq!(combined.on_valve(1, wm(10)), wm(5));
+        // All channels of input 0 are idle, and one of them had been further.
+        let last = ValveOutput { idle: Some(true), ..wm(7) };
+        assert_eq!(combined.on_valve(0, last), ValveOutput { earlier: Some(7), ..wm(10) });
     }
 }
