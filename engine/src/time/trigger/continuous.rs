@@ -199,6 +199,9 @@ impl<T> Trigger<T> for ContinuousProcessingTime {
         if *cx.state != Some(time) {
             return TriggerResult::Continue;
         }
+        // At the end nothing is registered, or the timer would be due at once and for ever (FLINK-35069). A record that comes later,
+        // while the watermark leaves the window open, asks for the end again and fires at once.
+        *cx.state = None;
         if time != window.max_timestamp() {
             self.register_next(time, window, cx);
         }
