@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use thalweg::testing::{self, Interleaving, Recorder, Script, Simulator, script};
 use thalweg::{
-    Chain, ContinuousProcessingTime, Count, CountTrigger, Delta, Either, Env, Error, EventTime, Global,
-    KeyedStream, Output, ProcessWindowFunction, ProcessingTime, ProcessingTimeout, Purging, Result, Session,
-    Sliding, Source, SourceContext, SourceOutput, SourceReader, SourceStatus, Stream, Tag, TimeWindow,
-    Timestamp, Trigger, TriggerContext, TriggerResult, Tumbling, WindowAssigner, WindowContext, punctuated,
+    Aggregate, Chain, ContinuousProcessingTime, Count, CountTrigger, Delta, Either, Env, Error, EventTime,
+    Global, KeyedStream, Output, ProcessWindowFunction, ProcessingTime, ProcessingTimeout, Purging, Result,
+    Session, Sliding, Source, SourceContext, SourceOutput, SourceReader, SourceStatus, Stream, Tag,
+    TimeWindow, Timestamp, Trigger, TriggerContext, TriggerResult, Tumbling, WindowAssigner, WindowContext,
+    punctuated,
 };
 
 /// Key, timestamp, value.
@@ -397,15 +398,40 @@ fn jittered(seed: u64) -> Vec<Event> {
         .collect()
 }
 
-/// Key, window and count of each firing, and the late records.
+/// Key, window and result of each firing, and the late records.
 type Fired = (Vec<(char, TimeWindow, u64)>, u64);
+
+/// A digest of the values in the order in which they came, and by what a later one multiplies it.
+#[derive(Clone)]
+struct InOrder;
+
+impl Aggregate<Event> for InOrder {
+    type Acc = (u64, u64);
+    type Out = u64;
+
+    fn create(&self) -> (u64, u64) {
+        (0, 1)
+    }
+
+    fn add(&self, acc: &mut (u64, u64), event: &Event) {
+        self.merge(acc, (event.1.cast_unsigned(), 0x9e37_79b9_7f4a_7c15));
+    }
+
+    fn merge(&self, acc: &mut (u64, u64), other: (u64, u64)) {
+        *acc = (acc.0.wrapping_mul(other.1).wrapping_add(other.0), acc.1.wrapping_mul(other.1));
+    }
+
+    fn result(&self, acc: &(u64, u64)) -> u64 {
+        acc.0
+    }
+}
 
 /// Goal: aggregating in parts gives what taking records one by one does, firing by firing and late record by late record. Method: the
 /// same job on both paths, with one source, so that the order of records and watermarks is the same; settings by chance.
 #[test]
 fn windows_in_parts_agree_with_those_that_take_each_record() {
     macro_rules! fired {
-        ($seed:expr, $lateness:expr, |$windows:ident| $make:expr) => {{
+        ($seed:expr, $lateness:expr, $aggregate:ident, |$windows:ident| $make:expr) => {{
             let env = Env::new().parallelism(3);
             let $windows = env
                 .from_elements(jittered($seed))
@@ -413,31 +439,34 @@ fn windows_in_parts_agree_with_those_that_take_each_record() {
                 .watermarks(punctuated(|e: &Event, at| (e.2 == 0).then_some(at)).by(|e: &Event| e.1))
                 .key_by(|e| e.0);
             let windows = $make.allowed_lateness(ms($lateness));
-            let counts = windows.aggregate(Count).map(|r| (r.key, r.window, r.value)).collect();
-            let result = Simulator::new($seed).run(&env).unwrap();
-            let mut counts = counts.take();
-            counts.sort();
-            let fired: Fired = (counts, result.late_records_dropped());
+            let results = windows.aggregate($aggregate).map(|r| (r.key, r.window, r.value)).collect();
+            let dropped = Simulator::new($seed).run(&env).unwrap().late_records_dropped();
+            let mut results = results.take();
+            results.sort();
+            let fired: Fired = (results, dropped);
             fired
         }};
     }
     macro_rules! agree {
-        ($assigner:expr) => {
+        ($assigner:expr, $aggregate:ident) => {
             testing::seeds(300, |seed| {
                 let lateness = [0, 3, 40][seed as usize % 3];
-                let in_parts = fired!(seed, lateness, |keyed| keyed.window($assigner));
-                let each = fired!(seed, lateness, |keyed| keyed.window($assigner).trigger(EventTime));
-                assert_eq!(in_parts, each, "{}", stringify!($assigner));
+                let in_parts = fired!(seed, lateness, $aggregate, |keyed| keyed.window($assigner));
+                let each =
+                    fired!(seed, lateness, $aggregate, |keyed| keyed.window($assigner).trigger(EventTime));
+                assert_eq!(in_parts, each, "{} of {}", stringify!($aggregate), stringify!($assigner));
             });
         };
     }
-    agree!(Tumbling::of(ms(10)));
-    agree!(Tumbling::of(ms(70)).offset_back(ms(13)));
-    agree!(Sliding::of(ms(30)).every(ms(7)).offset_back(ms(2)));
-    agree!(Sliding::of(ms(7)).every(ms(30)).offset(ms(11)));
-    agree!(Session::gap(ms(4)));
-    agree!(Session::gap(ms(24)));
-    agree!(Session::gap(ms(50)));
+    agree!(Tumbling::of(ms(10)), Count);
+    agree!(Tumbling::of(ms(70)).offset_back(ms(13)), InOrder);
+    agree!(Sliding::of(ms(30)).every(ms(7)).offset_back(ms(2)), Count);
+    agree!(Sliding::of(ms(30)).every(ms(7)).offset_back(ms(2)), InOrder);
+    agree!(Sliding::of(ms(7)).every(ms(30)).offset(ms(11)), Count);
+    agree!(Sliding::of(ms(12)).every(ms(16)).offset(ms(3)), InOrder);
+    agree!(Session::gap(ms(4)), Count);
+    agree!(Session::gap(ms(24)), Count);
+    agree!(Session::gap(ms(50)), Count);
 }
 
 /// One subtask is far ahead. The other is idle until the clock shows [`OneWakesUp::WAKES_AT`], then brings three records of old.

@@ -48,6 +48,13 @@ pub trait Aggregate<T>: Clone + Send + Sync + 'static {
     /// Whether [`Aggregate::retract`] undoes `merge`. Overlapping windows then cost what enters and leaves them, not all they hold.
     const INVERTIBLE: bool = false;
 
+    /// Whether the result is the same in whichever order records come. Overlapping windows then share what they have in common;
+    /// otherwise each keeps an accumulator of its own, so that a record costs as many merges as it has windows.
+    ///
+    /// True if it is invertible, unless set. An average is, in integers; what keeps a *first* or *last* record is not, nor a sum of
+    /// floats to the last bit.
+    const COMMUTATIVE: bool = Self::INVERTIBLE;
+
     /// The accumulator of no records.
     fn create(&self) -> Self::Acc;
 

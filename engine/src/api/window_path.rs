@@ -227,7 +227,7 @@ pub trait FastWindows: Clone + Send + Sync + 'static {
 
 /// Tumbling and sliding windows differ in how they are sliced.
 macro_rules! sliced {
-    ($assigner:ty, |$w:ident| $slicing:expr) => {
+    ($assigner:ty, |$w:ident| $slicing:expr, in order: $whole:expr) => {
         impl FastWindows for $assigner {
             type Message<Acc: 'static> = Acc;
             type Span<Acc: Record> = SliceSpan;
@@ -246,14 +246,23 @@ macro_rules! sliced {
                 next: N,
             ) -> impl OneInput<K, Acc> {
                 let $w = self;
-                Slices::new(cx, $slicing, lateness, aggregate, emit, next)
+                let slicing = if A::COMMUTATIVE { $slicing } else { $whole };
+                Slices::new(cx, slicing, lateness, aggregate, emit, next)
             }
         }
     };
 }
 
-sliced!(Tumbling, |w| Slicing::new(w.size_ms, w.size_ms, w.offset_ms));
-sliced!(Sliding, |w| Slicing::new(w.size_ms, w.slide_ms, w.offset_ms));
+sliced!(
+    Tumbling,
+    |w| Slicing::new(w.size_ms, w.size_ms, w.offset_ms),
+    in order: Slicing::new(w.size_ms, w.size_ms, w.offset_ms)
+);
+sliced!(
+    Sliding,
+    |w| Slicing::new(w.size_ms, w.slide_ms, w.offset_ms),
+    in order: Slicing::whole(w.size_ms, w.slide_ms, w.offset_ms)
+);
 
 impl FastWindows for Session {
     type Message<Acc: 'static> = (Timestamp, Timestamp, Acc);

@@ -34,8 +34,9 @@ use crate::time::window::TimeWindow;
 ///
 /// `A` puts records into windows, `Tr` fires them, and `P` is how they are computed: [`Tumbling`](crate::Tumbling),
 /// [`Sliding`](crate::Sliding) and [`Session`](crate::Session) windows of event time are aggregated in part before the exchange
-/// and share what overlaps, as long as nothing is asked of them that needs the records one by one: a trigger of one's own, a late
-/// output, a function over all records. Results are the same.
+/// as long as nothing is asked of them that needs the records one by one: a trigger of one's own, a late output, a function over all
+/// records. Those that overlap share what they have in common if the [aggregate](crate::Aggregate::COMMUTATIVE) does not care
+/// in which order records come. Results are the same.
 ///
 /// ```
 /// use std::time::Duration;

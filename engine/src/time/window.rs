@@ -1,5 +1,7 @@
 //! Windows, and the slices that overlapping windows share.
 
+use std::ops::{Range, RangeInclusive};
+
 use super::Timestamp;
 
 /// A span of event time, `[start, end)`, in ms. Source: Flink's `TimeWindow`.
@@ -78,7 +80,7 @@ impl TimeWindow {
     }
 }
 
-/// The slices of tumbling or sliding windows: the longest spans that no window's edge cuts.
+/// The slices of tumbling or sliding windows: the longest spans that no window's edge cuts, or the windows themselves.
 ///
 /// ```text
 ///   windows of 10 s every 4 s:   [0 ────────── 10)      [4 ────────── 14)      [8 …
@@ -86,7 +88,8 @@ impl TimeWindow {
 /// ```
 ///
 /// A record is kept in one slice, however many windows it belongs to. Source: "no pane, no gain" (Li et al. 2005), and the slicing
-/// of Flink SQL's window TVFs.
+/// of Flink SQL's window TVFs. Where slices are put together their order takes the place of that of the records, so an aggregate to
+/// which that matters has [whole](Self::whole) windows for slices, and a record goes into each of its windows.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Slicing {
     pub(crate) size: i64,
@@ -95,25 +98,45 @@ pub(crate) struct Slicing {
     pub(crate) offset: i64,
     /// Length of a slice.
     pub(crate) slice: i64,
+    /// From the start of a slice to that of the next.
+    step: i64,
 }
 
 impl Slicing {
     /// Windows of `size` every `slide` ms, both positive, shifted by `offset`.
     pub(crate) fn new(size: i64, slide: i64, offset: i64) -> Self {
         debug_assert!(size > 0 && slide > 0);
-        Self { size, slide, offset: offset.rem_euclid(slide), slice: gcd(size, slide) }
+        let slice = gcd(size, slide);
+        Self { size, slide, offset: offset.rem_euclid(slide), slice, step: slice }
     }
 
-    /// The number of the slice that holds `timestamp`.
+    /// The same windows, each of them one slice.
+    pub(crate) fn whole(size: i64, slide: i64, offset: i64) -> Self {
+        Self { slice: size, step: slide, ..Self::new(size, slide, offset) }
+    }
+
+    /// Whether a timestamp may be in several slices, or in none.
+    #[inline]
+    pub(crate) fn is_whole(&self) -> bool {
+        self.step != self.slice
+    }
+
+    /// The number of the slice that holds `timestamp`; of several the last, of none the one before.
     #[inline]
     pub(crate) fn slice_of(&self, timestamp: Timestamp) -> i64 {
-        (timestamp.saturating_sub(self.offset)).div_euclid(self.slice)
+        (timestamp.saturating_sub(self.offset)).div_euclid(self.step)
+    }
+
+    /// The numbers of all slices that hold `timestamp`.
+    pub(crate) fn slices_at(&self, timestamp: Timestamp) -> RangeInclusive<i64> {
+        let before = timestamp.saturating_sub(self.offset).saturating_sub(self.slice).div_euclid(self.step);
+        before + 1..=self.slice_of(timestamp)
     }
 
     /// The first millisecond of a slice.
     #[inline]
     pub(crate) fn start_of(&self, slice: i64) -> Timestamp {
-        slice.saturating_mul(self.slice).saturating_add(self.offset)
+        slice.saturating_mul(self.step).saturating_add(self.offset)
     }
 
     /// The first millisecond after a slice.
@@ -145,7 +168,7 @@ impl Slicing {
     }
 
     /// The numbers of the slices of a window.
-    pub(crate) fn slices_of(&self, window: TimeWindow) -> std::ops::Range<i64> {
+    pub(crate) fn slices_of(&self, window: TimeWindow) -> Range<i64> {
         let first = self.slice_of(window.start);
         first..first + self.size / self.slice
     }
@@ -199,6 +222,18 @@ mod tests {
                     end = window.end + 1;
                 }
                 assert_eq!(got, expected, "{size} {slide} {offset} at {timestamp}");
+
+                let slicing = Slicing::whole(size, slide, offset);
+                let whole = slicing.slices_at(timestamp).map(|slice| {
+                    let window = TimeWindow { start: slicing.start_of(slice), end: slicing.end_of(slice) };
+                    assert_eq!(slicing.first_window(slice, i64::MIN + 100), Some(window));
+                    assert_eq!(slicing.first_window(slice, window.end), Some(window));
+                    assert_eq!(slicing.first_window(slice, window.end + 1), None);
+                    assert_eq!(slicing.last_window(slice), Some(window));
+                    assert_eq!(slicing.slices_of(window), slice..slice + 1);
+                    window
+                });
+                assert_eq!(whole.collect::<Vec<_>>(), expected, "{size} {slide} {offset} at {timestamp}");
             }
         }
     }

@@ -9,6 +9,8 @@
 //! in a table beside: if the aggregate can be inverted, what left the window is taken out of the result before and what entered it
 //! is merged; if not, all its slices are merged anew. A slice goes with the last window that needs it.
 //!
+//! An aggregate to which the order of records matters has slices that are windows, and a record costs a probe in each of its own.
+//!
 //! Invariants:
 //! - a window fires once when the watermark passes its last millisecond, then again for each late record that it still accepts;
 //! - windows fire in the order of their ends;
@@ -195,6 +197,27 @@ where
         is_new
     }
 
+    /// Adds an accumulator to each of its windows that still takes records.
+    fn add_to_windows(&mut self, record: &Received<'_, K, Acc>) {
+        let mut is_late = record.timestamp.wrapping_add(self.lateness) <= self.watermark; // Java's sum wraps.
+        for number in self.slicing.slices_at(record.timestamp) {
+            let end = self.slicing.end_of(number);
+            let window = TimeWindow { start: self.slicing.start_of(number), end };
+            if self.is_closed(window) {
+                continue;
+            }
+            is_late = false;
+            if window.max_timestamp() > self.watermark {
+                self.add(number, record);
+            } else {
+                self.add_late(number, record);
+            }
+        }
+        if is_late {
+            self.late_dropped.count_one();
+        }
+    }
+
     /// Adds an accumulator to a slice that is in windows which have fired.
     #[cold]
     fn add_late(&mut self, number: i64, record: &Received<'_, K, Acc>) {
@@ -352,6 +375,8 @@ impl<K: Key, Acc> Running<K, Acc> {
 pub trait Merge<Acc>: Clone + Send + Sync + 'static {
     /// See [`Aggregate::INVERTIBLE`].
     const INVERTIBLE: bool;
+    /// See [`Aggregate::COMMUTATIVE`].
+    const COMMUTATIVE: bool;
     /// See [`Aggregate::merge`].
     fn merge(&self, acc: &mut Acc, other: Acc);
     /// See [`Aggregate::retract`].
@@ -375,6 +400,7 @@ impl<A: Clone, T> Clone for MergeOf<A, T> {
 
 impl<T: 'static, A: Aggregate<T>> Merge<A::Acc> for MergeOf<A, T> {
     const INVERTIBLE: bool = A::INVERTIBLE;
+    const COMMUTATIVE: bool = A::COMMUTATIVE;
 
     #[inline]
     fn merge(&self, acc: &mut A::Acc, other: A::Acc) {
@@ -438,6 +464,9 @@ where
     fn process(&mut self, record: Received<'_, K, Acc>) {
         if record.timestamp == NO_TIMESTAMP {
             return self.guard.fail(MISSING_TIMESTAMP);
+        }
+        if self.slicing.is_whole() {
+            return self.add_to_windows(&record);
         }
         let number = self.slicing.slice_of(record.timestamp);
         if self.slicing.end_of(number).saturating_sub(1) > self.watermark
