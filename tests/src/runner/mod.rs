@@ -19,6 +19,7 @@ mod script;
 mod window;
 
 use std::collections::BTreeMap;
+use std::panic::{self, AssertUnwindSafe};
 
 use thalweg::Error;
 use thalweg::testing::{Event, Interleaving, Recorder, Script, Simulator};
@@ -42,7 +43,7 @@ use build::Job;
 /// compare(case, Ok(&outputs)).unwrap();
 /// ```
 pub fn simulate(case: &Case, seed: u64) -> Result<Outputs, String> {
-    let job = Job::build(case, &Interleaving::new(), !seed.is_multiple_of(2));
+    let job = build(case, &Interleaving::new(), !seed.is_multiple_of(2))?;
     let run = || {
         let mut running = Simulator::new(seed).start(&job.env)?;
         running.run_until_quiet()?;
@@ -77,7 +78,7 @@ pub fn needs_clock(case: &Case) -> bool {
 /// Panics if the case [needs a clock](needs_clock).
 pub fn execute(case: &Case) -> Result<Outputs, String> {
     let order = Interleaving::new();
-    let job = Job::build(case, &order, false);
+    let job = build(case, &order, false)?;
     for (input, element) in case.steps() {
         push(&job.inputs[input], element);
     }
@@ -92,6 +93,14 @@ pub fn execute(case: &Case) -> Result<Outputs, String> {
         Err(error) => return Err(error.to_string()),
     }
     Ok(outputs(&job.outputs))
+}
+
+/// The job, unless the API has no words for it: a negative time span panics, and is an error as it is in Flink.
+fn build(case: &Case, order: &Interleaving, general: bool) -> Result<Job, String> {
+    panic::catch_unwind(AssertUnwindSafe(|| Job::build(case, order, general))).map_err(|payload| {
+        let message = payload.downcast_ref::<String>().map_or("it panicked", String::as_str);
+        format!("the job cannot be written: {message}")
+    })
 }
 
 fn push(input: &Script<Rec>, element: &Element) {
