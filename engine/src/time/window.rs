@@ -167,6 +167,18 @@ impl Slicing {
         (window.end > start).then_some(window)
     }
 
+    /// All windows that hold `slice`, those that begin last first: the order of Flink's `SlidingEventTimeWindows`.
+    pub(crate) fn windows_of(self, slice: i64) -> impl Iterator<Item = TimeWindow> {
+        let start = self.start_of(slice);
+        std::iter::successors(self.last_window(slice), move |after| {
+            let before = TimeWindow {
+                start: after.start.checked_sub(self.slide)?,
+                end: after.end.checked_sub(self.slide)?,
+            };
+            (self.slice < self.size && before.end > start).then_some(before)
+        })
+    }
+
     /// The numbers of the slices of a window.
     pub(crate) fn slices_of(&self, window: TimeWindow) -> Range<i64> {
         let first = self.slice_of(window.start);
@@ -222,6 +234,8 @@ mod tests {
                     end = window.end + 1;
                 }
                 assert_eq!(got, expected, "{size} {slide} {offset} at {timestamp}");
+                got.reverse();
+                assert_eq!(slicing.windows_of(slice).collect::<Vec<_>>(), got);
 
                 let slicing = Slicing::whole(size, slide, offset);
                 let whole = slicing.slices_at(timestamp).map(|slice| {
@@ -230,6 +244,7 @@ mod tests {
                     assert_eq!(slicing.first_window(slice, window.end), Some(window));
                     assert_eq!(slicing.first_window(slice, window.end + 1), None);
                     assert_eq!(slicing.last_window(slice), Some(window));
+                    assert_eq!(slicing.windows_of(slice).collect::<Vec<_>>(), [window]);
                     assert_eq!(slicing.slices_of(window), slice..slice + 1);
                     window
                 });

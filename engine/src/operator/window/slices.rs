@@ -197,10 +197,10 @@ where
         is_new
     }
 
-    /// Adds an accumulator to each of its windows that still takes records.
+    /// Adds an accumulator to each of its windows that still takes records, in Flink's order.
     fn add_to_windows(&mut self, record: &Received<'_, K, Acc>) {
         let mut is_late = record.timestamp.wrapping_add(self.lateness) <= self.watermark; // Java's sum wraps.
-        for number in self.slicing.slices_at(record.timestamp) {
+        for number in self.slicing.slices_at(record.timestamp).rev() {
             let end = self.slicing.end_of(number);
             let window = TimeWindow { start: self.slicing.start_of(number), end };
             if self.is_closed(window) {
@@ -235,16 +235,15 @@ where
         self.fire_late(number, record);
     }
 
-    /// A record came for windows of which some have fired: those that still take records fire again, for its key alone.
+    /// A record came for windows of which some have fired: those that still take records fire again, for its key alone, and in
+    /// Flink's order, as a window behind this one may tell.
     fn fire_late(&mut self, number: i64, record: &Received<'_, K, Acc>) {
-        let mut end = i64::MIN;
-        while let Some(window) = self.slicing.first_window(number, end) {
-            end = window.end.saturating_add(1);
+        for window in self.slicing.windows_of(number) {
             if window.max_timestamp() > self.watermark {
-                return; // This one and those after it fire in their time.
+                continue; // It fires in its time.
             }
             if self.is_closed(window) {
-                continue;
+                return; // This one and those before it.
             }
             let mut result: Option<(K, Acc)> = None;
             for slice in self.slices.iter().filter(|s| self.slicing.slices_of(window).contains(&s.number)) {
