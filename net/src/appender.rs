@@ -10,7 +10,7 @@ use crate::{
     AppendError, Buffer, BufferMut, Exchange, Full, RawRecord, Signal,
     archive::{EntryWriter, Roots},
     buffer::BUFFER_ALIGN,
-    entry::{ENTRY_ALIGN, ENTRY_HEADER_BYTES, EntryHeader, GAP, GAP_BYTES, end_within},
+    entry::{ENTRY_HEADER_BYTES, EntryHeader, GAP, GAP_BYTES, end_within},
 };
 
 /// Fills buffers with records keyed by `K`, and the signals among them.
@@ -119,9 +119,9 @@ impl<K: Exchange, T: Exchange> Appender<K, T> {
     #[inline]
     pub fn append_raw(&mut self, record: &RawRecord<'_, K, T>) -> Result<(), Full> {
         let entry = record.entry();
-        // What is out of line may be aligned to 16, an entry to 8 only: keep the entry's place within 16 bytes.
-        let has_out_of_line = entry.len() > ENTRY_HEADER_BYTES + Roots::<K, T>::BYTES;
-        let must_keep = has_out_of_line || Roots::<K, T>::ALIGN > ENTRY_ALIGN;
+        // What roots point to may be aligned to 16 (an empty list too, with nothing out of line), an entry to 8 only: keep the
+        // entry's place within 16 bytes.
+        let must_keep = !Roots::<K, T>::UNIFORM || entry.len() != Roots::<K, T>::ENTRY_BYTES;
         let mut start = self.len;
         if must_keep && !(entry.as_ptr().addr() ^ start).is_multiple_of(BUFFER_ALIGN) {
             end_within(start, GAP_BYTES + entry.len(), self.writer.capacity())?; // Both or neither.
