@@ -47,7 +47,7 @@ fn every_case_gives_what_flink_gave() {
     assert!(failures.is_empty(), "{} cases fail:\n\n{}", failures.len(), failures.join("\n\n"));
 }
 
-/// Goal: what the corpus does not ask. Method: cases of the same form, whose outputs were derived by hand from Flink's sources;
+/// Goal: what the corpus does not ask. Method: cases of the same form, whose outputs follow from Flink's sources and issues;
 /// each was wrong once.
 #[test]
 fn our_own_cases_give_what_flink_would() {
