@@ -366,17 +366,17 @@ impl<'a, N: Stage> SourceOutput<'a, N> {
         self.next.collect(record, timestamp);
     }
 
-    /// Emits a watermark, in ms: no record with a timestamp up to it will follow. One that does is late. A watermark that is not
-    /// above the one before is ignored. Source: Flink's `WatermarkToDataOutput.emitWatermark`. See [`SourceOutput`] for an
-    /// example.
+    /// Emits a watermark, in ms: no record with a timestamp up to it will follow. One that does is late. One that is not
+    /// above the one before does no more than end an idle time. Source: Flink's `WatermarkOutput.emitWatermark`. See
+    /// [`SourceOutput`] for an example.
     pub fn watermark(&mut self, watermark: Timestamp) {
+        if self.said.is_idle {
+            self.set_idle(false);
+        }
         if watermark <= self.said.watermark {
             return;
         }
         self.said.watermark = watermark;
-        if self.said.is_idle {
-            self.set_idle(false);
-        }
         self.controlled = true;
         self.next.control(Control::watermark(watermark));
     }
