@@ -32,6 +32,7 @@ mod due;
 mod error;
 mod handle;
 pub mod heap;
+pub mod lsm;
 mod key;
 mod key_group;
 mod prefetch;
