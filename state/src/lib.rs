@@ -32,9 +32,9 @@ mod due;
 mod error;
 mod handle;
 pub mod heap;
-pub mod lsm;
 mod key;
 mod key_group;
+pub mod lsm;
 mod prefetch;
 mod timer;
 
