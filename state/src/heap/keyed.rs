@@ -80,6 +80,11 @@ impl<K, V> KeyedTable<K, V> {
         KeyGroupRange { start: at(self.start), end: at(self.start + self.groups.len()) }
     }
 
+    /// The job's maximal parallelism.
+    pub fn max_parallelism(&self) -> MaxParallelism {
+        self.max
+    }
+
     /// As [`Table::prefetch`].
     ///
     /// ```
@@ -243,7 +248,18 @@ impl<K, V> KeyedTable<K, V> {
         &mut self,
         from: u64,
         slots_max: usize,
+        f: impl FnMut(u64, &K, &mut V) -> bool,
+    ) -> Option<u64> {
+        self.extract_from(from, slots_max, f, |_, pair| drop(pair))
+    }
+
+    /// As [`retain_from`](Self::retain_from), and gives what it removes to `taken`.
+    pub(super) fn extract_from(
+        &mut self,
+        from: u64,
+        slots_max: usize,
         mut f: impl FnMut(u64, &K, &mut V) -> bool,
+        mut taken: impl FnMut(u64, (K, V)),
     ) -> Option<u64> {
         let mut budget = slots_max.max(1);
         let (mut group, mut position) = self.locate(from.max(self.lowest_hash(0, 0)));
@@ -251,10 +267,13 @@ impl<K, V> KeyedTable<K, V> {
             if budget == 0 {
                 return Some(self.lowest_hash(group, position));
             }
-            let (start, max) = (self.start, self.max);
-            let next = self.groups[group].retain_within(position, &mut budget, |position, key, value| {
-                f(hash_at(start + group, position, max), key, value)
-            });
+            let (index, max) = (self.start + group, self.max);
+            let next = self.groups[group].extract_within(
+                position,
+                &mut budget,
+                |position, key, value| f(hash_at(index, position, max), key, value),
+                |position, pair| taken(hash_at(index, position, max), pair),
+            );
             (group, position) = match next {
                 Some(position) => (group, position),
                 None => {

@@ -428,15 +428,16 @@ impl<K, V> Table<K, V> {
         slots_max: usize,
         f: impl FnMut(u64, &K, &mut V) -> bool,
     ) -> Option<u64> {
-        self.retain_within(from, &mut slots_max.max(1), f)
+        self.extract_within(from, &mut slots_max.max(1), f, |_, pair| drop(pair))
     }
 
-    /// As `retain_from`, with a budget in slots from which it takes what it used.
-    pub(super) fn retain_within(
+    /// As `retain_from`, with a budget in slots from which it takes what it used, and gives what it removes to `taken`.
+    pub(super) fn extract_within(
         &mut self,
         from: u64,
         budget: &mut usize,
         mut f: impl FnMut(u64, &K, &mut V) -> bool,
+        mut taken: impl FnMut(u64, (K, V)),
     ) -> Option<u64> {
         if self.is_empty() {
             return None;
@@ -458,7 +459,7 @@ impl<K, V> Table<K, V> {
                 let hash = self.hashes[slot];
                 // Lower hashes were here in earlier steps, or at least their homes were.
                 if hash >= from && !f(hash, key, value) {
-                    drop(self.remove_at(slot));
+                    taken(hash, self.remove_at(slot));
                     // Another entry may have moved here, and more behind it.
                     left = occupied(self) & within & u32::MAX << (slot - start);
                     continue;
