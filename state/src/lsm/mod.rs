@@ -30,6 +30,9 @@
 //! - no operation waits for a file: what is not in memory is asked for ahead, and its batch waits.
 
 pub(crate) mod merge;
+mod options;
+
+pub use options::{OptionError, Options};
 
 /// What an entry says of its key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
