@@ -15,6 +15,7 @@
 
 use std::cmp::Ordering;
 
+use super::key::StateId;
 use super::{Kind, Result};
 
 /// Entries of one source in ascending order of their keys, each key once.
@@ -55,7 +56,7 @@ pub(crate) trait MergeOperator: Send + Sync {
 
 /// The merge operator of the state with that id.
 pub(crate) trait MergeOperators {
-    fn operator(&self, state: u16) -> Option<&dyn MergeOperator>;
+    fn operator(&self, state: StateId) -> Option<&dyn MergeOperator>;
 }
 
 /// One source: its entries and its tombstones, these in ascending order and apart from each other.
@@ -177,7 +178,7 @@ impl<'a, C: Cursor> Merged<'a, C> {
                 return Ok(Kind::Put);
             }
             self.sum.clear();
-            let state = super::key::state_of(&self.key)?;
+            let state = state_of(&self.key);
             let operator = self.operators.operator(state).ok_or(super::Error::NoMergeOperator { state })?;
             operator.merge(value, &self.value, &mut self.sum)?;
             std::mem::swap(&mut self.sum, &mut self.value);
@@ -263,6 +264,11 @@ impl<C: Cursor> Cursor for Merged<'_, C> {
         }
         self.settle()
     }
+}
+
+/// The state of an encoded key.
+fn state_of(key: &[u8]) -> StateId {
+    super::key::EncodedKey::new(key).expect("sources hold encoded keys").state()
 }
 
 /// The current entry of a source in the heap, which has one.

@@ -29,10 +29,17 @@
 //! - a range tombstone hides what is in *older* sources only: in its own, what it hid was taken out when it came;
 //! - no operation waits for a file: what is not in memory is asked for ahead, and its batch waits.
 
+mod error;
+pub mod key;
 pub(crate) mod merge;
 mod options;
+pub mod sst;
 
+pub use error::Error;
 pub use options::{OptionError, Options};
+
+/// What the operations of a store return.
+pub type Result<T> = std::result::Result<T, Error>;
 
 /// What an entry says of its key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -44,18 +51,4 @@ pub enum Kind {
     Delete = 1,
     /// These operands are added to what older sources say.
     Merge = 2,
-}
-
-/// TEMP
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    #[error("no merge {state}")]
-    NoMergeOperator { state: u16 },
-}
-/// TEMP
-pub(crate) type Result<T> = std::result::Result<T, Error>;
-pub(crate) mod key {
-    pub(crate) fn state_of(key: &[u8]) -> super::Result<u16> {
-        Ok(u16::from_be_bytes([key[2], key[3]]))
-    }
 }

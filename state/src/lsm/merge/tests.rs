@@ -34,7 +34,7 @@ impl MergeOperator for Concatenate {
 }
 
 impl MergeOperators for Concatenate {
-    fn operator(&self, _state: u16) -> Option<&dyn MergeOperator> {
+    fn operator(&self, _state: StateId) -> Option<&dyn MergeOperator> {
         Some(self)
     }
 }

@@ -1,0 +1,699 @@
+//! A block: some entries in ascending order of their keys, under one checksum.
+//!
+//! ```text
+//!   mixed   header │ prefix │ entry │ entry │ … │ u16 offset of each entry       entry: header │ suffix │ value
+//!   fixed   header │ prefix │ suffix value │ suffix value │ …                    at a constant stride
+//! ```
+//!
+//! A key is the prefix, which all keys of the block share, and the entry's suffix. A block is fixed if all its entries
+//! are puts whose keys have one length and whose values have one length and alignment: a counter under a `u64` then
+//! takes 16 bytes.
+//!
+//! Invariants:
+//! - keys ascend strictly; there is at least one entry;
+//! - an entry starts at a multiple of 8 of the block, a value at a multiple of 8, or of 16 if it was added so;
+//! - a [`Block`] has a header whose lengths fit its bytes; whether its entries are those that were written is known
+//!   only after [`check_stored`].
+
+use std::cmp::Ordering;
+
+use rkyv::util::AlignedVec;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::{align_up, field};
+use crate::hash_bytes;
+use crate::lsm::Kind;
+
+/// Checksum, lengths, counts and form.
+pub(super) const HEADER_BYTES: usize = 32;
+
+/// The largest target for the size of a block: all entries but the last must start below 512 KiB.
+pub(super) const BLOCK_BYTES_MAX: usize = 256 << 10;
+
+const CHECKSUM_BYTES: usize = 8;
+const CODEC_AT: usize = 28;
+const ENTRY_HEADER_BYTES: usize = 8;
+const OFFSET_BYTES: usize = 2;
+/// Entries start at multiples of this, and offsets are in units of it.
+const ENTRY_ALIGN: usize = 8;
+/// All entries are puts of the same lengths, without headers and offsets.
+const FLAG_FIXED: u8 = 1;
+/// In a fixed block: values, and so entries, are at multiples of 16.
+const FLAG_ALIGN_16: u8 = 2;
+/// In the kind of an entry in a mixed block: its value is at a multiple of 16.
+const KIND_ALIGN_16: u8 = 0x80;
+/// LZ4 makes no more than this many bytes of one.
+const LZ4_RATIO_MAX: usize = 255;
+
+/// How the bytes of a file's blocks are stored.
+///
+/// ```
+/// assert_eq!(thalweg_state::lsm::sst::Codec::default(), thalweg_state::lsm::sst::Codec::None);
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Codec {
+    /// As they are, at multiples of 4096, to be read in place.
+    #[default]
+    None,
+    /// Compressed if that makes a block smaller, at multiples of 16.
+    Lz4,
+}
+
+impl Codec {
+    /// Blocks start at multiples of this in the file.
+    pub(super) fn block_align(self) -> usize {
+        match self {
+            Codec::None => super::PAGE_BYTES,
+            Codec::Lz4 => 16,
+        }
+    }
+}
+
+/// Where a value starts in the file, and so in a mapping of it: archived bytes are read in place.
+///
+/// ```
+/// use thalweg_state::lsm::sst::ValueAlign;
+/// assert_eq!(ValueAlign::Sixteen.bytes(), 16);
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ValueAlign {
+    /// At a multiple of 8.
+    #[default]
+    Eight = 8,
+    /// At a multiple of 16, which every rkyv archive is content with.
+    Sixteen = 16,
+}
+
+impl ValueAlign {
+    /// As a number of bytes.
+    #[inline(always)]
+    pub fn bytes(self) -> usize {
+        self as usize
+    }
+}
+
+/// Why bytes are not a block. Offsets are in bytes from the start of the block.
+///
+/// ```
+/// use thalweg_state::lsm::sst::{Block, BlockError};
+/// assert_eq!(Block::parse(&[0; 31]).unwrap_err(), BlockError::Truncated);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages name the fields")]
+#[non_exhaustive]
+pub enum BlockError {
+    /// It is shorter than its header says, or than a header.
+    #[error("the block ends early")]
+    Truncated,
+    /// Some of its bytes are not those that were written.
+    #[error("the checksum is {stored:016x}, that of the bytes {computed:016x}")]
+    Checksum { stored: u64, computed: u64 },
+    /// It is stored in a way this version does not know, or a compressed block was to be read in place.
+    #[error("codec {0} is not known here")]
+    Codec(u8),
+    /// Its header contradicts itself.
+    #[error("the lengths in the header do not agree")]
+    Header,
+    /// An entry is not where the one before it ends, or not an entry.
+    #[error("the entry at {at} is malformed")]
+    Entry { at: u32 },
+    /// A key is not above the one before it.
+    #[error("the key of the entry at {at} is out of order")]
+    Order { at: u32 },
+    /// What was compressed cannot be decompressed.
+    #[error("the compressed bytes are malformed")]
+    Compression,
+}
+
+impl BlockError {
+    /// Where in the block, as far as that is known.
+    pub(super) fn at(self) -> u32 {
+        match self {
+            BlockError::Entry { at } | BlockError::Order { at } => at,
+            _ => 0,
+        }
+    }
+}
+
+/// One entry, in place. Its key is `prefix` and `suffix` after each other.
+///
+/// ```
+/// use thalweg_state::lsm::{Kind, sst::Entry};
+/// let entry = Entry { prefix: b"ab", suffix: b"c", kind: Kind::Put, value: &[] };
+/// assert!(entry.is_key(b"abc") && !entry.is_key(b"ab"));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry<'a> {
+    /// What the keys of its block have in common.
+    pub prefix: &'a [u8],
+    /// The rest of its key.
+    pub suffix: &'a [u8],
+    /// What it says of its key.
+    pub kind: Kind,
+    /// The value, or the operands.
+    pub value: &'a [u8],
+}
+
+impl Entry<'_> {
+    /// Whether `key` is its key.
+    #[inline]
+    pub fn is_key(&self, key: &[u8]) -> bool {
+        key.strip_prefix(self.prefix) == Some(self.suffix)
+    }
+
+    /// Appends the key to `out`.
+    #[inline]
+    pub fn key_into(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.prefix);
+        out.extend_from_slice(self.suffix);
+    }
+}
+
+/// The header of a block, with lengths that have not been compared with anything.
+struct Header {
+    stored_bytes: usize,
+    logical_bytes: usize,
+    entries: u32,
+    value_bytes: usize,
+    prefix_bytes: usize,
+    suffix_bytes: usize,
+    codec: u8,
+    flags: u8,
+}
+
+impl Header {
+    #[inline(always)]
+    fn read(bytes: &[u8]) -> Result<Header, BlockError> {
+        let bytes = bytes.first_chunk::<HEADER_BYTES>().ok_or(BlockError::Truncated)?;
+        let u16_at = |at: usize| usize::from(u16::from_le_bytes([bytes[at], bytes[at + 1]]));
+        let u32_at = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        let header = Header {
+            stored_bytes: u32_at(8) as usize,
+            logical_bytes: u32_at(12) as usize,
+            entries: u32_at(16),
+            value_bytes: u32_at(20) as usize,
+            prefix_bytes: u16_at(24),
+            suffix_bytes: u16_at(26),
+            codec: bytes[CODEC_AT],
+            flags: bytes[29],
+        };
+        if u16_at(30) != 0 || header.flags & !(FLAG_FIXED | FLAG_ALIGN_16) != 0 {
+            return Err(BlockError::Header);
+        }
+        Ok(header)
+    }
+
+    /// Without the checksum, which comes last.
+    fn write(&self, out: &mut [u8]) {
+        out[8..12].copy_from_slice(&(self.stored_bytes as u32).to_le_bytes());
+        out[12..16].copy_from_slice(&(self.logical_bytes as u32).to_le_bytes());
+        out[16..20].copy_from_slice(&self.entries.to_le_bytes());
+        out[20..24].copy_from_slice(&(self.value_bytes as u32).to_le_bytes());
+        out[24..26].copy_from_slice(&(self.prefix_bytes as u16).to_le_bytes());
+        out[26..28].copy_from_slice(&(self.suffix_bytes as u16).to_le_bytes());
+        out[28..32].copy_from_slice(&[self.codec, self.flags, 0, 0]);
+    }
+}
+
+/// Where the parts of the entries of a fixed block are, in bytes.
+#[derive(Debug, Clone, Copy)]
+struct FixedShape {
+    /// Of the first entry in the block.
+    start: usize,
+    suffix_bytes: usize,
+    /// Of the value in its entry.
+    value_at: usize,
+    value_bytes: usize,
+    stride: usize,
+}
+
+impl FixedShape {
+    #[inline(always)]
+    fn new(prefix_bytes: usize, suffix_bytes: usize, value_bytes: usize, align: usize) -> Self {
+        let value_at = align_up(suffix_bytes, align);
+        Self {
+            start: align_up(HEADER_BYTES + prefix_bytes, align),
+            suffix_bytes,
+            value_at,
+            value_bytes,
+            stride: value_at + align_up(value_bytes, align),
+        }
+    }
+}
+
+/// Where the parts of an entry of a mixed block are, in the block, given where it starts.
+struct MixedShape {
+    value_at: usize,
+    end: usize,
+}
+
+impl MixedShape {
+    #[inline(always)]
+    fn new(at: usize, suffix_bytes: usize, value_bytes: usize, align: usize) -> Self {
+        let value_at = align_up(at + ENTRY_HEADER_BYTES + suffix_bytes, align);
+        Self { value_at, end: align_up(value_at + value_bytes, ENTRY_ALIGN) }
+    }
+}
+
+#[inline(always)]
+fn mixed_start(prefix_bytes: usize) -> usize {
+    align_up(HEADER_BYTES + prefix_bytes, ENTRY_ALIGN)
+}
+
+/// The form of a block that is read.
+#[derive(Debug, Clone, Copy)]
+enum Form<'a> {
+    Fixed(FixedShape),
+    /// The offsets of the entries.
+    Mixed(&'a [[u8; OFFSET_BYTES]]),
+}
+
+/// A block whose header fits its bytes: uncompressed, in a file or made by [`super::Sst::unpack_block`].
+///
+/// Reading it is safe whatever its bytes are; that they are those that were written is for the caller to know, who has
+/// verified the block once.
+#[derive(Debug, Clone, Copy)]
+pub struct Block<'a> {
+    /// Up to the end of the last entry.
+    entries: &'a [u8],
+    prefix: &'a [u8],
+    count: u32,
+    form: Form<'a>,
+}
+
+impl<'a> Block<'a> {
+    /// Reads the header. O(1).
+    ///
+    /// Errors: a [`BlockError`] if it does not fit `bytes`, which may go on after the block, or if these are compressed.
+    #[inline]
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, BlockError> {
+        let header = Header::read(bytes)?;
+        if header.codec != 0 {
+            return Err(BlockError::Codec(header.codec));
+        }
+        let bytes = bytes.get(..header.logical_bytes).ok_or(BlockError::Truncated)?;
+        let prefix = bytes.get(HEADER_BYTES..HEADER_BYTES + header.prefix_bytes).ok_or(BlockError::Header)?;
+        let count = header.entries as usize;
+        let (form, entries, fits) = if header.flags & FLAG_FIXED != 0 {
+            let align = if header.flags & FLAG_ALIGN_16 != 0 { 16 } else { 8 };
+            let shape = FixedShape::new(header.prefix_bytes, header.suffix_bytes, header.value_bytes, align);
+            let end = shape.stride.checked_mul(count).and_then(|bytes| bytes.checked_add(shape.start));
+            (Form::Fixed(shape), bytes, end == Some(bytes.len()))
+        } else {
+            let end = bytes.len().checked_sub(count.saturating_mul(OFFSET_BYTES));
+            let (entries, offsets) = bytes.split_at(end.ok_or(BlockError::Header)?);
+            let fits = entries.len() >= mixed_start(header.prefix_bytes);
+            (Form::Mixed(offsets.as_chunks().0), entries, fits)
+        };
+        if !fits || count == 0 {
+            return Err(BlockError::Header);
+        }
+        Ok(Self { entries, prefix, count: header.entries, form })
+    }
+
+    /// How many entries there are: at least one.
+    #[inline]
+    pub fn len(&self) -> u32 {
+        self.count
+    }
+
+    /// Never: a block has an entry.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        false
+    }
+
+    /// The `index`-th entry in the order of keys, or `None` if there are not as many.
+    #[inline]
+    pub fn entry(&self, index: u32) -> Option<Entry<'a>> {
+        if index >= self.count {
+            return None;
+        }
+        match &self.form {
+            Form::Fixed(shape) => self.fixed_at(shape, shape.start + index as usize * shape.stride),
+            Form::Mixed(offsets) => Some(self.mixed_at(offset_of(offsets.get(index as usize)?))?.0),
+        }
+    }
+
+    /// The kind and value of the entry that starts at `offset` bytes in the block, if `key` is its key.
+    #[inline]
+    pub fn entry_at(&self, offset: u32, key: &[u8]) -> Option<(Kind, &'a [u8])> {
+        let entry = match &self.form {
+            Form::Fixed(shape) => self.fixed_at(shape, offset as usize)?,
+            Form::Mixed(_) => self.mixed_at(offset as usize)?.0,
+        };
+        entry.is_key(key).then_some((entry.kind, entry.value))
+    }
+
+    /// The index of the first entry whose key is not below `key`: [`Self::len`] if there is none. O(log entries).
+    pub fn seek(&self, key: &[u8]) -> u32 {
+        let head = &key[..key.len().min(self.prefix.len())];
+        match head.cmp(self.prefix) {
+            Ordering::Less => return 0,
+            Ordering::Greater => return self.count,
+            Ordering::Equal => {}
+        }
+        let suffix = &key[self.prefix.len()..];
+        let (mut from, mut to) = (0, self.count);
+        while from < to {
+            let middle = from + (to - from) / 2;
+            match self.entry(middle) {
+                Some(entry) if entry.suffix < suffix => from = middle + 1,
+                _ => to = middle,
+            }
+        }
+        from
+    }
+
+    #[inline(always)]
+    fn fixed_at(&self, shape: &FixedShape, at: usize) -> Option<Entry<'a>> {
+        let bytes = self.entries.get(at..at.checked_add(shape.stride)?)?;
+        let suffix = bytes.get(..shape.suffix_bytes)?;
+        let value = bytes.get(shape.value_at..)?.get(..shape.value_bytes)?;
+        Some(Entry { prefix: self.prefix, suffix, kind: Kind::Put, value })
+    }
+
+    /// The entry that starts at `at`, and where it ends.
+    #[inline(always)]
+    fn mixed_at(&self, at: usize) -> Option<(Entry<'a>, usize)> {
+        let header = field::<ENTRY_HEADER_BYTES>(self.entries, at)?;
+        let suffix_bytes = usize::from(u16::from_le_bytes([header[0], header[1]]));
+        let value_bytes = u32::from_le_bytes([header[4], header[5], header[6], header[7]]) as usize;
+        let kind = match header[2] & !KIND_ALIGN_16 {
+            0 => Kind::Put,
+            1 => Kind::Delete,
+            2 => Kind::Merge,
+            _ => return None,
+        };
+        let align = if header[2] & KIND_ALIGN_16 != 0 { 16 } else { 8 };
+        let shape = MixedShape::new(at, suffix_bytes, value_bytes, align);
+        let suffix = self.entries.get(at + ENTRY_HEADER_BYTES..)?.get(..suffix_bytes)?;
+        let value = self.entries.get(shape.value_at..)?.get(..value_bytes)?;
+        Some((Entry { prefix: self.prefix, suffix, kind, value }, shape.end))
+    }
+
+    /// Checks that the entries lie one after the other without a gap. O(1) if the block is fixed.
+    fn check_entries(&self) -> Result<(), BlockError> {
+        let Form::Mixed(offsets) = self.form else { return Ok(()) };
+        let mut at = mixed_start(self.prefix.len());
+        for offset in offsets {
+            let malformed = BlockError::Entry { at: at as u32 };
+            if offset_of(offset) != at {
+                return Err(malformed);
+            }
+            at = self.mixed_at(at).ok_or(malformed)?.1;
+        }
+        if at == self.entries.len() { Ok(()) } else { Err(BlockError::Entry { at: at as u32 }) }
+    }
+
+    /// Checks that keys ascend strictly.
+    pub(super) fn check_order(&self) -> Result<(), BlockError> {
+        let mut last = None;
+        for index in 0..self.count {
+            let suffix = self.entry(index).ok_or(BlockError::Header)?.suffix;
+            if last.is_some_and(|last: &[u8]| last >= suffix) {
+                let at = match &self.form {
+                    Form::Fixed(shape) => shape.start + index as usize * shape.stride,
+                    Form::Mixed(offsets) => offset_of(&offsets[index as usize]),
+                };
+                return Err(BlockError::Order { at: at as u32 });
+            }
+            last = Some(suffix);
+        }
+        Ok(())
+    }
+}
+
+#[inline(always)]
+fn offset_of(offset: &[u8; OFFSET_BYTES]) -> usize {
+    usize::from(u16::from_le_bytes(*offset)) * ENTRY_ALIGN
+}
+
+/// Checks `stored`, all the bytes that a block takes in its file, padding included: checksum and structure.
+/// A compressed block is decompressed into `image`, which is left alone otherwise.
+pub(super) fn check_stored<'a>(
+    stored: &'a [u8],
+    image: &'a mut AlignedVec<16>,
+) -> Result<Block<'a>, BlockError> {
+    let (checksum, rest) = stored.split_first_chunk::<CHECKSUM_BYTES>().ok_or(BlockError::Truncated)?;
+    let (stored_sum, computed) = (u64::from_le_bytes(*checksum), xxh3_64(rest));
+    if stored_sum != computed {
+        return Err(BlockError::Checksum { stored: stored_sum, computed });
+    }
+    let header = Header::read(stored)?;
+    let block = match header.codec {
+        0 if header.stored_bytes != header.logical_bytes => return Err(BlockError::Header),
+        0 => Block::parse(stored)?,
+        1 => {
+            decompress(&header, stored, image)?;
+            Block::parse(image)?
+        }
+        codec => return Err(BlockError::Codec(codec)),
+    };
+    block.check_entries()?;
+    Ok(block)
+}
+
+fn decompress(header: &Header, stored: &[u8], image: &mut AlignedVec<16>) -> Result<(), BlockError> {
+    let compressed = stored.get(HEADER_BYTES..header.stored_bytes).ok_or(BlockError::Truncated)?;
+    let bytes = header.logical_bytes.checked_sub(HEADER_BYTES).ok_or(BlockError::Header)?;
+    if bytes > compressed.len().saturating_mul(LZ4_RATIO_MAX) {
+        return Err(BlockError::Compression);
+    }
+    image.clear();
+    image.extend_from_slice(&stored[..HEADER_BYTES]);
+    image[CODEC_AT] = 0;
+    image.resize(header.logical_bytes, 0);
+    match lz4_flex::block::decompress_into(compressed, &mut image[HEADER_BYTES..]) {
+        Ok(written) if written == bytes => Ok(()),
+        _ => Err(BlockError::Compression),
+    }
+}
+
+/// An entry that waits for its block to be complete.
+#[derive(Debug, Clone, Copy)]
+struct Staged {
+    /// Of its key in the staged bytes; the value follows.
+    at: u32,
+    value_bytes: u32,
+    key_bytes: u16,
+    kind: Kind,
+    align: ValueAlign,
+}
+
+/// Collects the entries of one block. What they share, and so their form, is known only when all are there.
+#[derive(Debug, Default)]
+pub(super) struct BlockBuilder {
+    staged: Vec<u8>,
+    entries: Vec<Staged>,
+    /// How many bytes all keys share.
+    prefix_bytes: usize,
+    is_mixed: bool,
+    /// Where the entries end, given the form and the prefix.
+    end: usize,
+    scratch: Vec<u8>,
+}
+
+impl BlockBuilder {
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The size of the uncompressed block, were it finished now.
+    pub(super) fn logical_bytes(&self) -> usize {
+        self.end + if self.is_mixed { self.entries.len() * OFFSET_BYTES } else { 0 }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Forgets its entries.
+    pub(super) fn clear(&mut self) {
+        self.staged.clear();
+        self.entries.clear();
+        (self.prefix_bytes, self.is_mixed, self.end) = (0, false, 0);
+    }
+
+    pub(super) fn first_key(&self) -> &[u8] {
+        self.entries.first().map_or(&[], |entry| self.key_of(entry))
+    }
+
+    pub(super) fn last_key(&self) -> &[u8] {
+        self.entries.last().map_or(&[], |entry| self.key_of(entry))
+    }
+
+    fn key_of(&self, entry: &Staged) -> &[u8] {
+        &self.staged[entry.at as usize..][..usize::from(entry.key_bytes)]
+    }
+
+    /// Adds an entry if the block, unless it is empty, stays within `bytes_max`. The key is above the last one.
+    #[inline]
+    pub(super) fn try_add(
+        &mut self,
+        key: &[u8],
+        kind: Kind,
+        value: &[u8],
+        align: ValueAlign,
+        bytes_max: usize,
+    ) -> bool {
+        let before = (self.prefix_bytes, self.is_mixed, self.end);
+        let entry = Staged {
+            at: self.staged.len() as u32,
+            value_bytes: value.len() as u32,
+            key_bytes: key.len() as u16,
+            kind,
+            align,
+        };
+        self.prefix_bytes = match self.entries.first() {
+            None => key.len(),
+            Some(first) => {
+                let first = &self.staged[first.at as usize..][..self.prefix_bytes];
+                first.iter().zip(key).take_while(|(a, b)| a == b).count()
+            }
+        };
+        self.entries.push(entry);
+        self.is_mixed = before.1 || !self.is_like_the_first(&entry);
+        self.end = if !self.is_mixed {
+            let shape = self.fixed_shape();
+            shape.start + self.entries.len() * shape.stride
+        } else if before.1 && before.0 == self.prefix_bytes {
+            self.mixed_end(before.2, &entry)
+        } else {
+            let start = mixed_start(self.prefix_bytes);
+            self.entries.iter().fold(start, |at, entry| self.mixed_end(at, entry))
+        };
+        if self.entries.len() > 1 && self.logical_bytes() > bytes_max {
+            self.entries.pop();
+            (self.prefix_bytes, self.is_mixed, self.end) = before;
+            return false;
+        }
+        self.staged.extend_from_slice(key);
+        self.staged.extend_from_slice(value);
+        true
+    }
+
+    #[inline(always)]
+    fn is_like_the_first(&self, entry: &Staged) -> bool {
+        let first = &self.entries[0];
+        entry.kind == Kind::Put
+            && (entry.key_bytes, entry.value_bytes) == (first.key_bytes, first.value_bytes)
+            && entry.align == first.align
+    }
+
+    fn fixed_shape(&self) -> FixedShape {
+        let first = &self.entries[0];
+        let suffix_bytes = usize::from(first.key_bytes) - self.prefix_bytes;
+        FixedShape::new(self.prefix_bytes, suffix_bytes, first.value_bytes as usize, first.align.bytes())
+    }
+
+    fn mixed_end(&self, at: usize, entry: &Staged) -> usize {
+        let suffix_bytes = usize::from(entry.key_bytes) - self.prefix_bytes;
+        MixedShape::new(at, suffix_bytes, entry.value_bytes as usize, entry.align.bytes()).end
+    }
+
+    /// Appends the block to `out`, padded to the alignment of `codec`, and begins another one. `placed` hears of the
+    /// hash of every key, and at which byte of the uncompressed block its entry starts.
+    ///
+    /// Panics: if there is no entry.
+    pub(super) fn finish(&mut self, codec: Codec, out: &mut Vec<u8>, placed: impl FnMut(u64, u32)) {
+        let block_at = out.len();
+        self.write_logical(out, placed);
+        let logical_bytes = out.len() - block_at;
+        let is_compressed = codec == Codec::Lz4 && self.compress(out, block_at);
+        let stored_bytes = out.len() - block_at;
+        out.resize(block_at + align_up(stored_bytes, codec.block_align()), 0);
+
+        let block = &mut out[block_at..];
+        let first = &self.entries[0];
+        let mut flags = 0;
+        if !self.is_mixed {
+            flags |= FLAG_FIXED;
+            if first.align == ValueAlign::Sixteen {
+                flags |= FLAG_ALIGN_16;
+            }
+        }
+        let fixed = self.fixed_shape();
+        let header = Header {
+            stored_bytes,
+            logical_bytes,
+            entries: self.entries.len() as u32,
+            value_bytes: if self.is_mixed { 0 } else { fixed.value_bytes },
+            prefix_bytes: self.prefix_bytes,
+            suffix_bytes: if self.is_mixed { 0 } else { fixed.suffix_bytes },
+            codec: u8::from(is_compressed),
+            flags,
+        };
+        header.write(block);
+        let checksum = xxh3_64(&block[CHECKSUM_BYTES..]);
+        block[..CHECKSUM_BYTES].copy_from_slice(&checksum.to_le_bytes());
+        self.clear();
+    }
+
+    /// Appends the uncompressed block, its header still zero.
+    fn write_logical(&self, out: &mut Vec<u8>, mut placed: impl FnMut(u64, u32)) {
+        let block_at = out.len();
+        let pad_to = |out: &mut Vec<u8>, at: usize| out.resize(block_at + at, 0);
+        pad_to(out, HEADER_BYTES);
+        out.extend_from_slice(&self.staged[..self.prefix_bytes]);
+        if !self.is_mixed {
+            let shape = self.fixed_shape();
+            out.resize(block_at + self.end, 0);
+            let entries = &mut out[block_at..];
+            let mut at = shape.start;
+            for entry in &self.entries {
+                let key = self.key_of(entry);
+                let value = &self.staged[entry.at as usize + key.len()..][..shape.value_bytes];
+                entries[at..][..shape.suffix_bytes].copy_from_slice(&key[self.prefix_bytes..]);
+                entries[at + shape.value_at..][..shape.value_bytes].copy_from_slice(value);
+                placed(hash_bytes(key), at as u32);
+                at += shape.stride;
+            }
+            return;
+        }
+        let mut at = mixed_start(self.prefix_bytes);
+        pad_to(out, at);
+        for entry in &self.entries {
+            let key = self.key_of(entry);
+            let suffix = &key[self.prefix_bytes..];
+            let value_bytes = entry.value_bytes as usize;
+            let shape = MixedShape::new(at, suffix.len(), value_bytes, entry.align.bytes());
+            let align = if entry.align == ValueAlign::Sixteen { KIND_ALIGN_16 } else { 0 };
+            out.extend_from_slice(&(suffix.len() as u16).to_le_bytes());
+            out.extend_from_slice(&[entry.kind as u8 | align, 0]);
+            out.extend_from_slice(&entry.value_bytes.to_le_bytes());
+            out.extend_from_slice(suffix);
+            pad_to(out, shape.value_at);
+            out.extend_from_slice(&self.staged[entry.at as usize + key.len()..][..value_bytes]);
+            pad_to(out, shape.end);
+            placed(hash_bytes(key), at as u32);
+            at = shape.end;
+        }
+        let mut at = mixed_start(self.prefix_bytes);
+        for entry in &self.entries {
+            out.extend_from_slice(&((at / ENTRY_ALIGN) as u16).to_le_bytes());
+            at = self.mixed_end(at, entry);
+        }
+    }
+
+    /// Compresses the block at the end of `out` in place; `false`, and nothing changed, if that would gain nothing.
+    fn compress(&mut self, out: &mut Vec<u8>, block_at: usize) -> bool {
+        let payload = &out[block_at + HEADER_BYTES..];
+        self.scratch.resize(lz4_flex::block::get_maximum_output_size(payload.len()), 0);
+        let bytes = lz4_flex::block::compress_into(payload, &mut self.scratch)
+            .expect("the output has room for the worst case");
+        if bytes >= payload.len() {
+            return false;
+        }
+        out.truncate(block_at + HEADER_BYTES);
+        out.extend_from_slice(&self.scratch[..bytes]);
+        true
+    }
+
+    /// What is allocated, in bytes.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.staged.capacity() + self.scratch.capacity() + self.entries.capacity() * size_of::<Staged>()
+    }
+}
