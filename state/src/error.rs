@@ -19,4 +19,7 @@ pub enum Error {
     /// The bytes are not those of such a key.
     #[error("the bytes of a key are not valid")]
     Key(#[from] crate::KeyError),
+    /// A file of a store cannot be read or written.
+    #[error(transparent)]
+    Storage(#[from] crate::storage::StorageError),
 }

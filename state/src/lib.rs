@@ -12,12 +12,14 @@
 //! - [`heap`]: typed hash tables nearly in hash order, one per key group;
 //! - `handle`: what user functions hold: [`ValueState`], [`ListState`], [`MapState`], [`ReducingState`],
 //!   [`AggregatingState`], all registered with a [`HeapBackend`];
-//! - `due`: [`DueQueue`], items in the order of their times; `timer`: [`Timers`], which can be found and deleted too.
+//! - `due`: [`DueQueue`], items in the order of their times; `timer`: [`Timers`], which can be found and deleted too;
+//! - [`storage`]: where the files of a store are, on a disk or in memory; [`testing`]: disks that fail;
+//! - [`lsm`]: state larger than memory.
 //!
 //! Invariants:
 //! - a key's hash, key group and bytes depend on the key and the maximal parallelism only, never on the process;
 //! - what is ordered by hash is ordered by key group too: a key group is a contiguous run of every table;
-//! - nothing here knows a clock, a thread or a file.
+//! - nothing here knows a clock or a thread, and only `storage` knows files.
 //!
 //! # Decisions
 //! - **Tables are nearly in hash order**: linear probing from a home that rises with the hash. Growing is then one
@@ -36,6 +38,8 @@ mod key;
 mod key_group;
 pub mod lsm;
 mod prefetch;
+pub mod storage;
+pub mod testing;
 mod timer;
 
 pub use due::DueQueue;

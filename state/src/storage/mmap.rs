@@ -1,0 +1,96 @@
+//! A file mapped into memory, read-only, and its pages.
+//!
+//! Invariants, from which all unsafe code here is argued:
+//! - the file is complete and published: [`super::Storage`] writes it under another name, renames it once and never
+//!   writes it again, nor does anyone else while the directory is locked; a name that is removed or replaced leaves
+//!   the mapped file as it is. So the bytes behind `&[u8]` do not change, and there are as many as when it was mapped;
+//! - the mapping is shared and read-only: the kernel may drop any of its pages at any time, and brings the same bytes back.
+
+use memmap2::Mmap;
+use rustix::mm::Advice;
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+
+/// What one call of `mincore` tells about, in pages.
+const RESIDENCE_PAGES: usize = 512;
+
+pub(super) struct Mapped {
+    map: Mmap,
+    /// The size of a page, a power of two.
+    page_bytes: usize,
+}
+
+impl Mapped {
+    /// Maps all of a published file.
+    pub(super) fn new(file: &File) -> io::Result<Self> {
+        // SAFETY: the file is not changed while it is mapped, by the first invariant.
+        let map = unsafe { Mmap::map(file)? };
+        Ok(Self { map, page_bytes: rustix::param::page_size() })
+    }
+
+    #[inline]
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.map
+    }
+
+    pub(super) fn populate(&self, range: Range<usize>) -> io::Result<()> {
+        self.advise(self.outer_pages(range), Advice::LinuxPopulateRead).map_err(|error| match error.kind() {
+            _ if error.raw_os_error() == Some(libc::EFAULT) => {
+                io::Error::other("the disk failed to give it, or it was made shorter")
+            }
+            _ => error,
+        })
+    }
+
+    pub(super) fn release(&self, range: Range<usize>) {
+        let result = self.advise(self.inner_pages(range), Advice::LinuxDontNeed);
+        debug_assert!(result.is_ok(), "pages of the mapping: {result:?}");
+    }
+
+    pub(super) fn evict(&self, range: Range<usize>) {
+        // A hint, which kernels older than 5.4 do not know: then the pages are only released.
+        let _ = self.advise(self.inner_pages(range.clone()), Advice::LinuxPageOut);
+        self.release(range);
+    }
+
+    pub(super) fn is_resident(&self, range: Range<usize>) -> bool {
+        let mut state = [0_u8; RESIDENCE_PAGES];
+        let pages = self.outer_pages(range);
+        pages.clone().step_by(RESIDENCE_PAGES * self.page_bytes).all(|start| {
+            let bytes = (pages.end - start).min(RESIDENCE_PAGES * self.page_bytes);
+            let page = self.map[start..].as_ptr();
+            // SAFETY: `page` begins a page, as the mapping does and `start` is a multiple of their size; `bytes` do not
+            // leave the mapping; `state` has a byte for each page. mincore writes to nothing else.
+            let result = unsafe { libc::mincore(page.cast_mut().cast(), bytes, state.as_mut_ptr()) };
+            result == 0 && state[..bytes.div_ceil(self.page_bytes)].iter().all(|page| page & 1 == 1)
+        })
+    }
+
+    pub(super) fn advise_random(&self) {
+        let _ = self.advise(0..self.map.len(), Advice::Random); // A hint: without it there is more read-ahead.
+    }
+
+    /// `range` begins with a page. No `advice` is passed that could change what the bytes are.
+    fn advise(&self, range: Range<usize>, advice: Advice) -> io::Result<()> {
+        if range.is_empty() {
+            return Ok(());
+        }
+        let bytes = &self.map[range];
+        // SAFETY: these are pages of the mapping, which stays mapped as before; which of them are in memory does
+        // not show in the bytes, by the second invariant.
+        unsafe { rustix::mm::madvise(bytes.as_ptr().cast_mut().cast(), bytes.len(), advice)? };
+        Ok(())
+    }
+
+    /// The pages that hold a part of `range`.
+    fn outer_pages(&self, range: Range<usize>) -> Range<usize> {
+        range.start & !(self.page_bytes - 1)..range.end
+    }
+
+    /// The pages that are wholly in `range`; the last one of the file is, if its bytes are.
+    fn inner_pages(&self, range: Range<usize>) -> Range<usize> {
+        let end = if range.end == self.map.len() { range.end } else { range.end & !(self.page_bytes - 1) };
+        range.start.next_multiple_of(self.page_bytes).min(end)..end
+    }
+}
