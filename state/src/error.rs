@@ -22,4 +22,7 @@ pub enum Error {
     /// A file of a store cannot be read or written.
     #[error(transparent)]
     Storage(#[from] crate::storage::StorageError),
+    /// What a store consists of cannot be read or written.
+    #[error(transparent)]
+    Manifest(#[from] crate::lsm::ManifestError),
 }

@@ -30,13 +30,20 @@
 //! - no operation waits for a file: what is not in memory is asked for ahead, and its batch waits.
 
 mod error;
+mod hex;
 pub mod key;
+mod manifest;
 pub(crate) mod merge;
 mod options;
 pub mod sst;
+mod version;
 
 pub use error::Error;
+pub use manifest::{MANIFEST, MANIFEST_FORMAT, Manifest, ManifestError, RecordError, Recovery, TornRecord};
 pub use options::{OptionError, Options};
+pub use version::{
+    FileMeta, FileNumber, Fingerprint, KeyRange, LEVEL_COUNT, Run, Version, VersionEdit, VersionError,
+};
 
 /// What the operations of a store return.
 pub type Result<T> = std::result::Result<T, Error>;

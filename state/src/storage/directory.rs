@@ -64,6 +64,20 @@ impl Directory {
     pub fn write_mode(&self) -> WriteMode {
         self.write_mode
     }
+
+    /// Writes files in this way, whatever the file system could do. For one whose O_DIRECT is slow.
+    ///
+    /// ```
+    /// # use thalweg_state::storage::{Directory, StorageError, WriteMode};
+    /// # let parent = tempfile::tempdir().unwrap();
+    /// let directory = Directory::open(parent.path())?.with_write_mode(WriteMode::Buffered);
+    /// assert_eq!(directory.write_mode(), WriteMode::Buffered);
+    /// # Ok::<(), StorageError>(())
+    /// ```
+    #[must_use]
+    pub fn with_write_mode(self, write_mode: WriteMode) -> Self {
+        Self { write_mode, ..self }
+    }
 }
 
 impl Disk for Directory {

@@ -107,7 +107,7 @@ impl FaultyDisk {
     ///     let files = Storage::on(disk.clone()).unwrap().list().unwrap();
     ///     assert!(files.len() <= 1, "{case}: {files:?}");
     /// });
-    /// assert_eq!(points, 7); // List, sync; length, create, sync, rename, sync.
+    /// assert_eq!(points, 7); // List, sync; create, length, sync, rename, sync.
     /// ```
     pub fn crash_points(
         seeds: u64,
