@@ -159,7 +159,10 @@ fn create_durably(path: &Path) -> io::Result<()> {
     };
     create_durably(parent)?;
     match fs::create_dir(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {} // Someone else was faster.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match path.is_dir() {
+            true => {} // Someone else was faster.
+            false => return Err(io::ErrorKind::NotADirectory.into()),
+        },
         other => other?,
     }
     File::open(parent)?.sync_all()

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::PAGE_BYTES;
 
-/// The bytes of a published file, at an address that is a multiple of a page (4096 bytes).
+/// The bytes of a published file; if there are any, at an address that is a multiple of a page (4096 bytes).
 ///
 /// What is not in memory is read from the disk when it is touched, which stops the thread for about 60 µs; so pages are
 /// asked for ahead with `populate`, on a thread that may wait, and given back with `release`. All ranges are of
@@ -108,7 +108,7 @@ impl Mapping {
 
     fn checked(&self, range: Range<usize>) -> Range<usize> {
         assert!(range.start <= range.end && range.end <= self.len(), "{range:?} of {} bytes", self.len());
-        range
+        if range.is_empty() { 0..0 } else { range }
     }
 }
 

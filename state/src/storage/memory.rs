@@ -27,9 +27,9 @@ pub struct MemoryDisk {
 }
 
 impl MemoryDisk {
-    /// What comes of a directory that failed to be synced: later syncs say yes and do nothing.
+    /// What comes of a directory that failed to be synced: later syncs pass over what this one should have made durable.
     pub(super) fn lose(&self) {
-        self.names().is_lost = true;
+        self.names().changes.clear();
     }
 
     pub(super) fn create_file(&self, name: &str) -> io::Result<MemoryFile> {
@@ -63,7 +63,7 @@ impl MemoryDisk {
         }
         let left: BTreeMap<_, _> =
             left.into_iter().map(|(name, file)| (name, contents(&file).after_crash(&mut fate))).collect();
-        *names = Names { now: left.clone(), synced: left, ..Names::default() };
+        *names = Names { now: left.clone(), synced: left, changes: Vec::new() };
     }
 
     fn file(&self, name: &str) -> io::Result<SharedFile> {
@@ -122,11 +122,8 @@ impl Disk for MemoryDisk {
     }
 
     fn sync(&self) -> io::Result<()> {
-        let mut names = self.names();
-        if !names.is_lost {
-            names.synced = names.now.clone();
-            names.changes.clear();
-        }
+        let names = &mut *self.names();
+        names.changes.drain(..).for_each(|change| change.apply(&mut names.synced));
         Ok(())
     }
 }
@@ -139,7 +136,6 @@ struct Names {
     synced: BTreeMap<String, SharedFile>,
     /// What was done since.
     changes: Vec<Change>,
-    is_lost: bool,
 }
 
 impl Names {
