@@ -187,7 +187,7 @@ impl Recovery {
         let files = storage.list()?.into_iter();
         let mut found: BTreeMap<FileNumber, u64> =
             files.filter_map(|file| Some((FileNumber::of_name(&file.name)?, file.bytes))).collect();
-        let above = found.last_key_value().map_or(0, |(number, _)| number.0.saturating_add(1));
+        let above = found.last_key_value().map_or(0, |(number, _)| number.0 + 1);
         for file in version.files() {
             let (path, manifest) = (storage.path(&file.number.name()), storage.path(MANIFEST));
             match found.remove(&file.number) {

@@ -20,10 +20,12 @@ use std::sync::Arc;
 
 /// How many levels there are, with level 0.
 pub const LEVEL_COUNT: u8 = 8;
+/// File numbers are below: integers that every reader of JSON has.
+const FILE_NUMBER_END: u64 = 1 << 53;
 /// What the names of SSTs end with.
 const SUFFIX: &str = ".sst";
 
-/// The number of an SST, by which it is named. Numbers are not used twice.
+/// The number of an SST, by which it is named: below 2⁵³, and not used twice.
 ///
 /// ```
 /// use thalweg_state::lsm::FileNumber;
@@ -44,7 +46,7 @@ impl FileNumber {
     /// The number of the SST which has this name, or `None` if none has.
     pub fn of_name(name: &str) -> Option<Self> {
         let number = Self(name.strip_suffix(SUFFIX)?.parse().ok()?);
-        (number.name() == name).then_some(number)
+        (number.0 < FILE_NUMBER_END && number.name() == name).then_some(number)
     }
 }
 
@@ -234,7 +236,7 @@ impl Run {
 
     /// The length of all files together.
     pub fn bytes(&self) -> u64 {
-        self.files.iter().map(|file| file.bytes).sum()
+        self.files.iter().fold(0, |sum, file| sum.saturating_add(file.bytes))
     }
 
     fn insert(&mut self, file: &Arc<FileMeta>) -> Result<(), VersionError> {
@@ -363,6 +365,9 @@ impl Version {
         if next_file < before {
             return Err(VersionError::Backwards { next_file, before });
         }
+        if next_file.0 > FILE_NUMBER_END {
+            return Err(VersionError::Exhausted { next_file });
+        }
         self.next_file = next_file;
         for file in &edit.added {
             self.add(&Arc::new(file.clone()))?;
@@ -486,6 +491,9 @@ pub enum VersionError {
     /// Numbers would be used twice.
     #[error("the next file's number goes back from {before} to {next_file}")]
     Backwards { next_file: FileNumber, before: FileNumber },
+    /// No store has used so many.
+    #[error("the next file's number, {next_file}, is beyond all numbers of files")]
+    Exhausted { next_file: FileNumber },
 }
 
 #[cfg(test)]

@@ -34,7 +34,14 @@ impl Mapped {
         &self.map
     }
 
+    /// Begins to read `range`, all of it at once and nothing around it.
+    pub(super) fn prefetch(&self, range: Range<usize>) {
+        let _ = self.advise(self.outer_pages(range), Advice::WillNeed); // A hint: who needs the pages hears of errors.
+    }
+
     pub(super) fn populate(&self, range: Range<usize>) -> io::Result<()> {
+        // Left to itself the kernel reads page by page, or megabytes around: 8 to 12 ms for 16 KiB, in place of 0.2.
+        self.prefetch(range.clone());
         self.advise(self.outer_pages(range), Advice::LinuxPopulateRead).map_err(|error| match error.kind() {
             _ if error.raw_os_error() == Some(libc::EFAULT) => {
                 io::Error::other("the disk failed to give it, or it was made shorter")

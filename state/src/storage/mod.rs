@@ -346,6 +346,9 @@ impl Storage {
 
     fn copy(&self, name: &str, to: &Self) -> Result<(), StorageError> {
         let bytes = self.open(name)?;
+        if to.length(name)?.is_some() {
+            return Err(StorageError::Exists { path: to.path(name) }); // As `publish` would say after all the work.
+        }
         let mut writer = to.create(name)?;
         for (index, chunk) in bytes.chunks(COPY_BYTES).enumerate() {
             let range = index * COPY_BYTES..index * COPY_BYTES + chunk.len();

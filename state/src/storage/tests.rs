@@ -281,7 +281,12 @@ fn pages_of_a_faulty_disk_come_when_they_are_asked_for() {
     mapping.release(PAGE_BYTES..2 * PAGE_BYTES);
     assert!(mapping.is_resident(0..PAGE_BYTES) && !mapping.is_resident(PAGE_BYTES..PAGE_BYTES + 1));
     disk.fail_at(disk.operations(), Fault::Error);
+    disk.fail_at(disk.operations() + 1, Fault::Error);
+    mapping.prefetch(0..mapping.len());
     assert!(mapping.populate(0..mapping.len()).is_err());
+    assert!(!mapping.is_resident(0..mapping.len()));
+    mapping.prefetch(0..mapping.len());
+    assert!(mapping.is_resident(0..mapping.len()));
     assert_eq!(*mapping, *bytes(3 * PAGE_BYTES - 5));
 }
 
@@ -416,6 +421,8 @@ fn pages_of_a_file_come_and_go() {
     } else {
         mapping.populate(first - 1..first + 1).unwrap();
         assert!(mapping.is_resident(first - 1..first + 1));
+        let around = [first - 20 * PAGE_BYTES, first + 20 * PAGE_BYTES];
+        assert!(around.iter().all(|at| !mapping.is_resident(*at..*at + 1)), "more was read than asked for");
     }
 }
 
@@ -455,4 +462,15 @@ fn a_full_disk_is_an_error_of_its_own() {
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && text.contains("1 passed"), "{text}");
     assert_eq!(fs::read(folder.path().join("store/small")).unwrap(), b"fits");
+}
+
+/// A store is handed to helper threads.
+#[test]
+fn storage_may_be_used_from_any_thread() {
+    fn check<T: Send + Sync>() {}
+    check::<Storage>();
+    check::<Mapping>();
+    fn check_send<T: Send>() {}
+    check_send::<Writer>();
+    check_send::<Log>();
 }

@@ -23,7 +23,7 @@ fn edit_of(index: usize, number: FileNumber, version: &Version) -> VersionEdit {
     let file = FileMeta {
         number,
         level: (index % 3) as u8,
-        run: if index % 3 == 0 { number.0 } else { 0 },
+        run: if index.is_multiple_of(3) { number.0 } else { 0 },
         bytes: file_bytes(index) as u64,
         entries: 1,
         keys: KeyRange::of_keys(&begin, &begin),
@@ -300,6 +300,7 @@ fn what_is_written_well_is_not_believed_for_that() {
     check(&"[".repeat(100_000), "invalid type");
     check(r#"{"removed":[1]}"#, "not there");
     check(r#"{"removed":[-1]}"#, "invalid value");
+    check(r#"{"next_file":18446744073709551615}"#, "beyond all numbers");
     check(&file(&format!(r#""level":8,{keys}"#)), "there are 8 levels");
     check(&file(&format!(r#""level":256,{keys}"#)), "256");
     check(&file(&format!(r#""level":1,"run":3,{keys}"#)), "in a run");
