@@ -22,6 +22,7 @@ use crate::storage::{Log, Storage, StorageError};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// The manifest's name.
@@ -62,8 +63,7 @@ pub struct Manifest {
     /// The manifest's length, and what it was when it had one record.
     bytes: u64,
     snapshot_bytes: u64,
-    /// No number below has been given to a file.
-    next_file: FileNumber,
+    numbers: FileNumbers,
     is_poisoned: bool,
 }
 
@@ -87,7 +87,7 @@ impl Manifest {
             log,
             bytes,
             snapshot_bytes: bytes,
-            next_file,
+            numbers: FileNumbers(Arc::new(AtomicU64::new(next_file.0))),
             is_poisoned: false,
         };
         Ok((manifest, recovery))
@@ -108,18 +108,9 @@ impl Manifest {
         &self.version
     }
 
-    /// A number for a new file. The edit that adds the file makes it durable.
-    ///
-    /// ```
-    /// # use thalweg_state::{lsm::Manifest, storage::Storage};
-    /// let (mut manifest, _) = Manifest::open(&Storage::memory())?;
-    /// assert_ne!(manifest.next_file(), manifest.next_file());
-    /// # Ok::<(), thalweg_state::lsm::ManifestError>(())
-    /// ```
-    pub fn next_file(&mut self) -> FileNumber {
-        let number = self.next_file;
-        self.next_file.0 += 1;
-        number
+    /// Where new files get their numbers.
+    pub fn numbers(&self) -> &FileNumbers {
+        &self.numbers
     }
 
     /// Makes an edit durable, with the numbers given so far, and returns the version after it.
@@ -130,7 +121,8 @@ impl Manifest {
         if self.is_poisoned {
             return Err(ManifestError::Poisoned { path: self.storage.path(MANIFEST) });
         }
-        let edit = VersionEdit { next_file: edit.next_file.max(Some(self.next_file)), ..edit.clone() };
+        let next_file = FileNumber(self.numbers.0.load(Ordering::Relaxed));
+        let edit = VersionEdit { next_file: edit.next_file.max(Some(next_file)), ..edit.clone() };
         let version = self.version.apply(&edit).map_err(ManifestError::Edit)?;
         self.is_poisoned = true; // Unless it turns out otherwise.
         if self.bytes > 2 * self.snapshot_bytes + LOG_BYTES {
@@ -142,9 +134,29 @@ impl Manifest {
             self.bytes += record.len() as u64;
         }
         self.is_poisoned = false;
-        self.next_file = version.next_file();
+        self.numbers.0.fetch_max(version.next_file().0, Ordering::Relaxed);
         self.version = Arc::new(version);
         Ok(self.version.clone())
+    }
+}
+
+/// Gives numbers to the new files of a store, on any thread. Clones give numbers of the same store. An edit makes
+/// durable which were given before it.
+///
+/// ```
+/// # use thalweg_state::{lsm::Manifest, storage::Storage};
+/// let (manifest, _) = Manifest::open(&Storage::memory())?;
+/// let numbers = manifest.numbers().clone();
+/// assert_ne!(numbers.take(), manifest.numbers().take());
+/// # Ok::<(), thalweg_state::lsm::ManifestError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct FileNumbers(Arc<AtomicU64>);
+
+impl FileNumbers {
+    /// A number that no other file has or will have.
+    pub fn take(&self) -> FileNumber {
+        FileNumber(self.0.fetch_add(1, Ordering::Relaxed)) // Only this counter is shared: there is nothing to order.
     }
 }
 

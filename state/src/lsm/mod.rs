@@ -39,7 +39,9 @@ pub mod sst;
 mod version;
 
 pub use error::Error;
-pub use manifest::{MANIFEST, MANIFEST_FORMAT, Manifest, ManifestError, RecordError, Recovery, TornRecord};
+pub use manifest::{
+    FileNumbers, MANIFEST, MANIFEST_FORMAT, Manifest, ManifestError, RecordError, Recovery, TornRecord,
+};
 pub use options::{OptionError, Options};
 pub use version::{
     FileMeta, FileNumber, Fingerprint, KeyRange, LEVEL_COUNT, Run, Version, VersionEdit, VersionError,

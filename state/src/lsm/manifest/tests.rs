@@ -47,7 +47,7 @@ fn run(storage: &Storage, first: usize, count: usize, done: &Cell<usize>) -> Res
     let (mut manifest, recovery) = Manifest::open(storage)?;
     recovery.garbage.iter().try_for_each(|name| storage.remove(name))?;
     for index in first..first + count {
-        let number = manifest.next_file();
+        let number = manifest.numbers().take();
         add_file(storage, &number.name(), file_bytes(index))?;
         let before = manifest.version().clone();
         manifest.append(&edit_of(index, number, &before))?;
@@ -336,9 +336,9 @@ fn files_are_those_that_the_manifest_says() {
     add_file(&storage, "000077.sst", 1).unwrap();
     add_file(&storage, "77.sst", 1).unwrap();
     add_file(&storage, "README", 1).unwrap();
-    let (mut manifest, recovery) = Manifest::open(&storage).unwrap();
+    let (manifest, recovery) = Manifest::open(&storage).unwrap();
     assert_eq!(recovery.garbage, ["000077.sst"], "other names are not ours");
-    assert_eq!(manifest.next_file(), FileNumber(78), "its removal may not last");
+    assert_eq!(manifest.numbers().take(), FileNumber(78), "its removal may not last");
 
     storage.remove("000001.sst").unwrap();
     add_file(&storage, "000001.sst", 5).unwrap();
@@ -359,10 +359,10 @@ fn files_are_those_that_the_manifest_says() {
 fn a_number_is_given_once_even_if_the_last_files_are_removed() {
     let storage = Storage::memory();
     let (mut manifest, _) = Manifest::open(&storage).unwrap();
-    let given = (0..5).map(|_| manifest.next_file()).max().unwrap();
+    let given = (0..5).map(|_| manifest.numbers().take()).max().unwrap();
     manifest.append(&VersionEdit::default()).unwrap();
     drop(manifest);
-    assert!(Manifest::open(&storage).unwrap().0.next_file() > given);
+    assert!(Manifest::open(&storage).unwrap().0.numbers().take() > given);
 }
 
 proptest! {
