@@ -4,7 +4,7 @@
 //!   for all keys of a batch:   filter_prefetch
 //!                              may_contain ──▶ index_prefetch
 //!                              candidates ──▶ place ──▶ (block there and verified?) ──▶ entry_prefetch
-//!                              block ──▶ entry_at ──▶ kind and value, in place
+//!                              entry_at ──▶ kind and value, in place
 //! ```
 //!
 //! Invariants:
@@ -15,12 +15,12 @@ use std::ops::Range;
 
 use rkyv::util::AlignedVec;
 
-use super::block::check_stored;
+use super::block::{Entries, check_stored};
 use super::filter::Filter;
 use super::index::{Index, index_bytes};
 use super::meta::{FORMAT_VERSION, Footer, SECTIONS};
-use super::table::BlockTable;
-use super::{Block, BlockError, Candidates, Codec, Section, SstCursor, SstMeta};
+use super::table::{BlockTable, Record};
+use super::{Block, BlockError, Candidates, Section, SstCursor, SstMeta};
 use crate::hash_bytes;
 use crate::lsm::Kind;
 use crate::prefetch::prefetch;
@@ -66,7 +66,8 @@ pub struct Place {
     pub offset: u32,
 }
 
-/// An open file over its bytes: mapped, or in memory at an address that is a multiple of 16.
+/// An open file over its bytes: mapped, or in memory at the start of a page. At another multiple of 16 values are still
+/// aligned, but the lines of the index are not those of the cache, and look-ups take several times as long.
 ///
 /// It is immutable and keeps no note of what was verified: [`Self::verify_index`], and [`Self::verify_block`] for each
 /// block, are the caller's to call once before the first use.
@@ -83,15 +84,14 @@ pub struct Place {
 /// assert!(sst.may_contain(hash));
 /// let place = sst.candidates(hash).find_map(|address| sst.place(address)).unwrap();
 /// sst.verify_block(place.block).unwrap();
-/// let found = sst.block(place.block).unwrap().entry_at(place.offset, b"key 1");
-/// assert_eq!(found, Some((Kind::Put, &b"one"[..])));
+/// assert_eq!(sst.entry_at(place, b"key 1"), Some((Kind::Put, &b"one"[..])));
 /// ```
 #[derive(Debug)]
 pub struct Sst<B> {
     bytes: B,
     index: Range<usize>,
     filter: Range<usize>,
-    blocks_bytes: usize,
+    table_range: Range<usize>,
     table: BlockTable,
     footer: Footer,
     meta: SstMeta,
@@ -126,8 +126,8 @@ impl<B: AsRef<[u8]>> Sst<B> {
         if !agrees {
             return Err(damage(Section::Metadata));
         }
-        let blocks_bytes = footer.range(Section::Blocks).end;
-        Ok(Self { index, filter, blocks_bytes, table, footer, meta, bytes })
+        let table_range = footer.range(Section::Table);
+        Ok(Self { index, filter, table_range, table, footer, meta, bytes })
     }
 
     /// What the file says of itself.
@@ -190,28 +190,29 @@ impl<B: AsRef<[u8]>> Sst<B> {
     /// The bytes of a block in the file, padding included. `None` if there is no such block.
     #[inline]
     pub fn block_range(&self, block: u32) -> Option<Range<usize>> {
-        self.table.physical(self.slice(&self.footer.range(Section::Table)), block)
+        self.record(block)?.physical()
     }
 
-    /// Asks the processor for the header of a block that is there and not compressed, and for an entry in it.
+    /// Asks the processor for the entry at a place, in a block that is there and not compressed.
     #[inline(always)]
     pub fn entry_prefetch(&self, place: Place) {
         let start = self.table.logical_start(place.block).unwrap_or(0);
-        let block = self.bytes.as_ref().as_ptr().wrapping_add(start);
-        prefetch(block);
-        prefetch(block.wrapping_add(place.offset as usize));
+        prefetch(self.bytes.as_ref().as_ptr().wrapping_add(start + place.offset as usize));
+    }
+
+    /// The kind and value of the entry at a place, if `key` is its key: in place, in a block that is there, verified and
+    /// not compressed. Reads the entry and the block table, and spares the header of the block.
+    #[inline(always)]
+    pub fn entry_at(&self, place: Place, key: &[u8]) -> Option<(Kind, &[u8])> {
+        let record = self.record(place.block)?;
+        let prefix = record.prefix(self.slice(&self.table_range))?;
+        Entries::new(self.slice(&record.physical()?), prefix, record.shape).get(place.offset, key)
     }
 
     /// A block in place. `None` if it is compressed or unreadable, or not there; verify it before.
-    #[inline(always)]
+    #[inline]
     pub fn block(&self, block: u32) -> Option<Block<'_>> {
-        if self.meta.codec != Codec::None {
-            let bytes = self.bytes.as_ref().get(self.block_range(block)?)?;
-            return Block::parse(bytes).ok();
-        }
-        // Physical is logical. The block's header knows its end.
-        let start = self.table.logical_start(block)?;
-        Block::parse(self.bytes.as_ref().get(start..self.blocks_bytes)?).ok()
+        Block::parse(self.slice(&self.block_range(block)?)).ok()
     }
 
     /// Copies a block into `image`, uncompressed and verified: for [`Block::parse`].
@@ -316,13 +317,14 @@ impl<B: AsRef<[u8]>> Sst<B> {
 
     /// The place of the first entry whose key is not below `key`. O(log blocks), and reads no block.
     pub fn seek(&self, key: &[u8]) -> SstCursor {
-        let block = self.table.seek(self.slice(&self.footer.range(Section::Table)), key);
+        let block = self.table.seek(self.slice(&self.table_range), key);
         SstCursor::new(block, self.blocks(), Some(key))
     }
 
     fn check_block<'a>(&'a self, block: u32, image: &'a mut AlignedVec<16>) -> Result<Block<'a>, SstError> {
-        let range = self.block_range(block).ok_or(SstError::NoBlock { block })?;
-        check_stored(self.slice(&range), image).map_err(|source| {
+        let record = self.record(block).ok_or(SstError::NoBlock { block })?;
+        let range = record.physical().ok_or(SstError::NoBlock { block })?;
+        check_stored(self.slice(&range), record.shape, image).map_err(|source| {
             let offset = range.start as u64 + u64::from(source.at());
             SstError::Block { block, offset, source }
         })
@@ -338,7 +340,7 @@ impl<B: AsRef<[u8]>> Sst<B> {
         counts: &mut [u64; 3],
     ) -> Result<(), BlockError> {
         block.check_order()?;
-        let section = self.slice(&self.footer.range(Section::Table));
+        let section = self.slice(&self.table_range);
         let first = block.entry(0).ok_or(BlockError::Header)?;
         let follows = number == 0 || self.table.first_key(section, number) > Some(last_key);
         if !follows || !self.table.first_key(section, number).is_some_and(|key| first.is_key(key)) {
@@ -353,6 +355,11 @@ impl<B: AsRef<[u8]>> Sst<B> {
             }
         }
         Ok(())
+    }
+
+    #[inline(always)]
+    fn record(&self, block: u32) -> Option<Record> {
+        self.table.record(self.slice(&self.table_range), block)
     }
 
     /// Empty if the bytes have become fewer since they were checked.

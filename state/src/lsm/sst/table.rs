@@ -1,7 +1,7 @@
 //! The block table: where each block is, by its number, by a logical address and by its first key.
 //!
 //! ```text
-//!   count │ record │ record │ … │ first key │ first key │ …      record: page, bytes, physical offset, first key's place
+//!   count │ record │ record │ … │ first key │ first key │ …      record: place, length, shape, first key's place
 //! ```
 //!
 //! Invariants, all checked when a file is opened:
@@ -11,35 +11,75 @@
 
 use std::ops::Range;
 
+use super::block::Shape;
 use super::{Codec, LOGICAL_BYTES_MAX, PAGE_BYTES, field};
 
-const HEAD_BYTES: usize = 8;
-const RECORD_BYTES: usize = 24;
+/// So that records, in a section at a page's start, do not straddle cache lines.
+const HEAD_BYTES: usize = RECORD_BYTES;
+const RECORD_BYTES: usize = 32;
 const PAGES_MAX: usize = LOGICAL_BYTES_MAX / PAGE_BYTES;
 
 /// One block, as its record says.
-struct Record {
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Record {
     page: u32,
     stored_bytes: u32,
     physical: u64,
     key_at: u32,
     key_bytes: u16,
+    pub(super) shape: Shape,
 }
 
 impl Record {
+    #[inline(always)]
     fn read(section: &[u8], block: usize) -> Option<Record> {
-        let at = HEAD_BYTES + block * RECORD_BYTES;
+        let bytes = field::<RECORD_BYTES>(section, HEAD_BYTES + block * RECORD_BYTES)?;
+        let u16_at = |at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
+        let u32_at = |at: usize| u32::from(u16_at(at)) | u32::from(u16_at(at + 2)) << 16;
         Some(Record {
-            page: u32::from_le_bytes(field(section, at)?),
-            stored_bytes: u32::from_le_bytes(field(section, at + 4)?),
-            physical: u64::from_le_bytes(field(section, at + 8)?),
-            key_at: u32::from_le_bytes(field(section, at + 16)?),
-            key_bytes: u16::from_le_bytes(field(section, at + 20)?),
+            page: u32_at(0),
+            stored_bytes: u32_at(4),
+            physical: u64::from(u32_at(8)) | u64::from(u32_at(12)) << 32,
+            key_at: u32_at(16),
+            key_bytes: u16_at(20),
+            shape: Shape {
+                prefix_bytes: u16_at(22),
+                suffix_bytes: u16_at(24),
+                flags: bytes[26],
+                value_bytes: u32_at(28),
+            },
         })
+    }
+
+    fn to_bytes(self) -> [u8; RECORD_BYTES] {
+        let mut out = [0; RECORD_BYTES];
+        out[..4].copy_from_slice(&self.page.to_le_bytes());
+        out[4..8].copy_from_slice(&self.stored_bytes.to_le_bytes());
+        out[8..16].copy_from_slice(&self.physical.to_le_bytes());
+        out[16..20].copy_from_slice(&self.key_at.to_le_bytes());
+        out[20..22].copy_from_slice(&self.key_bytes.to_le_bytes());
+        out[22..24].copy_from_slice(&self.shape.prefix_bytes.to_le_bytes());
+        out[24..26].copy_from_slice(&self.shape.suffix_bytes.to_le_bytes());
+        out[26] = self.shape.flags;
+        out[28..].copy_from_slice(&self.shape.value_bytes.to_le_bytes());
+        out
     }
 
     fn key<'a>(&self, section: &'a [u8]) -> Option<&'a [u8]> {
         section.get(self.key_at as usize..)?.get(..usize::from(self.key_bytes))
+    }
+
+    /// What all keys of the block begin with: the first one does.
+    #[inline(always)]
+    pub(super) fn prefix<'a>(&self, section: &'a [u8]) -> Option<&'a [u8]> {
+        section.get(self.key_at as usize..)?.get(..usize::from(self.shape.prefix_bytes))
+    }
+
+    /// The bytes of the block in the file.
+    #[inline(always)]
+    pub(super) fn physical(&self) -> Option<Range<usize>> {
+        let start = usize::try_from(self.physical).ok()?;
+        Some(start..start.checked_add(self.stored_bytes as usize)?)
     }
 }
 
@@ -73,6 +113,8 @@ impl BlockTable {
             if !follows
                 || usize::from(page) >= PAGES_MAX
                 || last_key.is_some_and(|last| last >= key)
+                || record.shape.prefix_bytes > record.key_bytes
+                || !record.shape.is_valid()
                 || record.physical != physical
                 || record.stored_bytes == 0
                 || record.stored_bytes as usize % codec.block_align() != 0
@@ -115,23 +157,15 @@ impl BlockTable {
         Some(usize::from(*self.pages.get(block as usize)?) * PAGE_BYTES)
     }
 
-    /// The bytes of a block in the file. `None` if there is no such block.
+    /// What the table says of a block. `None` if there is no such block.
     #[inline(always)]
-    pub(super) fn physical(&self, section: &[u8], block: u32) -> Option<Range<usize>> {
-        if block >= self.len() {
-            return None;
-        }
-        let record = Record::read(section, block as usize)?;
-        let start = usize::try_from(record.physical).ok()?;
-        Some(start..start.checked_add(record.stored_bytes as usize)?)
+    pub(super) fn record(&self, section: &[u8], block: u32) -> Option<Record> {
+        if block < self.len() { Record::read(section, block as usize) } else { None }
     }
 
     /// The first key of a block. `None` if there is no such block.
     pub(super) fn first_key<'a>(&self, section: &'a [u8], block: u32) -> Option<&'a [u8]> {
-        if block >= self.len() {
-            return None;
-        }
-        Record::read(section, block as usize)?.key(section)
+        self.record(section, block)?.key(section)
     }
 
     /// The block that holds `key` if any does: the last one that does not begin above it, or the first. O(log blocks).
@@ -157,9 +191,9 @@ impl BlockTable {
 /// Collects the blocks of a file that is written.
 #[derive(Debug, Default)]
 pub(super) struct TableBuilder {
-    records: Vec<u8>,
+    /// Their keys are in `keys`.
+    records: Vec<Record>,
     keys: Vec<u8>,
-    count: u32,
     /// Where the next block will be, in the file and in the uncompressed file.
     physical: u64,
     logical: usize,
@@ -175,44 +209,44 @@ impl TableBuilder {
     }
 
     pub(super) fn len(&self) -> u32 {
-        self.count
+        self.records.len() as u32
     }
 
-    /// Adds the next block, before it is stored. Where its key is cannot be said before the number of records is known:
-    /// that comes last.
-    pub(super) fn add(&mut self, first_key: &[u8], logical_bytes: usize) {
-        let page = (self.logical / PAGE_BYTES) as u32;
-        self.records.extend_from_slice(&page.to_le_bytes());
-        self.records.extend_from_slice(&[0; 4]); // Until it is stored.
-        self.records.extend_from_slice(&self.physical.to_le_bytes());
-        self.records.extend_from_slice(&(self.keys.len() as u32).to_le_bytes());
-        self.records.extend_from_slice(&(first_key.len() as u16).to_le_bytes());
-        self.records.extend_from_slice(&[0, 0]);
+    /// Adds the first key of the next block; [`Self::add`] the rest.
+    pub(super) fn add_key(&mut self, first_key: &[u8]) {
         self.keys.extend_from_slice(first_key);
-        self.count += 1;
+    }
+
+    /// Adds the next block.
+    pub(super) fn add(&mut self, logical_bytes: usize, stored_bytes: usize, shape: Shape) {
+        let keys_before = self.records.last().map_or(0, |last| last.key_at + u32::from(last.key_bytes));
+        self.records.push(Record {
+            page: (self.logical / PAGE_BYTES) as u32,
+            stored_bytes: stored_bytes as u32,
+            physical: self.physical,
+            key_at: keys_before,
+            key_bytes: (self.keys.len() - keys_before as usize) as u16,
+            shape,
+        });
+        self.physical += stored_bytes as u64;
         self.logical += super::align_up(logical_bytes, PAGE_BYTES);
     }
 
-    /// The block that was added last takes so many bytes of the file.
-    pub(super) fn stored(&mut self, bytes: usize) {
-        if let Some(record) = self.records.as_chunks_mut::<RECORD_BYTES>().0.last_mut() {
-            record[4..8].copy_from_slice(&(bytes as u32).to_le_bytes());
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        let keys_at = HEAD_BYTES + self.records.len() * RECORD_BYTES;
+        let mut out = Vec::with_capacity(keys_at + self.keys.len());
+        out.extend_from_slice(&self.len().to_le_bytes());
+        out.resize(HEAD_BYTES, 0);
+        for record in self.records {
+            let key_at = record.key_at + keys_at as u32;
+            out.extend_from_slice(&Record { key_at, ..record }.to_bytes());
         }
-        self.physical += bytes as u64;
-    }
-
-    pub(super) fn into_bytes(mut self) -> Vec<u8> {
-        let keys_at = (HEAD_BYTES + self.records.len()) as u32;
-        for record in self.records.as_chunks_mut::<RECORD_BYTES>().0 {
-            let key_at = u32::from_le_bytes([record[16], record[17], record[18], record[19]]) + keys_at;
-            record[16..20].copy_from_slice(&key_at.to_le_bytes());
-        }
-        let head = [self.count.to_le_bytes(), [0; 4]].concat();
-        [head, self.records, self.keys].concat()
+        out.extend_from_slice(&self.keys);
+        out
     }
 
     /// What is allocated, in bytes.
     pub(super) fn memory_bytes(&self) -> usize {
-        self.records.capacity() + self.keys.capacity()
+        self.records.capacity() * size_of::<Record>() + self.keys.capacity()
     }
 }

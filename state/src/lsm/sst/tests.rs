@@ -51,7 +51,7 @@ fn find<B: AsRef<[u8]>>(sst: &Sst<B>, key: &[u8]) -> Option<(Kind, Vec<u8>)> {
         let place = sst.place(address)?;
         sst.entry_prefetch(place);
         let found = match sst.block(place.block) {
-            Some(block) => block.entry_at(place.offset, key),
+            Some(_) => sst.entry_at(place, key),
             None => {
                 sst.unpack_block(place.block, &mut image).ok()?;
                 Block::parse(&image).ok()?.entry_at(place.offset, key)
@@ -348,7 +348,7 @@ fn seal(file: &mut [u8]) {
         start..start.saturating_add(u64_at(file, at + 8)).min(footer_at).max(start)
     };
     let table = range(file, footer_at + 8 + 2 * 24);
-    for record in file[table].to_vec().get(8..).unwrap_or_default().as_chunks::<24>().0.iter().take(16) {
+    for record in file[table].to_vec().get(32..).unwrap_or_default().as_chunks::<32>().0.iter().take(16) {
         let start = u64_at(record, 8).min(file.len());
         let bytes = u32::from_le_bytes(field(record, 4).unwrap()) as usize;
         let block = start..start.saturating_add(bytes).min(file.len());
@@ -376,6 +376,7 @@ fn exercise(bytes: &[u8]) {
     }
     for address in (0..64 << 10).step_by(8).chain([u32::MAX]) {
         let Some(place) = sst.place(address) else { continue };
+        let _ = sst.entry_at(place, &keys[2]);
         let Some(block) = sst.block(place.block) else { continue };
         let _ = block.entry_at(place.offset, &keys[2]);
         let _ = (block.entry_at(u32::MAX, &keys[2]), block.seek(&keys[3]), block.entry(block.len()));
@@ -468,7 +469,7 @@ proptest! {
         let _ = Block::parse(&bytes).map(|block| (block.seek(&bytes), block.entry(0), block.entry_at(40, b"key")));
         let mut image = AlignedVec::new();
         let mut sealed = [xxh3_64(&bytes).to_le_bytes().to_vec(), bytes].concat();
-        let _ = block::check_stored(&sealed, &mut image);
+        let _ = block::check_stored(&sealed, block::Shape::default(), &mut image);
         sealed.resize(sealed.len().next_multiple_of(4096) + 4096, 0);
         if let Some(magic) = sealed.last_chunk_mut::<8>() {
             *magic = *b"thalwSST";

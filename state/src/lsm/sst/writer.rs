@@ -269,16 +269,17 @@ impl SstWriter {
         self.last_key.clear();
         self.last_key.extend_from_slice(self.block.last_key());
         let (logical_at, before) = (self.table.logical_bytes() as u32, self.out.len());
-        self.table.add(self.block.first_key(), self.block.logical_bytes());
+        let logical_bytes = self.block.logical_bytes();
+        self.table.add_key(self.block.first_key());
         let hashes = &mut self.hashes;
-        self.block.finish(self.options.codec, &mut self.out, |hash, offset| {
+        let shape = self.block.finish(self.options.codec, &mut self.out, |hash, offset| {
             if hashes.last().is_none_or(|chunk| chunk.len() == HASHES_CHUNK) {
                 hashes.push(Vec::with_capacity(HASHES_CHUNK));
             }
             let chunk = hashes.last_mut().expect("one was pushed if there was none");
             chunk.push([(hash >> 32) as u32, hash as u32, logical_at + offset]);
         });
-        self.table.stored(self.out.len() - before);
+        self.table.add(logical_bytes, self.out.len() - before, shape);
     }
 }
 
