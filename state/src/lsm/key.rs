@@ -170,7 +170,6 @@ impl KeyBuf {
     /// assert!(buffer.begin(KeyGroup(1), StateId(0xffff)).into_prefix_end());
     /// assert_eq!(buffer.as_bytes(), [0, 2]);
     /// ```
-    #[expect(clippy::wrong_self_convention, reason = "it becomes the end; the buffer is kept")]
     pub fn into_prefix_end(&mut self) -> bool {
         while let Some(byte) = self.bytes.pop() {
             if byte < 0xff {

@@ -150,7 +150,9 @@ impl IndexBuilder {
     /// Panics: if there are more entries than were announced, sooner or later.
     #[inline(always)]
     pub(super) fn insert(&mut self, hash: u64, address: u32) {
-        debug_assert!(address > 0 && address % ADDRESS_UNIT == 0 && (address as usize) < LOGICAL_BYTES_MAX);
+        debug_assert!(
+            address > 0 && address.is_multiple_of(ADDRESS_UNIT) && (address as usize) < LOGICAL_BYTES_MAX
+        );
         let mut line = line_of(hash, self.taken.len());
         let mut tried = 0;
         while usize::from(self.taken[line]) == LINE_SLOTS {
@@ -160,7 +162,7 @@ impl IndexBuilder {
         }
         let slot = line * LINE_SLOTS + usize::from(self.taken[line]);
         self.taken[line] += 1;
-        let word = fingerprint_of(hash) | address / ADDRESS_UNIT;
+        let word = fingerprint_of(hash) | (address / ADDRESS_UNIT);
         self.lines.as_chunks_mut::<4>().0[slot] = word.to_le_bytes();
     }
 

@@ -117,7 +117,7 @@ impl BlockTable {
                 || !record.shape.is_valid()
                 || record.physical != physical
                 || record.stored_bytes == 0
-                || record.stored_bytes as usize % codec.block_align() != 0
+                || !(record.stored_bytes as usize).is_multiple_of(codec.block_align())
                 || codec == Codec::None && physical != u64::from(page) * PAGE_BYTES as u64
             {
                 return Err(damage);
