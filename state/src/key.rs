@@ -147,7 +147,7 @@ pub fn hash_bytes(bytes: &[u8]) -> u64 {
 
 /// Up to 7 bytes as a little-endian number. Reads that overlap are quicker than a loop, and the same.
 #[inline(always)]
-fn padded(rest: &[u8]) -> u64 {
+pub(crate) fn padded(rest: &[u8]) -> u64 {
     if let (Some(first), Some(last)) = (rest.first_chunk::<4>(), rest.last_chunk::<4>()) {
         let last = u64::from(u32::from_le_bytes(*last));
         u64::from(u32::from_le_bytes(*first)) | last << (8 * (rest.len() - 4))

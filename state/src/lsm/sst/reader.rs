@@ -196,8 +196,12 @@ impl<B: AsRef<[u8]>> Sst<B> {
     /// Asks the processor for the entry at a place, in a block that is there and not compressed.
     #[inline(always)]
     pub fn entry_prefetch(&self, place: Place) {
-        let start = self.table.logical_start(place.block).unwrap_or(0);
-        prefetch(self.bytes.as_ref().as_ptr().wrapping_add(start + place.offset as usize));
+        let Some(record) = self.record(place.block) else { return };
+        let Some(block) = record.physical() else { return };
+        let entry =
+            self.bytes.as_ref().as_ptr().wrapping_add(block.start).wrapping_add(place.offset as usize);
+        prefetch(entry);
+        prefetch(entry.wrapping_add(record.shape.reach_bytes())); // Nearly always the same line, and free.
     }
 
     /// The kind and value of the entry at a place, if `key` is its key: in place, in a block that is there, verified and

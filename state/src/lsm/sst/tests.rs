@@ -148,18 +148,24 @@ fn check_block(model: &Model, bytes: u32, fixed: bool) {
 
 #[test]
 fn blocks_are_as_small_as_they_can_be() {
-    // Header and prefix take 32 + 8; then an entry of 8 + 8 for each: a suffix of one byte.
-    check_block(&puts(0..100, &[7; 8]), 40 + 100 * 16, true);
+    // A header of 32, no prefix as the suffix has room for all of the key, and 8 + 8 for each entry.
+    check_block(&puts(0..100, &[7; 8]), 32 + 100 * 16, true);
     // The prefix is the whole key of a single entry.
     check_block(&puts(7..8, &[]), 40, true);
     check_block(&puts(7..8, &[1; 3]), 40 + 8, true);
     // No values: a set.
-    check_block(&puts(0..100, &[]), 40 + 100 * 8, true);
+    check_block(&puts(0..100, &[]), 32 + 100 * 8, true);
 
     // A value at a multiple of 16 needs 16 bytes before it.
     let mut model = puts(0..100, &[7; 24]);
     model.values_mut().for_each(|value| value.2 = ValueAlign::Sixteen);
-    check_block(&model, 48 + 100 * (16 + 32), true);
+    check_block(&model, 32 + 100 * (16 + 32), true);
+
+    // What keys of 12 bytes share goes into the prefix as far as that makes entries smaller: 4 bytes here. Entries
+    // of 16 bytes are at multiples of it.
+    let model: Model =
+        puts(0..100, &[7; 8]).into_iter().map(|(key, v)| ([&[1; 4], &key[..]].concat(), v)).collect();
+    check_block(&model, 48 + 100 * 16, true);
 
     // One entry of another kind: each gets a header of 8 bytes, which has room for the suffix too, and an offset.
     let mut model = puts(0..100, &[7; 8]);

@@ -156,7 +156,7 @@ impl SstWriter {
 
     /// Adds an entry, whose key is above all before it.
     ///
-    /// Cost: about 30 ns for a short one, the tail included. Errors: a [`WriteError`]; the entry is then not there.
+    /// Cost: 25 to 40 ns for a short one in a fixed block, 50 in a mixed one, the tail included. Errors: a [`WriteError`]; the entry is then not there.
     #[inline]
     pub fn add(
         &mut self,
