@@ -321,9 +321,24 @@ impl Storage {
     /// # Ok::<(), thalweg_state::storage::StorageError>(())
     /// ```
     pub fn link_or_copy(&self, name: &str, to: &Self) -> Result<Transfer, StorageError> {
+        self.link_or_copy_as(name, to, name)
+    }
+
+    /// As [`Storage::link_or_copy`], under another name there.
+    ///
+    /// ```
+    /// # use thalweg_state::storage::Storage;
+    /// let (here, there) = (Storage::memory(), Storage::memory());
+    /// here.create("000001.sst")?.publish()?;
+    /// here.link_or_copy_as("000001.sst", &there, "000007.sst")?;
+    /// assert_eq!(there.length("000007.sst")?, Some(0));
+    /// # Ok::<(), thalweg_state::storage::StorageError>(())
+    /// ```
+    pub fn link_or_copy_as(&self, name: &str, to: &Self, as_name: &str) -> Result<Transfer, StorageError> {
         check(name)?;
-        match self.disk().root().map(|root| to.link(&root.join(name), name)) {
-            None | Some(Ok(false)) => self.copy(name, to).map(|()| Transfer::Copied),
+        check(as_name)?;
+        match self.disk().root().map(|root| to.link(&root.join(name), as_name)) {
+            None | Some(Ok(false)) => self.copy(name, to, as_name).map(|()| Transfer::Copied),
             Some(Ok(true)) => Ok(Transfer::Linked),
             Some(Err(error)) => Err(error),
         }
@@ -344,12 +359,12 @@ impl Storage {
         }
     }
 
-    fn copy(&self, name: &str, to: &Self) -> Result<(), StorageError> {
+    fn copy(&self, name: &str, to: &Self, as_name: &str) -> Result<(), StorageError> {
         let bytes = self.open(name)?;
-        if to.length(name)?.is_some() {
-            return Err(StorageError::Exists { path: to.path(name) }); // As `publish` would say after all the work.
+        if to.length(as_name)?.is_some() {
+            return Err(StorageError::Exists { path: to.path(as_name) }); // As `publish` would say after all the work.
         }
-        let mut writer = to.create(name)?;
+        let mut writer = to.create(as_name)?;
         for (index, chunk) in bytes.chunks(COPY_BYTES).enumerate() {
             let range = index * COPY_BYTES..index * COPY_BYTES + chunk.len();
             bytes.populate(range.clone()).map_err(|error| self.failed("read", name, error))?;

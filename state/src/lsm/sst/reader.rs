@@ -98,6 +98,13 @@ pub struct Sst<B> {
 }
 
 impl<B: AsRef<[u8]>> Sst<B> {
+    /// What [`Self::open`] will read of a file, in bytes: to bring it in before. Reads the footer, at the very end.
+    ///
+    /// Errors: as [`Self::open`].
+    pub fn open_range(file: &[u8]) -> Result<Range<usize>, SstError> {
+        Ok(Footer::read(file)?.range(Section::Table).start..file.len())
+    }
+
     /// Opens a file. Reads footer, metadata and block table, and verifies these.
     ///
     /// Cost: some microseconds for a hundred blocks. Errors: an [`SstError`] if `bytes` are not a file of this version.
@@ -133,6 +140,11 @@ impl<B: AsRef<[u8]>> Sst<B> {
     /// What the file says of itself.
     pub fn meta(&self) -> &SstMeta {
         &self.meta
+    }
+
+    /// What it was opened over.
+    pub fn source(&self) -> &B {
+        &self.bytes
     }
 
     /// All bytes of the file.
@@ -239,6 +251,13 @@ impl<B: AsRef<[u8]>> Sst<B> {
         self.check_block(block, &mut AlignedVec::new()).map(|_| ())
     }
 
+    /// Compares a section with its checksum: reads all of it. Blocks have checksums of their own.
+    ///
+    /// Errors: [`SstError::Section`].
+    pub fn verify_section(&self, section: Section) -> Result<(), SstError> {
+        self.footer.check(section, self.bytes.as_ref())
+    }
+
     /// Compares hash index and filter with their checksums: reads them all.
     ///
     /// Errors: [`SstError::Section`].
@@ -312,6 +331,12 @@ impl<B: AsRef<[u8]>> Sst<B> {
             Some(place) => Ok(self.check_block(place.block, image)?.entry_at(place.offset, key)),
             None => Ok(None),
         }
+    }
+
+    /// The block that holds `key` if any does: for those who do without the hash index. O(log blocks), and reads no block.
+    #[inline]
+    pub fn block_of(&self, key: &[u8]) -> u32 {
+        self.table.seek(self.slice(&self.footer.range(Section::Table)), key)
     }
 
     /// The place of the first entry.
