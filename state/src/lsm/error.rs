@@ -1,6 +1,10 @@
 //! What can go wrong in a store.
 
 use super::key::StateId;
+use super::sst::{SstError, WriteError};
+use super::{FileNumber, Fingerprint, ManifestError, OptionError};
+use crate::storage::StorageError;
+use std::path::PathBuf;
 
 /// What can go wrong in a store.
 ///
@@ -16,4 +20,47 @@ pub enum Error {
     /// A file holds operands of a state that was registered without a merge operator.
     #[error("state {} has operands to be merged, but is not registered as a list or an aggregate", .state.0)]
     NoMergeOperator { state: StateId },
+    /// Bytes that were given to a merge operator are not what its state holds.
+    #[error("an operand or a value of state {} is malformed", .state.0)]
+    Operand { state: StateId },
+    /// Not an error of the store: the part is asked for, and the operation may be repeated when it is there.
+    #[error("file {file} has a part that is not in memory yet")]
+    Cold { file: FileNumber },
+    /// Settings that cannot be.
+    #[error(transparent)]
+    Options(#[from] OptionError),
+    /// Where the files are.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// What says which files there are.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// The bytes are not those that were written. Go back to the last checkpoint.
+    #[error("SST {path} is damaged", path = path.display())]
+    Damaged { path: PathBuf, source: SstError },
+    /// An entry does not fit the format: its key is too long, or its value.
+    #[error("an entry cannot be stored")]
+    Entry(#[from] WriteError),
+    /// The state was saved with another type than the job registers now.
+    #[error("state {name:?} was saved with schema {saved}, the job registers {registered}")]
+    SchemaMismatch { name: String, saved: Fingerprint, registered: Fingerprint },
+    /// The state has data, and the job does not register it, or not under this id.
+    #[error("state {name:?} with id {id} has data, but the job registers {registered} under this id", id = .state.0)]
+    StateMismatch { name: String, state: StateId, registered: String },
+    /// Two states would have the same keys.
+    #[error("id {} is registered twice", .state.0)]
+    StateTwice { state: StateId },
+    /// Another store's snapshots are there.
+    #[error("{path} holds files of store {found:016x}, not of {store:016x}: choose another place", path = path.display())]
+    Foreign { path: PathBuf, found: u64, store: u64 },
+    /// A store is restored where nothing is yet.
+    #[error("{path} holds a store already: restore into an empty place", path = path.display())]
+    NotEmpty { path: PathBuf },
+}
+
+impl Error {
+    /// For the part of a file that is not there.
+    pub(super) fn is_cold(&self) -> bool {
+        matches!(self, Self::Cold { .. })
+    }
 }

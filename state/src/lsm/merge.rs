@@ -14,12 +14,30 @@
 //! - what comes out says of every key the same as all sources together do, also to whatever is older than they are.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use super::key::StateId;
-use super::{Kind, Result};
+use super::{KeyRange, Kind, Result};
 
 /// Entries of one source in ascending order of their keys, each key once.
-pub(crate) trait Cursor {
+///
+/// ```
+/// use thalweg_state::lsm::{Cursor, Entry, Kind, Result};
+/// struct One(bool);
+/// impl Cursor for One {
+///     fn entry(&self) -> Option<Entry<'_>> {
+///         self.0.then_some(Entry { key: &[0, 0, 0, 0, 1], kind: Kind::Put, value: b"one" })
+///     }
+///     fn advance(&mut self) -> Result<()> {
+///         self.0 = false;
+///         Ok(())
+///     }
+/// }
+/// let mut cursor = One(true);
+/// cursor.advance().unwrap();
+/// assert_eq!(cursor.entry(), None);
+/// ```
+pub trait Cursor {
     /// The current entry, or `None` at the end.
     fn entry(&self) -> Option<Entry<'_>>;
 
@@ -29,12 +47,31 @@ pub(crate) trait Cursor {
     fn advance(&mut self) -> Result<()>;
 }
 
+impl<C: Cursor + ?Sized> Cursor for Box<C> {
+    fn entry(&self) -> Option<Entry<'_>> {
+        (**self).entry()
+    }
+
+    fn advance(&mut self) -> Result<()> {
+        (**self).advance()
+    }
+}
+
 /// One entry of a source.
+///
+/// ```
+/// use thalweg_state::lsm::{Entry, Kind};
+/// let entry = Entry { key: &[0, 7, 0, 1, 42], kind: Kind::Delete, value: b"" };
+/// assert_eq!(entry.kind, Kind::Delete);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Entry<'a> {
-    pub(crate) key: &'a [u8],
-    pub(crate) kind: Kind,
-    pub(crate) value: &'a [u8],
+pub struct Entry<'a> {
+    /// Encoded: see [`super::key`].
+    pub key: &'a [u8],
+    /// What it says of its key.
+    pub kind: Kind,
+    /// The value or the operands; empty if it is a delete.
+    pub value: &'a [u8],
 }
 
 /// A range of encoded keys whose entries in older sources are gone.
@@ -45,8 +82,35 @@ pub(crate) struct Tombstone {
     pub(crate) end: Box<[u8]>,
 }
 
+impl From<&KeyRange> for Tombstone {
+    fn from(range: &KeyRange) -> Self {
+        Self { begin: range.begin.as_slice().into(), end: range.end.as_slice().into() }
+    }
+}
+
+impl From<&Tombstone> for KeyRange {
+    fn from(tombstone: &Tombstone) -> Self {
+        Self::new(&tombstone.begin, &tombstone.end)
+    }
+}
+
 /// How operands of one state are added up.
-pub(crate) trait MergeOperator: Send + Sync {
+///
+/// ```
+/// use thalweg_state::lsm::{MergeOperator, Result};
+/// struct Append;
+/// impl MergeOperator for Append {
+///     fn merge(&self, older: &[u8], newer: &[u8], out: &mut Vec<u8>) -> Result<()> {
+///         out.extend_from_slice(older);
+///         out.extend_from_slice(newer);
+///         Ok(())
+///     }
+/// }
+/// let mut list = Vec::new();
+/// Append.merge(b"ab", b"c", &mut list).unwrap();
+/// assert_eq!(list, b"abc");
+/// ```
+pub trait MergeOperator: Send + Sync {
     /// Appends to `out` what `older` and `newer` are together. Either is a value or an operand; the sum is a value if `older`
     /// is one. Must be associative: operands are added up in any grouping, though never in another order.
     ///
@@ -57,6 +121,18 @@ pub(crate) trait MergeOperator: Send + Sync {
 /// The merge operator of the state with that id.
 pub(crate) trait MergeOperators {
     fn operator(&self, state: StateId) -> Option<&dyn MergeOperator>;
+}
+
+impl<O: MergeOperators + ?Sized> MergeOperators for &O {
+    fn operator(&self, state: StateId) -> Option<&dyn MergeOperator> {
+        (**self).operator(state)
+    }
+}
+
+impl<O: MergeOperators + ?Sized> MergeOperators for Arc<O> {
+    fn operator(&self, state: StateId) -> Option<&dyn MergeOperator> {
+        (**self).operator(state)
+    }
 }
 
 /// One source: its entries and its tombstones, these in ascending order and apart from each other.
@@ -97,13 +173,13 @@ pub(crate) fn disjoint(sorted: Vec<Tombstone>) -> Vec<Tombstone> {
 
 /// The entries of several sources, as one.
 ///
-/// With `M::operator` for every state that has `Merge` entries. O(log sources) comparisons for an entry.
-pub(crate) struct Merged<'a, C> {
+/// With an operator for every state that has `Merge` entries. O(log sources) comparisons for an entry.
+pub(crate) struct Merged<C, O> {
     /// The newest first.
     sources: Vec<Source<C>>,
     /// Indices of sources that are not at their end: a heap, the least key on top, of equal ones the newest source.
     heap: Vec<usize>,
-    operators: &'a dyn MergeOperators,
+    operators: O,
     /// Whether there is nothing older than these sources, so that what hides older entries can go.
     is_oldest: bool,
     current: Current,
@@ -121,13 +197,9 @@ enum Current {
     End,
 }
 
-impl<'a, C: Cursor> Merged<'a, C> {
+impl<C: Cursor, O: MergeOperators> Merged<C, O> {
     /// `sources` come newest first.
-    pub(crate) fn new(
-        sources: Vec<Source<C>>,
-        operators: &'a dyn MergeOperators,
-        is_oldest: bool,
-    ) -> Result<Self> {
+    pub(crate) fn new(sources: Vec<Source<C>>, operators: O, is_oldest: bool) -> Result<Self> {
         let heap = (0..sources.len()).filter(|&source| sources[source].cursor.entry().is_some()).collect();
         let (key, value, sum) = Default::default();
         let mut merged = Self { sources, heap, operators, is_oldest, current: Current::End, key, value, sum };
@@ -248,7 +320,7 @@ impl<'a, C: Cursor> Merged<'a, C> {
     }
 }
 
-impl<C: Cursor> Cursor for Merged<'_, C> {
+impl<C: Cursor, O: MergeOperators> Cursor for Merged<C, O> {
     fn entry(&self) -> Option<Entry<'_>> {
         match self.current {
             Current::Top(kind) => Some(Entry { kind, ..entry_of(&self.sources, self.heap[0]) }),

@@ -1,27 +1,31 @@
 //! The mmap LSM: state larger than memory, made for one writer that can always go back to its last checkpoint.
 //!
 //! ```text
-//!   handles ── encoded key + hash ──▶ Store ─────────────────────────────────────────────┐
-//!                                      │ memtable      hash access, in-place updates      │  freeze: O(1)
-//!                                      │ frozen …      immutable, being flushed           ├──▶ snapshot = files + frozen
-//!                                      │ L0            sorted runs of SSTs, newest first  │
-//!                                      │ L1 … Ln       one sorted run each                │
-//!                                      └─────────────────────────────────────────────────┘
+//!   handles ──▶ heap::LayeredTable of each state: what has changed since the last flush, typed
+//!                  │ frozen layers, sorted        ▲ keys that no layer has
+//!                  ▼ flush                        │ get_batch, scan
+//!               Store ────────────────────────────┴───────────────────┐
+//!                │ L0            sorted runs of SSTs, newest first     ├──▶ snapshot = files: O(1)
+//!                │ L1 … Ln       one sorted run each                   │
+//!                └─────────────────────────────────────────────────────┘
 //!                     jobs ▲ │ flush, compact, bring in        immutable inputs, so a helper thread may step them
 //!                          └─▼── driver ──▶ Storage (files written once, synced, renamed, mapped)
 //! ```
 //!
 //! There is no write-ahead log: a checkpoint is what survives, so the store only has to keep what checkpoints refer to.
-//! There are no sequence numbers either: one writer, and whatever is in a newer memtable, run or level is newer.
+//! There are no sequence numbers either: one writer, and whatever is in a newer layer, run or level is newer.
 //!
 //! In reading order:
 //! - `key`: encoded keys, their order and their hash;
 //! - `sst`: the immutable file: blocks, hash index, filter, metadata;
-//! - `memtable`: what has changed since the last flush;
-//! - `version`: which files make up the store, and the manifest that remembers it;
+//! - `version`: which files make up the store, and the `manifest` that remembers it;
+//! - `states`: what must be known of the values;
 //! - `merge`: what several sources say about one key, newest first, made one;
-//! - `compaction`: which files to rewrite, and the job that does it;
-//! - `store`: all of it behind get, put, update, merge, delete, scan and freeze.
+//! - `run` writes a sorted run of files, `input` reads one;
+//! - `compaction`: which files to rewrite; `job`: what does it, no faster than `rate` lets it;
+//! - `files`: which parts of files are in memory; `view`: the files of a version, as look-ups need them;
+//! - `read`: points, in batches; `scan`: ranges;
+//! - `store`: all of it; `snapshot`: a store at one time, and made a store again; `metrics`.
 //!
 //! Invariants:
 //! - a file is never changed after its rename into place; a store refers to files that are complete and synced;
@@ -29,20 +33,42 @@
 //! - a range tombstone hides what is in *older* sources only: in its own, what it hid was taken out when it came;
 //! - no operation waits for a file: what is not in memory is asked for ahead, and its batch waits.
 
+mod compaction;
 mod error;
+mod files;
 mod hex;
+mod input;
+mod job;
 pub mod key;
 mod manifest;
-pub(crate) mod merge;
+mod merge;
+mod metrics;
 mod options;
+mod rate;
+mod read;
+mod run;
+mod scan;
+mod snapshot;
 pub mod sst;
+mod states;
+mod store;
 mod version;
+mod view;
 
 pub use error::Error;
+pub use files::{PartReady, PartRequest};
+pub use job::{Budget, Job, JobKind, JobProgress};
 pub use manifest::{
     FileNumbers, MANIFEST, MANIFEST_FORMAT, Manifest, ManifestError, RecordError, Recovery, TornRecord,
 };
+pub use merge::{Cursor, Entry, MergeOperator};
+pub use metrics::Metrics;
 pub use options::{OptionError, Options};
+pub use read::{Answer, KeyBatch};
+pub use scan::ScanEnd;
+pub use snapshot::{Snapshot, SnapshotStats, restore};
+pub use states::{EntryFilter, StateSpec};
+pub use store::Store;
 pub use version::{
     FileMeta, FileNumber, Fingerprint, KeyRange, LEVEL_COUNT, Run, Version, VersionEdit, VersionError,
 };

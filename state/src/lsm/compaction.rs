@@ -1,0 +1,113 @@
+//! Which files to rewrite next. Pure: a version in, a choice out.
+//!
+//! ```text
+//!   level 0   too many runs ──────────▶ all of them, with what they overlap in level 1 ──▶ level 1
+//!   level n   most over its target ──▶ the next file in turn, with what it overlaps ────▶ level n + 1
+//! ```
+//!
+//! Invariants:
+//! - a file is in one job at a time, and two jobs never write to overlapping ranges of one level;
+//! - what goes down goes with all that is as old or older in the levels between: newer stays above older;
+//! - a job is of the oldest files if no deeper level overlaps them: then nothing remains for a tombstone to hide.
+
+use super::{FileMeta, FileNumber, KeyRange, LEVEL_COUNT, Options, Version};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// Files to be made one run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Pick {
+    /// Sorted runs, the newest first.
+    pub(crate) inputs: Vec<Vec<Arc<FileMeta>>>,
+    /// Where the run goes.
+    pub(crate) level: u8,
+    /// Whether nothing older has a key in the range of these files.
+    pub(crate) is_oldest: bool,
+    /// Whether the file can stay as it is, and only change its level.
+    pub(crate) is_move: bool,
+}
+
+/// Chooses what to compact, and remembers whose turn is next.
+#[derive(Debug, Default)]
+pub(crate) struct Picker {
+    /// For each level: the end of the range of the file that had its turn last.
+    turns: [Vec<u8>; LEVEL_COUNT as usize],
+}
+
+impl Picker {
+    /// What is to be compacted now, if anything. Files in `busy` are left alone.
+    pub(crate) fn pick(
+        &mut self,
+        version: &Version,
+        options: &Options,
+        busy: &BTreeSet<FileNumber>,
+    ) -> Option<Pick> {
+        if version.runs().len() >= options.runs_max
+            && let Some(pick) = pick_runs(version, busy)
+        {
+            return Some(pick);
+        }
+        let mut levels: Vec<(f64, u8)> = (1..LEVEL_COUNT - 1)
+            .map(|level| (version.level(level).bytes() as f64 / target_bytes(options, level), level))
+            .filter(|(fullness, _)| *fullness > 1.0)
+            .collect();
+        levels.sort_by(|a, b| b.0.total_cmp(&a.0));
+        levels.into_iter().find_map(|(_, level)| self.pick_file(version, level, busy))
+    }
+
+    /// The next file of a level in turn that is free to go.
+    fn pick_file(&mut self, version: &Version, level: u8, busy: &BTreeSet<FileNumber>) -> Option<Pick> {
+        let files = version.level(level).files();
+        let turn = &mut self.turns[usize::from(level)];
+        let next = files.partition_point(|file| file.keys.begin < *turn);
+        for file in files[next..].iter().chain(&files[..next]) {
+            let below = version.level(level + 1).overlapping(&file.keys);
+            if is_busy(below, busy) || busy.contains(&file.number) {
+                continue;
+            }
+            turn.clone_from(&file.keys.end);
+            return Some(pick_of(version, vec![vec![file.clone()], below.to_vec()], level + 1));
+        }
+        None
+    }
+}
+
+/// How much may be in a level before some of it goes down.
+fn target_bytes(options: &Options, level: u8) -> f64 {
+    let base = (options.table_bytes() * options.runs_max) as f64;
+    base * (options.level_ratio as f64).powi(i32::from(level) - 1)
+}
+
+/// All runs of level 0. None if some of them are on their way already.
+fn pick_runs(version: &Version, busy: &BTreeSet<FileNumber>) -> Option<Pick> {
+    let mut inputs: Vec<_> = version.runs().iter().map(|run| run.files().to_vec()).collect();
+    let below = version.level(1).overlapping(&range_of(&inputs)?);
+    if is_busy(below, busy) || inputs.iter().any(|files| is_busy(files, busy)) {
+        return None;
+    }
+    inputs.push(below.to_vec());
+    Some(pick_of(version, inputs, 1))
+}
+
+fn pick_of(version: &Version, mut inputs: Vec<Vec<Arc<FileMeta>>>, level: u8) -> Pick {
+    inputs.retain(|files| !files.is_empty());
+    let range = range_of(&inputs).expect("a pick has files");
+    let is_oldest =
+        (level + 1..LEVEL_COUNT).all(|deeper| version.level(deeper).overlapping(&range).is_empty());
+    // A file of tombstones has nothing to hide there: it is rewritten to nothing.
+    let is_move = inputs.len() == 1 && !(is_oldest && inputs[0].iter().any(|file| file.has_range_tombstones));
+    Pick { inputs, level, is_oldest, is_move }
+}
+
+fn is_busy(files: &[Arc<FileMeta>], busy: &BTreeSet<FileNumber>) -> bool {
+    files.iter().any(|file| busy.contains(&file.number))
+}
+
+/// The range of all keys.
+pub(crate) fn range_of(inputs: &[Vec<Arc<FileMeta>>]) -> Option<KeyRange> {
+    let ranges = inputs.iter().flatten().map(|file| file.keys.clone());
+    ranges.reduce(|all, range| all.cover(&range))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,519 @@
+//! The files of a store that are open, and which of their parts are in memory.
+//!
+//! ```text
+//!   look-up ── part not there ──▶ want ──▶ poll_request ──▶ PartRequest::perform   on any thread: reads, verifies
+//!                                                                │
+//!   look-up, again ◀── resident ◀────── on_part_ready ◀──────────┘
+//!                                             └─ over the budget? CLOCK: what was not used lately is released
+//! ```
+//!
+//! A *part* is a block, the hash index or the filter of a file. Parts are brought in whole, verified, and counted. Without its
+//! index a file is searched by its block table, which costs some 100 ns more; without its filter, for every key.
+//!
+//! Invariants:
+//! - what is resident was verified when it came in, and its bytes are counted;
+//! - nothing here waits for a disk, except for `open` and `perform`, which need no store and may run anywhere;
+//! - resident parts take no more than the budget; only the last one that came in stays even if it is larger.
+//!
+//! # Decisions
+//! - **The directory belongs to the store, the file to whoever holds it.** States of parts are plain cells, as one core reads
+//!   them; jobs map files anew, so what they page in and out is not this core's business.
+//! - **A filter is pinned**, as long as filters take at most half of the budget; an index comes in if there is room without
+//!   driving blocks out, and is driven out later than they are.
+
+use super::sst::{Block, Section, Sst, SstError};
+use super::{Error, FileMeta, FileNumber, Result};
+use crate::storage::{Mapping, Storage, StorageError};
+use rkyv::util::AlignedVec;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+const PAGE_BYTES: usize = 4096;
+
+/// States of a part: absent, asked for, and present with some rounds of the CLOCK left.
+const ABSENT: u8 = 0;
+const WANTED: u8 = 1;
+const PRESENT: u8 = 2;
+/// What a use makes of a block, and of an index.
+const BLOCK_USED: u8 = PRESENT + 1;
+const INDEX_USED: u8 = PRESENT + 3;
+/// What came in stays longer than what was used: somebody waits for it.
+const ARRIVED: u8 = PRESENT + 6;
+const PINNED: u8 = u8::MAX;
+
+/// One file, open.
+#[derive(Debug)]
+pub(crate) struct OpenSst {
+    pub(crate) number: FileNumber,
+    pub(crate) path: PathBuf,
+    pub(crate) sst: Sst<Mapping>,
+}
+
+/// A part of a file: a block, or one of the sections for look-ups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    Block(u32),
+    Index,
+    Filter,
+}
+
+impl OpenSst {
+    /// Maps a file, and reads what is needed to find the rest. Waits for the disk.
+    ///
+    /// Errors: `Storage`, `Damaged`.
+    pub(crate) fn open(storage: &Storage, number: FileNumber) -> Result<Self> {
+        let (name, path) = (number.name(), storage.path(&number.name()));
+        let mapping = storage.open(&name)?;
+        let damaged = |source| Error::Damaged { path: path.clone(), source };
+        let populate =
+            |range: Range<usize>| mapping.populate(range).map_err(|error| read_error(&path, error));
+        mapping.advise_random();
+        populate(mapping.len().saturating_sub(PAGE_BYTES)..mapping.len())?;
+        populate(Sst::<Mapping>::open_range(&mapping).map_err(damaged)?)?;
+        let sst = Sst::open(mapping).map_err(damaged)?;
+        Ok(Self { number, path, sst })
+    }
+
+    /// Where a part is in the file. Panics: if there is no such block.
+    pub(crate) fn range(&self, part: Part) -> Range<usize> {
+        match part {
+            Part::Block(block) => self.sst.block_range(block).expect("the block is one of the file's"),
+            Part::Index => self.sst.section_range(Section::Index),
+            Part::Filter => self.sst.section_range(Section::Filter),
+        }
+    }
+
+    /// Whether blocks have to be unpacked before they can be read.
+    fn is_compressed(&self) -> bool {
+        self.sst.meta().codec != super::sst::Codec::None
+    }
+
+    /// Brings a part in and verifies it. A block that is compressed is unpacked, and then not kept in its stored form.
+    ///
+    /// Errors: `Storage`, `Damaged`.
+    pub(crate) fn bring_in(&self, part: Part) -> Result<Option<AlignedVec<16>>> {
+        let range = self.range(part);
+        self.populate(range.clone())?;
+        let mut image = None;
+        let verified = match part {
+            Part::Index => self.sst.verify_section(Section::Index),
+            Part::Filter => self.sst.verify_section(Section::Filter),
+            Part::Block(block) if self.is_compressed() => {
+                self.sst.unpack_block(block, image.get_or_insert_default())
+            }
+            Part::Block(block) => self.sst.verify_block(block),
+        };
+        if image.is_some() || verified.is_err() {
+            self.release(range);
+        }
+        verified.map_err(|source| self.damaged(source))?;
+        Ok(image)
+    }
+
+    /// Brings bytes of the file into memory. Waits for the disk.
+    pub(crate) fn populate(&self, range: Range<usize>) -> Result<()> {
+        self.sst.source().populate(range).map_err(|error| read_error(&self.path, error))
+    }
+
+    pub(crate) fn damaged(&self, source: SstError) -> Error {
+        Error::Damaged { path: self.path.clone(), source }
+    }
+
+    /// Takes the pages of `range` out of memory, those that it shares too.
+    pub(crate) fn release(&self, range: Range<usize>) {
+        let mapping = self.sst.source();
+        let end = range.end.next_multiple_of(PAGE_BYTES).min(mapping.len());
+        mapping.release(range.start / PAGE_BYTES * PAGE_BYTES..end);
+    }
+}
+
+fn read_error(path: &std::path::Path, source: io::Error) -> Error {
+    StorageError::Io { operation: "read", path: path.to_owned(), source }.into()
+}
+
+/// A part that is asked for: to be performed on a thread that may wait, then handed to the store it came from.
+///
+/// See [`super::Store::poll_request`] for an example.
+#[derive(Debug)]
+pub struct PartRequest {
+    file: Arc<OpenSst>,
+    part: Part,
+}
+
+impl PartRequest {
+    /// Reads the part and verifies it: waits for the disk, 60 µs for a block of 16 KiB on a local drive.
+    pub fn perform(self) -> PartReady {
+        let result = self.file.bring_in(self.part);
+        PartReady { number: self.file.number, part: self.part, result }
+    }
+
+    /// Asks the kernel to begin reading, so that several requests are on their way at once. Does not wait.
+    pub fn prefetch(&self) {
+        self.file.sst.source().prefetch(self.file.range(self.part));
+    }
+}
+
+/// What came of a [`PartRequest`].
+#[derive(Debug)]
+pub struct PartReady {
+    number: FileNumber,
+    part: Part,
+    result: Result<Option<AlignedVec<16>>>,
+}
+
+impl PartReady {
+    /// Brings a part in, here and now.
+    ///
+    /// Errors: `Storage`, `Damaged`.
+    pub(crate) fn bring_in(file: &OpenSst, part: Part) -> Result<Self> {
+        Ok(Self { number: file.number, part, result: Ok(file.bring_in(part)?) })
+    }
+}
+
+/// A file in the directory.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    pub(crate) file: Arc<OpenSst>,
+    /// Of its blocks.
+    blocks: Box<[Cell<u8>]>,
+    index: Cell<u8>,
+    filter: Cell<u8>,
+    /// Of compressed blocks that are resident; none if the file is not compressed.
+    images: Box<[Option<AlignedVec<16>>]>,
+}
+
+impl Slot {
+    fn new(file: Arc<OpenSst>) -> Self {
+        let blocks = file.sst.blocks() as usize;
+        let images = if file.is_compressed() { blocks } else { 0 };
+        Self {
+            blocks: vec![Cell::new(ABSENT); blocks].into(),
+            index: Cell::new(ABSENT),
+            filter: Cell::new(ABSENT),
+            images: std::iter::repeat_with(|| None).take(images).collect(),
+            file,
+        }
+    }
+
+    #[inline(always)]
+    fn state(&self, part: Part) -> &Cell<u8> {
+        match part {
+            Part::Block(block) => &self.blocks[block as usize],
+            Part::Index => &self.index,
+            Part::Filter => &self.filter,
+        }
+    }
+
+    /// What a part takes in memory while it is resident.
+    fn bytes(&self, part: Part) -> usize {
+        match part {
+            Part::Block(block) if !self.images.is_empty() => {
+                self.images[block as usize].as_ref().map_or(0, |image| image.capacity())
+            }
+            part => self.file.range(part).len().next_multiple_of(PAGE_BYTES),
+        }
+    }
+
+    /// What the file takes in memory without any part: how its parts are found.
+    fn open_bytes(&self) -> usize {
+        let section = self.file.sst.section_range(Section::Table);
+        (self.file.sst.bytes().len() - section.start) + self.file.sst.memory_bytes() + self.blocks.len()
+    }
+
+    fn parts(&self) -> impl Iterator<Item = Part> + use<> {
+        (0..self.blocks.len() as u32).map(Part::Block).chain([Part::Index, Part::Filter])
+    }
+
+    #[inline(always)]
+    pub(crate) fn has_filter(&self) -> bool {
+        self.filter.get() >= PRESENT
+    }
+
+    /// Whether the index is resident, which counts as a use.
+    #[inline(always)]
+    pub(crate) fn has_index(&self) -> bool {
+        use_part(&self.index, INDEX_USED)
+    }
+
+    /// Whether a block is resident, which counts as a use.
+    #[inline(always)]
+    pub(crate) fn has_block(&self, block: u32) -> bool {
+        self.blocks.get(block as usize).is_some_and(|state| use_part(state, BLOCK_USED))
+    }
+
+    /// Whether blocks are read in place, at the addresses that the index says.
+    #[inline(always)]
+    pub(crate) fn is_in_place(&self) -> bool {
+        self.images.is_empty()
+    }
+
+    /// A block, if it is resident, which counts as a use.
+    #[inline]
+    pub(crate) fn block(&self, block: u32) -> Option<Block<'_>> {
+        if !self.has_block(block) {
+            return None;
+        }
+        match self.images.get(block as usize) {
+            None => self.file.sst.block(block),
+            Some(image) => Block::parse(image.as_ref()?).ok(),
+        }
+    }
+}
+
+#[inline(always)]
+fn use_part(state: &Cell<u8>, used: u8) -> bool {
+    let is_present = state.get() >= PRESENT;
+    if is_present && state.get() != used {
+        state.set(used);
+    }
+    is_present
+}
+
+/// What has been brought in and driven out.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PageCounts {
+    /// Look-ups that met a part which was not there.
+    pub(crate) cold_reads: u64,
+    pub(crate) parts_in: u64,
+    pub(crate) parts_out: u64,
+    pub(crate) bytes_in: u64,
+}
+
+/// The directory: all files of the current version.
+#[derive(Debug)]
+pub(crate) struct Files {
+    slots: Vec<Option<Slot>>,
+    free: Vec<u32>,
+    by_number: BTreeMap<FileNumber, u32>,
+    budget_bytes: usize,
+    resident_bytes: usize,
+    filter_bytes: usize,
+    /// Where CLOCK goes on: a slot, and a part of it (blocks, then the index).
+    hand: (usize, usize),
+    wanted: RefCell<VecDeque<(FileNumber, Part)>>,
+    cold_reads: Cell<u64>,
+    counts: PageCounts,
+}
+
+impl Files {
+    /// With room for `budget_bytes` of parts.
+    pub(crate) fn new(budget_bytes: usize) -> Self {
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            by_number: BTreeMap::new(),
+            budget_bytes,
+            resident_bytes: 0,
+            filter_bytes: 0,
+            hand: (0, 0),
+            wanted: RefCell::default(),
+            cold_reads: Cell::new(0),
+            counts: PageCounts::default(),
+        }
+    }
+
+    /// Takes a file in, without any of its parts; filter and index are asked for if there is room. Returns its slot.
+    pub(crate) fn insert(&mut self, file: Arc<OpenSst>) -> u32 {
+        let number = file.number;
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            self.slots.len() as u32 - 1
+        });
+        let entry = Slot::new(file);
+        let (filter_bytes, index_bytes) = (entry.bytes(Part::Filter), entry.bytes(Part::Index));
+        self.resident_bytes += entry.open_bytes();
+        self.slots[slot as usize] = Some(entry);
+        self.by_number.insert(number, slot);
+        // Other files of this version may still go, so both may be refused when they come.
+        if filter_bytes > 0 && self.filter_bytes + filter_bytes <= self.budget_bytes / 2 {
+            self.want(number, Part::Filter);
+        }
+        if index_bytes > 0 && self.resident_bytes + index_bytes <= self.budget_bytes {
+            self.want(number, Part::Index);
+        }
+        slot
+    }
+
+    /// Forgets a file, and takes its parts out of memory.
+    pub(crate) fn remove(&mut self, number: FileNumber) {
+        let Some(at) = self.by_number.remove(&number) else { return };
+        let slot = self.slots[at as usize].take().expect("a number leads to its slot");
+        self.free.push(at);
+        self.resident_bytes -= slot.open_bytes();
+        for part in slot.parts() {
+            if slot.state(part).get() >= PRESENT {
+                self.resident_bytes -= slot.bytes(part);
+                if part == Part::Filter {
+                    self.filter_bytes -= slot.bytes(part);
+                }
+            }
+        }
+        slot.file.release(0..slot.file.sst.bytes().len());
+    }
+
+    pub(crate) fn slot_of(&self, number: FileNumber) -> Option<u32> {
+        self.by_number.get(&number).copied()
+    }
+
+    #[inline(always)]
+    pub(crate) fn slot(&self, slot: u32) -> &Slot {
+        self.slots[slot as usize].as_ref().expect("a view refers to slots that are taken")
+    }
+
+    /// Notes that a part is needed, and is not there.
+    #[cold]
+    pub(crate) fn want(&self, number: FileNumber, part: Part) {
+        let Some(slot) = self.slot_of(number) else { return };
+        let state = self.slot(slot).state(part);
+        if state.get() == ABSENT {
+            state.set(WANTED);
+            self.wanted.borrow_mut().push_back((number, part));
+        }
+    }
+
+    /// As `want` for a block that a look-up has met.
+    #[cold]
+    pub(crate) fn miss(&self, number: FileNumber, block: u32) {
+        self.cold_reads.set(self.cold_reads.get() + 1);
+        self.want(number, Part::Block(block));
+    }
+
+    /// As `want` for a block that will be needed soon.
+    pub(crate) fn want_block(&self, number: FileNumber, block: u32) {
+        self.want(number, Part::Block(block));
+    }
+
+    pub(crate) fn poll_request(&self) -> Option<PartRequest> {
+        loop {
+            let (number, part) = self.wanted.borrow_mut().pop_front()?;
+            let Some(slot) = self.slot_of(number).map(|slot| self.slot(slot)) else { continue };
+            if slot.state(part).get() == WANTED {
+                return Some(PartRequest { file: slot.file.clone(), part });
+            }
+        }
+    }
+
+    /// Takes a part in, and drives others out that are not used as much.
+    ///
+    /// Errors: what `perform` met; the part is then absent, and may be asked for again.
+    pub(crate) fn on_part_ready(&mut self, ready: PartReady) -> Result<()> {
+        let PartReady { number, part, result } = ready;
+        let Some(at) = self.slot_of(number) else { return result.map(drop) }; // The file went in the meantime.
+        let slot = self.slots[at as usize].as_mut().expect("a number leads to its slot");
+        if slot.state(part).get() >= PRESENT {
+            return result.map(drop); // It came in another way: with the job that made the file.
+        }
+        slot.state(part).set(ABSENT);
+        if let (Some(image), Part::Block(block)) = (result?, part) {
+            slot.images[block as usize] = Some(image);
+        }
+        let bytes = slot.bytes(part);
+        let (state, fits) = match part {
+            Part::Block(_) => (ARRIVED, true),
+            Part::Index => (INDEX_USED, self.resident_bytes + bytes <= self.budget_bytes),
+            Part::Filter => (PINNED, self.filter_bytes + bytes <= self.budget_bytes / 2),
+        };
+        if !fits {
+            slot.file.release(slot.file.range(part));
+            return Ok(());
+        }
+        slot.state(part).set(PINNED); // What has just come in is not what goes.
+        self.resident_bytes += bytes;
+        if part == Part::Filter {
+            self.filter_bytes += bytes;
+        }
+        self.counts.parts_in += 1;
+        self.counts.bytes_in += bytes as u64;
+        self.evict();
+        self.slot(at).state(part).set(state);
+        Ok(())
+    }
+
+    /// Drives parts out until the rest fits the budget, or nothing is left that could go.
+    fn evict(&mut self) {
+        if self.resident_bytes <= self.budget_bytes {
+            return;
+        }
+        let steps: usize =
+            self.slots.iter().map(|slot| slot.as_ref().map_or(0, |s| s.blocks.len()) + 1).sum();
+        for _ in 0..(steps + 1) * usize::from(ARRIVED - PRESENT + 1) {
+            if self.resident_bytes <= self.budget_bytes {
+                return;
+            }
+            self.tick();
+        }
+    }
+
+    /// Moves the hand by one part, and drives out what has no rounds left.
+    fn tick(&mut self) {
+        let ((at, place), slots) = (self.hand, self.slots.len());
+        let Some(Some(slot)) = self.slots.get_mut(at) else {
+            self.hand = (if at + 1 >= slots { 0 } else { at + 1 }, 0);
+            return;
+        };
+        let blocks = slot.blocks.len();
+        self.hand = if place >= blocks { ((at + 1) % slots, 0) } else { (at, place + 1) };
+        let part = if place >= blocks { Part::Index } else { Part::Block(place as u32) };
+        let state = slot.state(part);
+        match state.get() {
+            ABSENT | WANTED | PINNED => {}
+            PRESENT => {
+                let bytes = slot.bytes(part);
+                state.set(ABSENT);
+                match part {
+                    Part::Block(block) if !slot.images.is_empty() => slot.images[block as usize] = None,
+                    part => slot.file.release(slot.file.range(part)),
+                }
+                self.resident_bytes -= bytes;
+                self.counts.parts_out += 1;
+            }
+            rounds => state.set(rounds - 1),
+        }
+    }
+
+    /// What parts take in memory, in bytes: of all, and of filters.
+    pub(crate) fn resident_bytes(&self) -> (usize, usize) {
+        (self.resident_bytes, self.filter_bytes)
+    }
+
+    pub(crate) fn counts(&self) -> PageCounts {
+        PageCounts { cold_reads: self.cold_reads.get(), ..self.counts }
+    }
+
+    /// Whether the parts that are resident are those which are counted; for tests.
+    #[cfg(test)]
+    pub(crate) fn check(&self) {
+        let mut resident = 0;
+        for slot in self.slots.iter().flatten() {
+            resident += slot.open_bytes();
+            for part in slot.parts() {
+                if slot.state(part).get() >= PRESENT {
+                    resident += slot.bytes(part);
+                    let range = slot.file.range(part);
+                    let is_unpacked = matches!(part, Part::Block(_)) && !slot.images.is_empty();
+                    assert!(is_unpacked || slot.file.sst.source().is_resident(range), "{part:?}");
+                }
+            }
+        }
+        assert_eq!(resident, self.resident_bytes);
+    }
+}
+
+/// Opens one file. Errors: as `OpenSst::open`; `Damaged` if it is another file than the manifest says.
+pub(crate) fn open_checked(storage: &Storage, meta: &FileMeta) -> Result<Arc<OpenSst>> {
+    let file = OpenSst::open(storage, meta.number)?;
+    let sst = file.sst.meta();
+    let is_within = |key: &[u8]| sst.entries == 0 || meta.keys.contains(key);
+    let agrees = sst.entries == meta.entries
+        && is_within(&sst.first_key)
+        && is_within(&sst.last_key)
+        && sst.tombstones.is_empty() != meta.has_range_tombstones;
+    match agrees {
+        true => Ok(Arc::new(file)),
+        false => Err(file.damaged(SstError::Foreign)),
+    }
+}

@@ -1,0 +1,415 @@
+//! What a store does in the background: one piece of work, in steps, on any thread.
+//!
+//! ```text
+//!   flush     frozen layers ─┐
+//!   compact   files ─────────┴▶ sorted run ─▶ opened ─▶ edit in the manifest ┐
+//!   move      ──────────────────────────────────────▶ edit in the manifest ─┴▶ on_job_done: the store sees it
+//!   remove    files that nobody has any more ─▶ gone
+//! ```
+//!
+//! Invariants:
+//! - all waiting for disks is here: the store itself only hears what has become true;
+//! - an edit is made when its files are durable and could be opened; a job that fails before leaves nothing that counts;
+//! - jobs of one store share nothing but the manifest, the rate, and the numbers of files.
+
+use super::files::{OpenSst, Part, PartReady, open_checked};
+use super::input::RunInput;
+use super::key::EncodedKey;
+use super::merge::{Cursor, Merged, Source, Tombstone};
+use super::rate::WriteRate;
+use super::run::{RunPlace, RunWriter};
+use super::sst::{Codec, Purpose, SstOptions};
+use super::states::States;
+use super::{FileMeta, FileNumber, FileNumbers, KeyRange, Kind, Manifest, Options, Result, VersionEdit};
+use crate::storage::{Storage, StorageError};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+use std::{fmt, mem};
+
+/// How much a step of a job does at most, about.
+///
+/// ```
+/// use thalweg_state::lsm::Budget;
+/// assert!(Budget::default().entries > 0);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Budget {
+    /// Entries that are read: some 100 ns each.
+    pub entries: usize,
+    /// Bytes that are written.
+    pub bytes: u64,
+}
+
+impl Default for Budget {
+    /// 1024 entries or 256 KiB.
+    fn default() -> Self {
+        Self { entries: 1024, bytes: 256 << 10 }
+    }
+}
+
+/// What a step of a job has come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "a job wants steps until it is finished"]
+pub enum JobProgress {
+    /// There is more to do.
+    Worked,
+    /// There is more to do, and no more may be written before that time.
+    Throttled {
+        /// On the clock whose `now` it was given.
+        until: Duration,
+    },
+    /// It is to be handed back to its store.
+    Finished,
+}
+
+/// What a job is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JobKind {
+    /// It writes to level 0 what was in memory.
+    Flush,
+    /// It makes several runs one.
+    Compact,
+    /// It gives files another level.
+    Move,
+    /// It removes files that nobody has any more.
+    Remove,
+}
+
+/// What the jobs of a store share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) storage: Storage,
+    pub(crate) options: Options,
+    pub(crate) states: Arc<States>,
+    pub(crate) numbers: FileNumbers,
+    pub(crate) manifest: Mutex<Manifest>,
+    pub(crate) rate: Mutex<WriteRate>,
+}
+
+impl Shared {
+    /// The options of the files of a level.
+    pub(crate) fn sst_options(&self, level: u8, purpose: Purpose) -> SstOptions {
+        let options = &self.options;
+        let is_compressed = usize::from(level) >= options.compressed_from_level;
+        SstOptions {
+            block_bytes: options.block_bytes as u32,
+            file_bytes: options.file_bytes as u32,
+            filter_bits_per_key: options.filter_bits,
+            codec: if is_compressed { Codec::Lz4 } else { Codec::None },
+            purpose,
+            states: Vec::new(),
+        }
+    }
+
+    fn run_writer(&self, place: RunPlace, purpose: Purpose, tombstones: Vec<KeyRange>) -> RunWriter {
+        let options = self.sst_options(place.level, purpose);
+        let (storage, numbers) = (self.storage.clone(), self.numbers.clone());
+        RunWriter::new(storage, numbers, self.states.clone(), options, place, tombstones)
+    }
+}
+
+/// One run of a compaction's input.
+#[derive(Debug)]
+pub(crate) struct Input {
+    pub(crate) files: Vec<Arc<FileMeta>>,
+    pub(crate) tombstones: Vec<KeyRange>,
+}
+
+/// A piece of background work. To be stepped until it is finished, on any thread, and then to be handed to
+/// [`Store::on_job_done`](super::Store::on_job_done), as well if a step failed.
+///
+/// See [`Store`](super::Store) for an example.
+pub struct Job {
+    kind: JobKind,
+    shared: Arc<Shared>,
+    phase: Phase,
+    /// The level where its files go.
+    place: RunPlace,
+    is_oldest: bool,
+    /// The files that no other job may touch.
+    inputs: Vec<FileNumber>,
+    edit: VersionEdit,
+    /// The files it has made, and those of their parts that came in.
+    opened: Vec<Arc<OpenSst>>,
+    ready: Vec<PartReady>,
+    read_bytes: u64,
+    written_bytes: u64,
+    /// Whether all of it has happened.
+    is_done: bool,
+}
+
+enum Phase {
+    /// Inputs to be opened, the next one last, and those that are.
+    Open(Vec<Input>, Vec<Source<RunInput>>, Vec<Tombstone>),
+    Write(Box<dyn Cursor + Send>, Box<RunWriter>),
+    /// Files to be opened, the next one last.
+    Publish(Vec<FileMeta>),
+    Remove(Vec<FileNumber>),
+    Finished,
+}
+
+/// What a finished job changes in its store.
+pub(crate) struct Outcome {
+    pub(crate) kind: JobKind,
+    pub(crate) inputs: Vec<FileNumber>,
+    /// None if the job did not finish: nothing has changed then.
+    pub(crate) change: Option<Change>,
+}
+
+pub(crate) struct Change {
+    pub(crate) edit: VersionEdit,
+    pub(crate) opened: Vec<Arc<OpenSst>>,
+    pub(crate) ready: Vec<PartReady>,
+    pub(crate) read_bytes: u64,
+    pub(crate) written_bytes: u64,
+}
+
+impl Job {
+    fn new(kind: JobKind, shared: Arc<Shared>, place: RunPlace, phase: Phase) -> Self {
+        Self {
+            kind,
+            shared,
+            phase,
+            place,
+            is_oldest: false,
+            inputs: Vec::new(),
+            edit: VersionEdit::default(),
+            opened: Vec::new(),
+            ready: Vec::new(),
+            read_bytes: 0,
+            written_bytes: 0,
+            is_done: false,
+        }
+    }
+
+    /// Writes a run of level 0.
+    pub(crate) fn flush(
+        shared: Arc<Shared>,
+        run: u64,
+        entries: Box<dyn Cursor + Send>,
+        tombstones: Vec<KeyRange>,
+    ) -> Self {
+        let place = RunPlace { level: 0, run };
+        let writer = shared.run_writer(place, Purpose::Flush, disjoint(tombstones));
+        Self::new(JobKind::Flush, shared, place, Phase::Write(entries, Box::new(writer)))
+    }
+
+    /// Makes a run of `level` of others, which come newest first.
+    pub(crate) fn compact(shared: Arc<Shared>, level: u8, inputs: Vec<Input>, is_oldest: bool) -> Self {
+        let files: Vec<_> = inputs.iter().flat_map(|input| &input.files).collect();
+        let numbers: Vec<_> = files.iter().map(|file| file.number).collect();
+        let read_bytes = files.iter().map(|file| file.bytes).sum();
+        let tombstones = inputs.iter().flat_map(|input| &input.tombstones).map(Tombstone::from);
+        let tombstones = if is_oldest { Vec::new() } else { tombstones.collect() };
+        let inputs = inputs.into_iter().rev().collect();
+        let place = RunPlace { level, run: 0 };
+        Self {
+            is_oldest,
+            inputs: numbers.clone(),
+            read_bytes,
+            edit: VersionEdit { removed: numbers, ..VersionEdit::default() },
+            ..Self::new(JobKind::Compact, shared, place, Phase::Open(inputs, Vec::new(), tombstones))
+        }
+    }
+
+    /// Gives files another level.
+    pub(crate) fn relevel(shared: Arc<Shared>, level: u8, files: &[Arc<FileMeta>]) -> Self {
+        let numbers: Vec<_> = files.iter().map(|file| file.number).collect();
+        let added = files.iter().map(|file| FileMeta { level, run: 0, ..FileMeta::clone(file) }).collect();
+        let place = RunPlace { level, run: 0 };
+        Self {
+            inputs: numbers.clone(),
+            edit: VersionEdit { removed: numbers, added, ..VersionEdit::default() },
+            ..Self::new(JobKind::Move, shared, place, Phase::Publish(Vec::new()))
+        }
+    }
+
+    /// Removes files.
+    pub(crate) fn remove(shared: Arc<Shared>, files: Vec<FileNumber>) -> Self {
+        Self::new(JobKind::Remove, shared, RunPlace { level: 0, run: 0 }, Phase::Remove(files))
+    }
+
+    /// What it is for.
+    pub fn kind(&self) -> JobKind {
+        self.kind
+    }
+
+    /// Works as much as `budget` says; `now` is on any clock that does not go back. Waits for the disk.
+    ///
+    /// Errors: those of the storage; `Damaged` if a file is not as it was written; those of merge operators. The job is then
+    /// to be handed back, and nothing has changed, unless it is the manifest that failed: the store is to be opened anew.
+    pub fn step(&mut self, budget: Budget, now: Duration) -> Result<JobProgress> {
+        if let Some(until) = lock(&self.shared.rate).poll_wait(now) {
+            return Ok(JobProgress::Throttled { until });
+        }
+        // Should it fail, what was written is dropped, and so removed.
+        self.phase = match mem::replace(&mut self.phase, Phase::Finished) {
+            Phase::Open(inputs, sources, tombstones) => self.open(inputs, sources, tombstones)?,
+            Phase::Write(entries, writer) => self.write(entries, writer, budget)?,
+            Phase::Publish(files) => self.publish(files)?,
+            Phase::Remove(files) => self.remove_next(files)?,
+            Phase::Finished => {
+                assert!(self.is_done, "a job that has failed is not stepped again");
+                Phase::Finished
+            }
+        };
+        match self.phase {
+            Phase::Finished => {
+                self.is_done = true;
+                Ok(JobProgress::Finished)
+            }
+            _ => Ok(JobProgress::Worked),
+        }
+    }
+
+    /// Steps until it is finished, whatever the rate of writes.
+    ///
+    /// Errors: as `step`.
+    pub fn run(&mut self) -> Result<()> {
+        let mut now = Duration::ZERO;
+        loop {
+            match self.step(Budget { entries: usize::MAX >> 16, bytes: u64::MAX }, now)? {
+                JobProgress::Worked => {}
+                JobProgress::Throttled { until } => now = until,
+                JobProgress::Finished => return Ok(()),
+            }
+        }
+    }
+
+    /// Opens one of the inputs, or begins to write if all are open.
+    fn open(
+        &mut self,
+        mut inputs: Vec<Input>,
+        mut sources: Vec<Source<RunInput>>,
+        tombstones: Vec<Tombstone>,
+    ) -> Result<Phase> {
+        if let Some(Input { files, tombstones: own }) = inputs.pop() {
+            let numbers = files.iter().map(|file| file.number);
+            let input = RunInput::open(&self.shared.storage, numbers, None)?;
+            sources.push(Source::new(input, own.iter().map(Tombstone::from).collect()));
+            return Ok(Phase::Open(inputs, sources, tombstones));
+        }
+        let merged = Merged::new(sources, self.shared.states.clone(), self.is_oldest)?;
+        let tombstones = tombstones.iter().map(KeyRange::from).collect();
+        let writer = self.shared.run_writer(self.place, Purpose::Compaction, disjoint(tombstones));
+        Ok(Phase::Write(Box::new(merged), Box::new(writer)))
+    }
+
+    fn write(
+        &mut self,
+        mut entries: Box<dyn Cursor + Send>,
+        mut writer: Box<RunWriter>,
+        budget: Budget,
+    ) -> Result<Phase> {
+        let before = writer.written_bytes();
+        let mut left = budget.entries.max(1);
+        while left > 0 && writer.written_bytes() - before < budget.bytes {
+            if writer.is_ending() {
+                writer.step(left)?;
+                break;
+            }
+            let Some(entry) = entries.entry() else {
+                if writer.is_finished() {
+                    self.on_written(writer.written_bytes() - before);
+                    let mut files = writer.into_files();
+                    self.edit.added.clone_from(&files);
+                    files.reverse();
+                    return Ok(Phase::Publish(files));
+                }
+                writer.finish()?;
+                continue;
+            };
+            let is_kept =
+                self.kind == JobKind::Flush || entry.kind != Kind::Put || self.keeps(entry.key, entry.value);
+            if is_kept {
+                writer.add(entry.key, entry.kind, entry.value)?;
+            } else if !self.is_oldest {
+                writer.add(entry.key, Kind::Delete, b"")?; // Older values must not come back.
+            }
+            entries.advance()?;
+            left -= 1;
+        }
+        self.on_written(writer.written_bytes() - before);
+        Ok(Phase::Write(entries, writer))
+    }
+
+    fn keeps(&self, key: &[u8], value: &[u8]) -> bool {
+        let Ok(key) = EncodedKey::new(key) else { return true };
+        let filter = self.shared.states.get(key.state()).and_then(|spec| spec.filter.as_ref());
+        filter.is_none_or(|filter| filter.keeps(key, value))
+    }
+
+    fn on_written(&mut self, bytes: u64) {
+        self.written_bytes += bytes;
+        lock(&self.shared.rate).on_written(bytes);
+    }
+
+    /// Opens one of the files that were written, and brings in what look-ups need first; or makes the edit.
+    fn publish(&mut self, mut files: Vec<FileMeta>) -> Result<Phase> {
+        if let Some(meta) = files.pop() {
+            match self.open_output(&meta) {
+                Ok(()) => return Ok(Phase::Publish(files)),
+                Err(error) => {
+                    self.discard_outputs();
+                    return Err(error);
+                }
+            }
+        }
+        if !self.edit.added.is_empty() || !self.edit.removed.is_empty() {
+            lock(&self.shared.manifest).append(&self.edit)?;
+        }
+        Ok(Phase::Finished)
+    }
+
+    fn open_output(&mut self, meta: &FileMeta) -> Result<()> {
+        let file = open_checked(&self.shared.storage, meta)?;
+        for part in [Part::Filter, Part::Index] {
+            self.ready.push(PartReady::bring_in(&file, part)?);
+        }
+        self.opened.push(file);
+        Ok(())
+    }
+
+    /// Removes what was written, which no edit says.
+    fn discard_outputs(&self) {
+        for file in &self.edit.added {
+            // Nobody could act on an error here: what stays is removed when the store is opened again.
+            let _ = self.shared.storage.remove(&file.number.name());
+        }
+    }
+
+    fn remove_next(&mut self, mut files: Vec<FileNumber>) -> Result<Phase> {
+        let Some(number) = files.pop() else { return Ok(Phase::Finished) };
+        match self.shared.storage.remove(&number.name()) {
+            Ok(()) | Err(StorageError::Missing { .. }) => Ok(Phase::Remove(files)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    pub(crate) fn into_outcome(self) -> Outcome {
+        let Self { kind, inputs, edit, opened, ready, read_bytes, written_bytes, is_done, .. } = self;
+        let change = is_done.then_some(Change { edit, opened, ready, read_bytes, written_bytes });
+        Outcome { kind, inputs, change }
+    }
+}
+
+impl fmt::Debug for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Job")
+            .field("kind", &self.kind)
+            .field("level", &self.place.level)
+            .field("inputs", &self.inputs)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The same ranges, ascending, those that touch made one.
+fn disjoint(ranges: Vec<KeyRange>) -> Vec<KeyRange> {
+    let mut tombstones: Vec<Tombstone> = ranges.iter().map(Tombstone::from).collect();
+    tombstones.sort_unstable();
+    super::merge::disjoint(tombstones).iter().map(KeyRange::from).collect()
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().expect("nothing panics while it holds the lock")
+}

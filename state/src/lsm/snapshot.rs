@@ -1,0 +1,228 @@
+//! A store at one time: written elsewhere as links or copies of files, and made a store again.
+//!
+//! ```text
+//!   snapshot ─▶ write(to): files that `to` lacks ─▶ edit of its manifest: now it is there ─▶ files it no longer needs go
+//!   restore(range): of each snapshot   files within the range ─▶ linked, under new numbers ┐
+//!                                      files across its border ─▶ what is within, rewritten ┴▶ edit: now the store is there
+//! ```
+//!
+//! Invariants:
+//! - a snapshot holds its files: they are not removed while it lives;
+//! - a place holds the snapshots of one store, of which the last one complete counts: a crash in between leaves it;
+//! - only blocks with keys in the range are read of files that are cut.
+//!
+//! # Decisions
+//! - **Files across the border are rewritten** when restoring, rather than shown in part: there are at most two for each run
+//!   and level, look-ups need no borders, and no store refers to state that is not its own.
+
+use super::files::open_checked;
+use super::input::RunInput;
+use super::job::Shared;
+use super::merge::Cursor;
+use super::rate::WriteRate;
+use super::run::{RunPlace, RunWriter};
+use super::sst::Purpose;
+use super::states::{StateSpec, States};
+use super::store::{Store, claim, identity_of};
+use super::view::View;
+use super::{Error, FileMeta, KeyRange, Manifest, Options, Result, VersionEdit};
+use crate::KeyGroupRange;
+use crate::storage::{Storage, Transfer};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+
+/// All files of a store at one time. Cheap to clone, and may be written on another thread.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    storage: Storage,
+    view: Arc<View>,
+    identity: u64,
+}
+
+/// What writing a snapshot has cost.
+///
+/// ```
+/// assert_eq!(thalweg_state::lsm::SnapshotStats::default().new_files, 0);
+/// ```
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct SnapshotStats {
+    /// The files of the snapshot.
+    pub files: usize,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Those that were not there from an earlier one.
+    pub new_files: usize,
+    /// Their bytes.
+    pub new_bytes: u64,
+    /// Those of the new bytes that had to be copied, because they could not be linked.
+    pub copied_bytes: u64,
+}
+
+impl Snapshot {
+    pub(super) fn new(storage: Storage, view: Arc<View>, identity: u64) -> Self {
+        Self { storage, view, identity }
+    }
+
+    /// Its files, in the order of their numbers.
+    pub fn files(&self) -> impl ExactSizeIterator<Item = &Arc<FileMeta>> {
+        self.view.version.files()
+    }
+
+    /// Writes it to a place of its own or over an earlier snapshot of this store, whose files are not written again, and
+    /// removes those of the earlier one that are no longer needed. Waits for the disk.
+    ///
+    /// Errors: `Foreign` if snapshots of another store are there; those of both storages. What was there before is then
+    /// there still.
+    pub fn write(&self, to: &Storage) -> Result<SnapshotStats> {
+        let (mut manifest, _) = Manifest::open(to)?;
+        let found = claim(&mut manifest, self.identity)?;
+        if found != self.identity {
+            return Err(Error::Foreign { path: to.path(""), found, store: self.identity });
+        }
+        let mut stats = SnapshotStats::default();
+        for file in self.files() {
+            (stats.files, stats.bytes) = (stats.files + 1, stats.bytes + file.bytes);
+            let name = file.number.name();
+            // A number is of one file of the store, forever; and what is published is complete.
+            if to.length(&name)? != Some(file.bytes) {
+                (stats.new_files, stats.new_bytes) = (stats.new_files + 1, stats.new_bytes + file.bytes);
+                if self.storage.link_or_copy(&name, to)? == Transfer::Copied {
+                    stats.copied_bytes += file.bytes;
+                }
+            }
+        }
+        let (old, new) = (manifest.version().clone(), &self.view.version);
+        let removed = old.files().filter(|file| new.file(file.number) != Some(file));
+        let added = new.files().filter(|file| old.file(file.number) != Some(file));
+        manifest.append(&VersionEdit {
+            removed: removed.map(|file| file.number).collect(),
+            added: added.map(|file| FileMeta::clone(file)).collect(),
+            next_file: Some(new.next_file().max(old.next_file())),
+            ..VersionEdit::default()
+        })?;
+        for name in Manifest::read(to)?.garbage {
+            to.remove(&name)?;
+        }
+        Ok(stats)
+    }
+}
+
+/// Makes a store in `storage`, which is empty, of the share of snapshots that is in `key_groups`; no key group may be in more
+/// than one of them. `identity` as in [`Store::open`]. Waits for the disk: files within the range are linked, those across its
+/// border are read as far as they are in it.
+///
+/// Errors: `NotEmpty`; as [`Store::open`]; `Manifest` with `Edit` if two snapshots have the same keys. What was made
+/// is then no store yet.
+///
+/// ```
+/// use thalweg_state::lsm::{Options, Store, restore};
+/// use thalweg_state::storage::Storage;
+/// use thalweg_state::{KeyGroupRange, MaxParallelism};
+/// let all = KeyGroupRange::all(MaxParallelism::default());
+/// let (one, snapshot, two) = (Storage::memory(), Storage::memory(), Storage::memory());
+/// let (store, _) = Store::open(&one, Options::nvme(), vec![], 1)?;
+/// store.snapshot().write(&snapshot)?;
+/// let restored = restore(&two, &[snapshot], all, Options::nvme(), vec![], 2)?;
+/// assert_eq!(restored.version().files().len(), 0);
+/// # Ok::<(), thalweg_state::lsm::Error>(())
+/// ```
+pub fn restore(
+    storage: &Storage,
+    snapshots: &[Storage],
+    key_groups: KeyGroupRange,
+    options: Options,
+    states: Vec<StateSpec>,
+    identity: u64,
+) -> Result<Store> {
+    options.check()?;
+    let (manifest, recovery) = Manifest::open(storage)?;
+    if recovery.version.files().len() > 0 || identity_of(&recovery.version).is_some() {
+        return Err(Error::NotEmpty { path: storage.path("") });
+    }
+    for name in &recovery.garbage {
+        storage.remove(name)?; // Of an attempt that failed.
+    }
+    let shared = Shared {
+        storage: storage.clone(),
+        options: options.clone(),
+        states: Arc::new(States::new(states.clone())?),
+        numbers: manifest.numbers().clone(),
+        manifest: Mutex::new(manifest),
+        rate: Mutex::new(WriteRate::new(None)),
+    };
+    let mut added = Vec::new();
+    let mut runs_before = 0;
+    for snapshot in snapshots {
+        let files = Manifest::read(snapshot)?.version;
+        let runs: BTreeSet<u64> = files.runs().iter().map(|run| run.number()).collect();
+        for file in files.files() {
+            // Runs stay in their order; those of different snapshots have no keys in common.
+            let age = runs.range(..file.run).count() as u64;
+            let run = if file.level == 0 { runs_before + age } else { 0 };
+            added.extend(take_share(&shared, snapshot, file, &range_of(key_groups), run)?);
+        }
+        runs_before += runs.len() as u64;
+    }
+    let mut manifest = shared.manifest.into_inner().expect("nobody else has it");
+    let options_in_words = [(super::store::STORE_OPTION.to_owned(), format!("{identity:016x}"))].into();
+    manifest.append(&VersionEdit { added, options: options_in_words, ..VersionEdit::default() })?;
+    drop(manifest);
+    Ok(Store::open(storage, options, states, identity)?.0)
+}
+
+/// The encoded keys of some key groups.
+fn range_of(key_groups: KeyGroupRange) -> KeyRange {
+    let (first, last) = (key_groups.iter().next(), key_groups.iter().last());
+    match first.zip(last) {
+        None => KeyRange::new(b"", b""),
+        Some((first, last)) => {
+            let end = last.0.checked_add(1).expect("there are at most 32768 key groups");
+            KeyRange::new(&first.0.to_be_bytes(), &end.to_be_bytes())
+        }
+    }
+}
+
+/// Takes over what a file has in `range`: linked, or rewritten if it has more.
+fn take_share(
+    shared: &Shared,
+    snapshot: &Storage,
+    file: &FileMeta,
+    range: &KeyRange,
+    run: u64,
+) -> Result<Vec<FileMeta>> {
+    if range.is_empty() || !file.keys.overlaps(range) {
+        return Ok(Vec::new());
+    }
+    let open = open_checked(snapshot, file)?;
+    shared.states.check(file, open.sst.meta())?;
+    if file.keys.begin >= range.begin && file.keys.end <= range.end {
+        let number = shared.numbers.take();
+        snapshot.link_or_copy_as(&file.number.name(), &shared.storage, &number.name())?;
+        return Ok(vec![FileMeta { number, run, ..file.clone() }]);
+    }
+    let tombstones = open.sst.meta().tombstones.iter().filter_map(|tombstone| {
+        let begin = tombstone.begin.clone().max(range.begin.clone());
+        let end = tombstone.end.clone().min(range.end.clone());
+        (begin < end).then_some(KeyRange { begin, end })
+    });
+    let mut writer = RunWriter::new(
+        shared.storage.clone(),
+        shared.numbers.clone(),
+        shared.states.clone(),
+        shared.sst_options(file.level, Purpose::Import),
+        RunPlace { level: file.level, run },
+        tombstones.collect(),
+    );
+    let mut input = RunInput::open(snapshot, [file.number].into_iter(), Some(range.clone()))?;
+    while !writer.is_finished() {
+        if writer.is_ending() {
+            writer.step(usize::MAX >> 16)?;
+        } else if let Some(entry) = input.entry() {
+            writer.add(entry.key, entry.kind, entry.value)?;
+            input.advance()?;
+        } else {
+            writer.finish()?;
+        }
+    }
+    Ok(writer.into_files())
+}

@@ -1,0 +1,381 @@
+//! The files of one core's state, behind look-ups, scans, jobs and snapshots.
+//!
+//! ```text
+//!   frozen layers ── flush ──▶ Job ┐                                ┌──▶ get_batch, scan ──▶ answers
+//!   poll_job ────────────────▶ Job ┴ step … ─▶ on_job_done ─▶ view ─┤        └─ cold ─▶ poll_request ─▶ perform ─▶ on_part_ready
+//!                                                                   └──▶ snapshot: O(1), holds its files
+//! ```
+//!
+//! Invariants:
+//! - the store never waits for a disk after `open`, except in `get_waiting`, which says so and counts;
+//! - what look-ups see changes in `on_job_done` only, and only to what the manifest says already;
+//! - a file is removed when no version, no snapshot and no request has it.
+
+use super::compaction::Picker;
+use super::files::{Files, OpenSst, PartReady, PartRequest, open_checked};
+use super::job::{Change, Input, Job, JobKind, Outcome, Shared};
+use super::merge::Cursor;
+use super::rate::WriteRate;
+use super::read::{Answer, KeyBatch, Reader, Scratch};
+use super::scan::{ScanEnd, scan};
+use super::snapshot::Snapshot;
+use super::states::{StateSpec, States};
+use super::view::View;
+use super::{FileNumber, KeyRange, Manifest, Metrics, Options, Recovery, Result, Version, VersionEdit};
+use crate::storage::Storage;
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex};
+
+/// The option under which a manifest names its store.
+pub(super) const STORE_OPTION: &str = "store";
+
+/// A store of files. What has changed since the last flush is not here, but with the states.
+///
+/// Order of calls: `flush` what was frozen; step the jobs of `flush` and `poll_job`, and hand them to `on_job_done`; look up in
+/// between; and when an answer is `Cold`, perform the requests of `poll_request`, hand them to `on_part_ready`, and ask again.
+///
+/// ```
+/// use thalweg_state::lsm::{Answer, Cursor, Entry, Fingerprint, KeyBatch, Kind, Options, Result, StateSpec, Store, key::StateId};
+/// use thalweg_state::storage::Storage;
+/// struct Seven(bool);
+/// impl Cursor for Seven {
+///     fn entry(&self) -> Option<Entry<'_>> {
+///         self.0.then_some(Entry { key: &[0, 0, 0, 1, 7], kind: Kind::Put, value: b"seven" })
+///     }
+///     fn advance(&mut self) -> Result<()> {
+///         self.0 = false;
+///         Ok(())
+///     }
+/// }
+/// let states = vec![StateSpec::new(StateId(1), "names", Fingerprint(0xfeed))];
+/// let (mut store, _) = Store::open(&Storage::memory(), Options::nvme(), states, 1)?;
+/// let mut job = store.flush(Box::new(Seven(true)), Vec::new());
+/// job.run()?; // On another thread, or step by step.
+/// store.on_job_done(job);
+///
+/// let mut keys = KeyBatch::default();
+/// keys.push(&[0, 0, 0, 1, 7]).unwrap();
+/// store.get_batch(&keys, |_, answer| assert_eq!(answer, Answer::Cold))?;
+/// while let Some(request) = store.poll_request() {
+///     store.on_part_ready(request.perform())?;
+/// }
+/// store.get_batch(&keys, |_, answer| assert_eq!(answer, Answer::Found(b"seven")))?;
+/// # Ok::<(), thalweg_state::lsm::Error>(())
+/// ```
+pub struct Store {
+    shared: Arc<Shared>,
+    files: Files,
+    view: Arc<View>,
+    picker: Picker,
+    /// The inputs of jobs that run.
+    busy: BTreeSet<FileNumber>,
+    /// Whether a flush runs: runs come to be in the order in which they were flushed.
+    is_flushing: bool,
+    /// The number of the next run.
+    next_run: u64,
+    /// Files that are in no version any more, though somebody may still have them.
+    obsolete: Vec<Arc<OpenSst>>,
+    /// The name of this store among others, for snapshots.
+    identity: u64,
+    metrics: Metrics,
+    scratch: RefCell<Scratch>,
+}
+
+impl Store {
+    /// Opens the store that is in `storage`, or makes an empty one there. `identity` tells the files of a new store from
+    /// those of all others: a random number. Removes what a crash has left. Waits for the disk.
+    ///
+    /// Errors: `Options`, `StateTwice`; `Manifest` if files are missing, of other lengths, or the manifest is damaged;
+    /// `Damaged`; `SchemaMismatch` and `StateMismatch` if files hold values of other states than `states`.
+    pub fn open(
+        storage: &Storage,
+        options: Options,
+        states: Vec<StateSpec>,
+        identity: u64,
+    ) -> Result<(Self, Recovery)> {
+        options.check()?;
+        let states = Arc::new(States::new(states)?);
+        let (mut manifest, recovery) = Manifest::open(storage)?;
+        for name in &recovery.garbage {
+            storage.remove(name)?;
+        }
+        let identity = claim(&mut manifest, identity)?;
+        let version = manifest.version().clone();
+        let mut files = Files::new(options.memory_bytes - options.table_bytes());
+        for meta in version.files() {
+            let file = open_checked(storage, meta)?;
+            states.check(meta, file.sst.meta())?;
+            files.insert(file);
+        }
+        let shared = Shared {
+            storage: storage.clone(),
+            numbers: manifest.numbers().clone(),
+            manifest: Mutex::new(manifest),
+            rate: Mutex::new(WriteRate::new(options.write_bytes_per_second)),
+            options,
+            states,
+        };
+        let mut store = Self {
+            shared: Arc::new(shared),
+            view: Arc::new(View::new(version.clone(), &files)),
+            files,
+            picker: Picker::default(),
+            busy: BTreeSet::new(),
+            is_flushing: false,
+            next_run: version.runs().first().map_or(0, |run| run.number() + 1),
+            obsolete: Vec::new(),
+            identity,
+            metrics: Metrics::default(),
+            scratch: RefCell::default(),
+        };
+        store.metrics.on_version(&version);
+        Ok((store, recovery))
+    }
+
+    /// Begins to write entries, in ascending order, and tombstones, which hide what is in files already: they are newer than
+    /// all of it. Until the job is done the caller has them to itself.
+    ///
+    /// Panics: if another flush is not done. An entry of a state that was not registered makes the job panic.
+    pub fn flush(&mut self, entries: Box<dyn Cursor + Send>, tombstones: Vec<KeyRange>) -> Job {
+        assert!(!self.is_flushing, "flushes follow each other");
+        self.is_flushing = true;
+        let run = self.next_run;
+        self.next_run += 1;
+        Job::flush(self.shared.clone(), run, entries, tombstones)
+    }
+
+    /// The next piece of work in the background, if there is any: to be stepped and handed to [`Self::on_job_done`]. Several
+    /// may run at the same time.
+    pub fn poll_job(&mut self) -> Option<Job> {
+        let free = self.obsolete.extract_if(.., |file| Arc::strong_count(file) == 1);
+        let free: Vec<_> = free.map(|file| file.number).collect();
+        if !free.is_empty() {
+            return Some(Job::remove(self.shared.clone(), free));
+        }
+        let version = &self.view.version;
+        let pick = self.picker.pick(version, &self.shared.options, &self.busy)?;
+        self.busy.extend(pick.inputs.iter().flatten().map(|file| file.number));
+        if pick.is_move {
+            return Some(Job::relevel(self.shared.clone(), pick.level, &pick.inputs[0]));
+        }
+        let inputs = pick.inputs.into_iter().map(|files| {
+            let ranges = files.iter().flat_map(|file| {
+                let slot = self.files.slot_of(file.number).expect("files of a version are in the directory");
+                self.files.slot(slot).file.sst.meta().tombstones.iter()
+            });
+            let tombstones = ranges.map(|range| KeyRange::new(&range.begin, &range.end)).collect();
+            Input { files, tombstones }
+        });
+        let inputs = inputs.collect();
+        Some(Job::compact(self.shared.clone(), pick.level, inputs, pick.is_oldest))
+    }
+
+    /// Takes a job back: what it has made is seen from now on. One that did not finish has changed nothing, and may be begun
+    /// anew.
+    pub fn on_job_done(&mut self, job: Job) {
+        let Outcome { kind, inputs, change } = job.into_outcome();
+        for number in &inputs {
+            self.busy.remove(number);
+        }
+        if kind == JobKind::Flush {
+            self.is_flushing = false;
+        }
+        let Some(Change { edit, opened, ready, read_bytes, written_bytes }) = change else {
+            self.metrics.jobs_failed += 1;
+            return;
+        };
+        self.metrics.jobs_finished += 1;
+        self.metrics.compaction_read_bytes += read_bytes;
+        match kind {
+            JobKind::Flush => self.metrics.flushed_bytes += written_bytes,
+            _ => self.metrics.compacted_bytes += written_bytes,
+        }
+        if kind == JobKind::Remove {
+            return;
+        }
+        for file in opened {
+            self.files.insert(file);
+        }
+        let version = self.version_after(&edit);
+        let before = std::mem::replace(&mut self.view, Arc::new(View::new(Arc::new(version), &self.files)));
+        let is_gone = |number: &&FileNumber| self.view.version.file(**number).is_none();
+        for number in edit.removed.iter().filter(is_gone) {
+            let slot =
+                self.files.slot_of(*number).expect("a file that was in the version is in the directory");
+            self.obsolete.push(self.files.slot(slot).file.clone());
+            self.files.remove(*number);
+        }
+        drop(before);
+        let stop = self.shared.options.runs_stop;
+        let was_stalled = self.metrics.runs >= stop;
+        self.metrics.on_version(&self.view.version);
+        self.metrics.stalls += u64::from(!was_stalled && self.is_stalled());
+        for ready in ready {
+            self.files.on_part_ready(ready).expect("a job hands over parts that could be read");
+        }
+    }
+
+    /// The version after an edit that the manifest has. Edits of several jobs may come in another order than they were made:
+    /// they are of different files.
+    fn version_after(&self, edit: &VersionEdit) -> Version {
+        let above = edit.added.iter().map(|file| FileNumber(file.number.0 + 1)).max();
+        let next_file = above.max(Some(self.view.version.next_file()));
+        let edit = VersionEdit { next_file, ..edit.clone() };
+        self.view
+            .version
+            .apply(&edit)
+            .expect("the manifest has taken this edit, and no other is of these files")
+    }
+
+    /// Looks keys up in all files, and gives each one's answer to `answer` with its number in the batch, in any order. Waits for
+    /// nothing.
+    ///
+    /// Cost: some 50 ns for a key that is in memory, by the file; an absent key costs a filter for each run and level. Errors:
+    /// those of merge operators.
+    pub fn get_batch(&self, keys: &KeyBatch, answer: impl FnMut(usize, Answer<'_>)) -> Result<()> {
+        let mut scratch = self.scratch.borrow_mut();
+        let reader = Reader { view: &self.view, files: &self.files, operators: &*self.shared.states };
+        reader.get_batch(keys, &mut scratch, answer)
+    }
+
+    /// As [`Self::get_batch`], but brings in, here and now, what is not in memory: for recovery, tools and tests. Counted as
+    /// `blocking_reads`.
+    ///
+    /// Errors: also those of the storage, and `Damaged`.
+    pub fn get_waiting(&mut self, keys: &KeyBatch, mut answer: impl FnMut(usize, Answer<'_>)) -> Result<()> {
+        let mut open: Vec<usize> = (0..keys.len()).collect();
+        while !open.is_empty() {
+            let mut batch = KeyBatch::default();
+            for &number in &open {
+                batch.push(keys.key(number)).expect("it was a key before");
+            }
+            let mut cold = Vec::new();
+            self.get_batch(&batch, |at, found| match found {
+                Answer::Cold => cold.push(open[at]),
+                found => answer(open[at], found),
+            })?;
+            open = cold;
+            self.bring_in_wanted()?;
+        }
+        Ok(())
+    }
+
+    /// Performs all requests, here and now.
+    fn bring_in_wanted(&mut self) -> Result<()> {
+        while let Some(request) = self.poll_request() {
+            self.metrics.blocking_reads += 1;
+            self.on_part_ready(request.perform())?;
+        }
+        Ok(())
+    }
+
+    /// Gives every key in `range` that has a value to `each`, ascending, until it breaks off. Waits for nothing.
+    ///
+    /// Errors: those of merge operators.
+    pub fn scan(
+        &self,
+        range: &KeyRange,
+        each: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<ScanEnd> {
+        scan(&self.view, &self.files, &*self.shared.states, range, each)
+    }
+
+    /// As [`Self::scan`], but brings in, here and now, what is not in memory. Counted as `blocking_reads`.
+    ///
+    /// Errors: also those of the storage, and `Damaged`.
+    pub fn scan_waiting(
+        &mut self,
+        range: &KeyRange,
+        mut each: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<ScanEnd> {
+        let mut range = range.clone();
+        loop {
+            match self.scan(&range, &mut each)? {
+                ScanEnd::Cold { resume } => range.begin = resume,
+                end => return Ok(end),
+            }
+            self.bring_in_wanted()?;
+        }
+    }
+
+    /// The next part of a file that is wanted: to be performed where waiting is no harm. See [`Store`] for an example.
+    pub fn poll_request(&self) -> Option<PartRequest> {
+        self.files.poll_request()
+    }
+
+    /// Takes a part in. What is in memory beyond the budget goes out, the least used first.
+    ///
+    /// Errors: what its request met: the storage's, or `Damaged` with the file and the block.
+    pub fn on_part_ready(&mut self, ready: PartReady) -> Result<()> {
+        self.files.on_part_ready(ready)
+    }
+
+    /// Whether there are so many runs that the core should take no input until a compaction is done.
+    pub fn is_stalled(&self) -> bool {
+        self.metrics.runs >= self.shared.options.runs_stop
+    }
+
+    /// All files as they are now, for as long as the snapshot lives. O(1).
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::new(self.shared.storage.clone(), self.view.clone(), self.identity)
+    }
+
+    /// What is there, in levels.
+    pub fn version(&self) -> &Arc<Version> {
+        &self.view.version
+    }
+
+    /// What was counted so far.
+    pub fn metrics(&self) -> Metrics {
+        let counts = self.files.counts();
+        let (resident_bytes, filter_bytes) = self.files.resident_bytes();
+        Metrics {
+            cold_reads: counts.cold_reads,
+            parts_in: counts.parts_in,
+            parts_out: counts.parts_out,
+            read_bytes: counts.bytes_in,
+            resident_bytes,
+            filter_bytes,
+            ..self.metrics
+        }
+    }
+
+    /// The bytes that parts of files may take in memory.
+    pub fn budget_bytes(&self) -> usize {
+        self.shared.options.memory_bytes - self.shared.options.table_bytes()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn check(&self) {
+        self.files.check();
+        let durable = super::job::lock(&self.shared.manifest).version().clone();
+        assert!(self.view.version.files().eq(durable.files()));
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { shared, busy, .. } = self;
+        f.debug_struct("Store").field("storage", &shared.storage).field("busy", busy).finish_non_exhaustive()
+    }
+}
+
+/// The name of a store, which is `identity` if it has none yet.
+pub(super) fn claim(manifest: &mut Manifest, identity: u64) -> Result<u64> {
+    if let Some(found) = identity_of(manifest.version()) {
+        return Ok(found);
+    }
+    let options = [(STORE_OPTION.to_owned(), format!("{identity:016x}"))].into();
+    manifest.append(&VersionEdit { options, ..VersionEdit::default() })?;
+    Ok(identity)
+}
+
+/// The name of the store of which this is a version, if it has been opened once.
+pub(super) fn identity_of(version: &Version) -> Option<u64> {
+    u64::from_str_radix(version.options().get(STORE_OPTION)?, 16).ok()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,662 @@
+//! A store against a map, through random histories; what becomes of it when the power is lost; and what of damaged files.
+
+use super::*;
+use crate::lsm::key::{EncodedKey, KeyBuf, StateId};
+use crate::lsm::{Budget, Entry, EntryFilter, Error, Fingerprint, JobProgress, Kind, MergeOperator, restore};
+use crate::testing::{Fault, FaultyDisk};
+use crate::{KeyGroup, KeyGroupRange, MaxParallelism};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Changes that a flush brings: of a key, or of all keys in a range.
+type Changes = (BTreeMap<Vec<u8>, (Kind, Vec<u8>)>, Vec<KeyRange>);
+type Model = BTreeMap<Vec<u8>, Vec<u8>>;
+
+const PLAIN: StateId = StateId(1);
+const LIST: StateId = StateId(2);
+
+/// Lists whose items are bytes.
+struct Concatenate;
+
+impl MergeOperator for Concatenate {
+    fn merge(&self, older: &[u8], newer: &[u8], out: &mut Vec<u8>) -> Result<()> {
+        out.extend_from_slice(older);
+        out.extend_from_slice(newer);
+        Ok(())
+    }
+}
+
+type Owned = (Vec<u8>, (Kind, Vec<u8>));
+
+struct Sorted(std::vec::IntoIter<Owned>, Option<Owned>);
+
+impl Sorted {
+    fn boxed(entries: BTreeMap<Vec<u8>, (Kind, Vec<u8>)>) -> Box<dyn Cursor + Send> {
+        let mut entries = entries.into_iter().collect::<Vec<_>>().into_iter();
+        let first = entries.next();
+        Box::new(Self(entries, first))
+    }
+}
+
+impl Cursor for Sorted {
+    fn entry(&self) -> Option<Entry<'_>> {
+        self.1.as_ref().map(|(key, (kind, value))| Entry { key, kind: *kind, value })
+    }
+
+    fn advance(&mut self) -> Result<()> {
+        self.1 = self.0.next();
+        Ok(())
+    }
+}
+
+fn states() -> Vec<StateSpec> {
+    let plain = StateSpec::new(PLAIN, "plain", Fingerprint(1));
+    let list =
+        StateSpec { merge: Some(Arc::new(Concatenate)), ..StateSpec::new(LIST, "list", Fingerprint(2)) };
+    vec![plain, list]
+}
+
+/// So small that a few thousand entries make several levels.
+fn small() -> Options {
+    Options {
+        memory_bytes: 4 << 20,
+        table_share: 0.002,
+        block_bytes: 4096,
+        file_bytes: 16 << 10,
+        runs_max: 3,
+        runs_stop: 6,
+        level_ratio: 3,
+        ..Options::nvme()
+    }
+}
+
+fn open(storage: &Storage, options: Options) -> Store {
+    Store::open(storage, options, states(), 7).unwrap().0
+}
+
+fn key(group: u16, state: StateId, user: u32) -> Vec<u8> {
+    KeyBuf::default().begin(KeyGroup(group), state).push(&user).as_bytes().to_vec()
+}
+
+/// Chance from a seed: splitmix64.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, below: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let x = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (x ^ (x >> 31)) % below
+    }
+
+    fn key(&mut self, users: u64) -> Vec<u8> {
+        let state = if self.roll(3) == 0 { LIST } else { PLAIN };
+        key(self.roll(8) as u16, state, self.roll(users) as u32)
+    }
+
+    /// Some changes, none of which is hidden by a range of the same flush, as tables see to.
+    fn changes(&mut self, count: u64, users: u64) -> Changes {
+        let mut ranges = Vec::new();
+        for _ in 0..self.roll(3) {
+            let (a, b) = (self.key(users), self.key(users));
+            ranges.push(KeyRange { begin: a.clone().min(b.clone()), end: a.max(b) });
+        }
+        ranges.retain(|range| range.begin < range.end && range.begin[..4] == range.end[..4]);
+        let mut entries = BTreeMap::new();
+        for _ in 0..count {
+            let key = self.key(users);
+            let value = vec![self.roll(256) as u8; self.roll(40) as usize];
+            let kind = match self.roll(4) {
+                0 => Kind::Delete,
+                1 if EncodedKey::new(&key).unwrap().state() == LIST => Kind::Merge,
+                _ => Kind::Put,
+            };
+            let value = if kind == Kind::Delete { Vec::new() } else { value };
+            entries.insert(key, (kind, value));
+        }
+        (entries, ranges)
+    }
+}
+
+fn apply(model: &mut Model, (entries, ranges): &Changes) {
+    model.retain(|key, _| !ranges.iter().any(|range| range.contains(key)));
+    for (key, (kind, value)) in entries {
+        match kind {
+            Kind::Put => drop(model.insert(key.clone(), value.clone())),
+            Kind::Delete => drop(model.remove(key)),
+            Kind::Merge => model.entry(key.clone()).or_default().extend_from_slice(value),
+        }
+    }
+}
+
+fn everything() -> KeyRange {
+    KeyRange::new(&[0, 0], &[0xff, 0xff])
+}
+
+/// All of a store, scanned.
+fn contents(store: &mut Store, range: &KeyRange) -> Model {
+    let mut found = Model::new();
+    let end = store.scan_waiting(range, |key, value| {
+        assert!(found.insert(key.to_vec(), value.to_vec()).is_none(), "{key:?} comes twice");
+        ControlFlow::Continue(())
+    });
+    assert_eq!(end.unwrap(), ScanEnd::Finished);
+    found
+}
+
+/// Scans and points agree with the model, for keys that are there and such that are not.
+#[track_caller]
+fn check(store: &mut Store, model: &Model, users: u64) {
+    store.check();
+    assert_eq!(contents(store, &everything()), *model);
+    let mut keys = KeyBatch::default();
+    for group in 0..8 {
+        for user in 0..users as u32 {
+            keys.push(&key(group, PLAIN, user)).unwrap();
+            keys.push(&key(group, LIST, user)).unwrap();
+        }
+    }
+    let mut answers = vec![None; keys.len()];
+    store
+        .get_waiting(&keys, |number, answer| {
+            let value = answer.value().map(<[u8]>::to_vec);
+            assert!(answers[number].replace(value).is_none(), "two answers");
+        })
+        .unwrap();
+    for (number, answer) in answers.into_iter().enumerate() {
+        assert_eq!(answer.as_ref().unwrap().as_ref(), model.get(keys.key(number)), "{:?}", keys.key(number));
+    }
+}
+
+fn flush(store: &mut Store, changes: Changes) -> Result<()> {
+    let mut job = store.flush(Sorted::boxed(changes.0), changes.1);
+    let result = job.run();
+    store.on_job_done(job);
+    result
+}
+
+fn run_jobs(store: &mut Store) -> Result<()> {
+    while let Some(mut job) = store.poll_job() {
+        let result = job.run();
+        store.on_job_done(job);
+        result?;
+    }
+    Ok(())
+}
+
+fn one_step(job: &mut Job) -> bool {
+    let budget = Budget { entries: 50, bytes: 4096 };
+    job.step(budget, Duration::ZERO).unwrap() == JobProgress::Finished
+}
+
+/// Flushes, compactions step by step and several at a time, reopening, and snapshots, in any order.
+fn history(seed: u64, options: &Options) {
+    let mut dice = Dice(seed);
+    let storage = Storage::on(FaultyDisk::new()).unwrap();
+    let place = Storage::memory();
+    let (mut store, mut model) = (open(&storage, options.clone()), Model::new());
+    let (mut jobs, mut flushing): (Vec<Job>, Option<(Job, Changes)>) = (Vec::new(), None);
+    let mut held: Option<(Snapshot, Model)> = None;
+    let users = 30 + dice.roll(60);
+    for _ in 0..250 {
+        match dice.roll(20) {
+            0..5 if flushing.is_none() => {
+                let changes = {
+                    let count = dice.roll(150);
+                    dice.changes(count, users)
+                };
+                flushing = Some((store.flush(Sorted::boxed(changes.0.clone()), changes.1.clone()), changes));
+            }
+            5..12 => {
+                if let Some((job, _)) = &mut flushing
+                    && one_step(job)
+                {
+                    let (job, changes) = flushing.take().unwrap();
+                    store.on_job_done(job);
+                    apply(&mut model, &changes);
+                }
+            }
+            12..15 => jobs.extend(store.poll_job()),
+            15..17 => check(&mut store, &model, users),
+            17 if dice.roll(3) == 0 => {
+                (jobs, flushing, held) = (Vec::new(), None, None); // As if it had crashed; runs are given up.
+                drop(store);
+                store = open(&storage, options.clone());
+            }
+            18 => held = Some((store.snapshot(), model.clone())),
+            19 => {
+                if let Some((snapshot, then)) = held.take() {
+                    snapshot.write(&place).unwrap();
+                    let to = Storage::memory();
+                    let all = KeyGroupRange::all(MaxParallelism::default());
+                    let mut restored =
+                        restore(&to, std::slice::from_ref(&place), all, options.clone(), states(), 8)
+                            .unwrap();
+                    check(&mut restored, &then, users);
+                }
+            }
+            _ => {
+                let at = dice.roll(jobs.len().max(1) as u64) as usize;
+                if at < jobs.len() && one_step(&mut jobs[at]) {
+                    store.on_job_done(jobs.swap_remove(at));
+                }
+            }
+        }
+        if let Some(at) = jobs.len().checked_sub(1)
+            && one_step(&mut jobs[at])
+        {
+            store.on_job_done(jobs.swap_remove(at));
+        }
+    }
+    check(&mut store, &model, users);
+}
+
+#[test]
+fn histories_agree_with_a_map() {
+    for seed in 0..if cfg!(miri) { 1 } else { 24 } {
+        history(seed, &small());
+    }
+}
+
+#[test]
+fn histories_agree_with_a_map_when_blocks_are_compressed_and_filters_missing() {
+    let compressed = Options { compressed_from_level: 0, filter_bits: 0, ..small() };
+    let mixed = Options { compressed_from_level: 1, runs_max: 1, ..small() };
+    for seed in 100..106 {
+        history(seed, &compressed);
+        history(seed, &mixed);
+    }
+}
+
+/// The histories above reach all levels and all kinds of jobs, or they would say little.
+#[test]
+fn small_files_make_several_levels() {
+    let mut store = open(&Storage::memory(), small());
+    let (mut dice, mut model) = (Dice(3), Model::new());
+    let mut kinds = BTreeSet::new();
+    for _ in 0..60 {
+        let changes = dice.changes(150, 400);
+        flush(&mut store, changes.clone()).unwrap();
+        apply(&mut model, &changes);
+        while let Some(mut job) = store.poll_job() {
+            kinds.insert(format!("{:?}", job.kind()));
+            job.run().unwrap();
+            store.on_job_done(job);
+        }
+    }
+    let metrics = store.metrics();
+    assert!(metrics.level_files.iter().filter(|files| **files > 0).count() >= 3, "{metrics:?}");
+    assert!(metrics.write_amplification() > 1.0 && metrics.space_amplification() >= 1.0, "{metrics:?}");
+    assert!(kinds.contains("Compact") && kinds.contains("Remove"), "{kinds:?}");
+    check(&mut store, &model, 400);
+}
+
+/// What was flushed by `prepare` or `run` is there wholly or not at all, in this order, whenever the power is lost.
+#[test]
+fn after_a_crash_the_store_says_what_it_said_after_its_last_edit() {
+    let batches = |count| {
+        let mut dice = Dice(11);
+        (0..count).map(move |_| dice.changes(60, 40)).collect::<Vec<_>>()
+    };
+    let run = |disk: &FaultyDisk, batches: &[Changes]| -> Result<()> {
+        let storage = Storage::on(disk.clone())?;
+        let (mut store, _) = Store::open(&storage, small(), states(), 7)?;
+        for changes in batches {
+            flush(&mut store, changes.clone())?;
+        }
+        run_jobs(&mut store)
+    };
+    let (before, all) = (2, batches(4));
+    let points = FaultyDisk::crash_points(
+        3,
+        |disk| run(disk, &all[..before]).unwrap(),
+        |disk| drop(run(disk, &all[before..])),
+        |disk, case| {
+            let storage = Storage::on(disk.clone()).unwrap();
+            let mut store = open(&storage, small());
+            let found = contents(&mut store, &everything());
+            let mut model = Model::new();
+            let mut states = vec![];
+            for changes in &all {
+                apply(&mut model, changes);
+                states.push(model.clone());
+            }
+            assert!(states[before - 1..].contains(&found), "{case}");
+            assert_eq!(storage.list().unwrap().len(), store.version().files().len() + 1, "{case}: garbage");
+            flush(&mut store, (all[0].0.clone(), vec![everything()])).unwrap(); // And it goes on.
+            let mut model = Model::new();
+            apply(&mut model, &(all[0].0.clone(), vec![]));
+            assert_eq!(contents(&mut store, &everything()), model, "{case}");
+        },
+    );
+    assert!(points >= 80, "{points}");
+}
+
+/// A place that has a snapshot keeps it until the next one is complete.
+#[test]
+fn after_a_crash_a_snapshot_is_the_last_one_or_the_one_before() {
+    let mut dice = Dice(5);
+    let changes: Vec<_> = (0..3).map(|_| dice.changes(80, 40)).collect();
+    let mut models = vec![Model::new()];
+    let mut store = open(&Storage::memory(), small());
+    let mut snapshots = vec![store.snapshot()];
+    for changes in &changes {
+        flush(&mut store, changes.clone()).unwrap();
+        run_jobs(&mut store).unwrap();
+        snapshots.push(store.snapshot());
+        let mut model = models.last().unwrap().clone();
+        apply(&mut model, changes);
+        models.push(model);
+    }
+    let write = |disk: &FaultyDisk, snapshot: &Snapshot| -> Result<()> {
+        snapshot.write(&Storage::on(disk.clone())?).map(drop)
+    };
+    let all = KeyGroupRange::all(MaxParallelism::default());
+    let points = FaultyDisk::crash_points(
+        2,
+        |disk| write(disk, &snapshots[1]).unwrap(),
+        |disk| drop(write(disk, &snapshots[3])),
+        |disk, case| {
+            let place = Storage::on(disk.clone()).unwrap();
+            let mut restored =
+                restore(&Storage::memory(), std::slice::from_ref(&place), all, small(), states(), 9).unwrap();
+            let found = contents(&mut restored, &everything());
+            assert!(found == models[1] || found == models[3], "{case}");
+            snapshots[2].write(&place).unwrap(); // And it can be written over.
+            let mut restored = restore(&Storage::memory(), &[place], all, small(), states(), 9).unwrap();
+            assert_eq!(contents(&mut restored, &everything()), models[2], "{case}");
+        },
+    );
+    assert!(points > 10, "{points}");
+}
+
+#[test]
+fn snapshots_are_incremental_and_hold_their_files() {
+    let (storage, place) = (Storage::memory(), Storage::memory());
+    let mut store = open(&storage, small());
+    let mut dice = Dice(8);
+    for _ in 0..2 {
+        flush(&mut store, dice.changes(200, 100)).unwrap();
+    }
+    let first = store.snapshot();
+    let stats = first.write(&place).unwrap();
+    assert_eq!((stats.files, stats.new_files), (first.files().len(), first.files().len()));
+    assert_eq!(first.write(&place).unwrap().new_files, 0);
+    for _ in 0..2 {
+        flush(&mut store, dice.changes(200, 100)).unwrap();
+    }
+    let stats = store.snapshot().write(&place).unwrap();
+    assert_eq!(stats.new_files, stats.files - first.files().len());
+
+    run_jobs(&mut store).unwrap();
+    for file in first.files() {
+        assert!(storage.length(&file.number.name()).unwrap().is_some(), "the snapshot holds {}", file.number);
+    }
+    let held: Vec<_> = first.files().map(|file| file.number.name()).collect();
+    drop(first);
+    run_jobs(&mut store).unwrap();
+    assert!(held.iter().all(|name| storage.length(name).unwrap().is_none()));
+
+    let other = Store::open(&Storage::memory(), small(), states(), 99).unwrap().0;
+    assert!(matches!(other.snapshot().write(&place), Err(Error::Foreign { found: 7, store: 99, .. })));
+    assert!(matches!(
+        restore(&storage, &[place], KeyGroupRange::all(MaxParallelism::default()), small(), states(), 1),
+        Err(Error::NotEmpty { .. })
+    ));
+}
+
+/// Key groups 0 to 7 at parallelism 1, 3 and 2, one after the other: nothing is lost, nothing there twice.
+#[test]
+fn key_groups_can_be_restored_from_and_into_any_number_of_stores() {
+    let max = MaxParallelism::new(8).unwrap();
+    let range = |subtask, parallelism| crate::range_of(subtask, max, parallelism);
+    let mut dice = Dice(21);
+    let mut model = Model::new();
+    let mut stores = vec![open(&Storage::memory(), small())];
+    let mut identity = 100;
+    for parallelism in [3, 2, 1] {
+        for store in &mut stores {
+            flush(store, (BTreeMap::new(), vec![])).unwrap(); // Nothing is something a flush can bring.
+        }
+        let changes = dice.changes(1500, 200);
+        apply(&mut model, &changes);
+        let owners = stores.len() as u32;
+        for (subtask, store) in stores.iter_mut().enumerate() {
+            let groups = range(subtask as u32, owners);
+            let is_own = |key: &[u8]| groups.contains(EncodedKey::new(key).unwrap().key_group());
+            let entries = changes.0.iter().filter(|(key, _)| is_own(key));
+            let ranges = changes.1.iter().filter(|range| is_own(&range.begin)).cloned().collect();
+            flush(store, (entries.map(|(key, value)| (key.clone(), value.clone())).collect(), ranges))
+                .unwrap();
+            if subtask == 0 {
+                run_jobs(store).unwrap();
+            }
+        }
+        let places: Vec<_> = stores
+            .iter()
+            .map(|store| {
+                let place = Storage::memory();
+                store.snapshot().write(&place).unwrap();
+                place
+            })
+            .collect();
+        stores = (0..parallelism)
+            .map(|subtask| {
+                identity += 1;
+                let to = Storage::memory();
+                restore(&to, &places, range(subtask, parallelism), small(), states(), identity).unwrap()
+            })
+            .collect();
+        let mut found = Model::new();
+        for (subtask, store) in stores.iter_mut().enumerate() {
+            for (key, value) in contents(store, &everything()) {
+                let group = EncodedKey::new(&key).unwrap().key_group();
+                assert!(range(subtask as u32, parallelism).contains(group));
+                assert!(found.insert(key, value).is_none());
+            }
+        }
+        assert_eq!(found, model, "parallelism {parallelism}");
+    }
+}
+
+/// Ten times more data than the budget: what is resident stays below, and no look-up reads from the disk.
+#[test]
+fn memory_stays_within_the_budget_and_look_ups_never_wait() {
+    let options = Options { memory_bytes: 4 << 20, table_share: 0.9, ..Options::nvme() };
+    for is_compressed in [false, true] {
+        let disk = FaultyDisk::new();
+        let compressed_from_level = if is_compressed { 0 } else { usize::MAX };
+        let options = Options { compressed_from_level, ..options.clone() };
+        let mut store = open(&Storage::on(disk.clone()).unwrap(), options);
+        let entry = |user: u32| (key((user / 4096) as u16, PLAIN, user), (Kind::Put, vec![user as u8; 100]));
+        let users = 40_000;
+        flush(&mut store, ((0..users).map(entry).collect(), vec![everything()])).unwrap();
+        let bytes: u64 = store.version().files().map(|file| file.bytes).sum();
+        assert!(is_compressed || bytes as usize > 10 * store.budget_bytes(), "{bytes}");
+        let mut dice = Dice(4);
+        let mut cold = 0;
+        for _ in 0..200 {
+            let mut open: Vec<u32> = (0..64).map(|_| dice.roll(users.into()) as u32).collect();
+            for round in 0.. {
+                assert!(round < 64, "it gets on with every round");
+                let mut keys = KeyBatch::default();
+                for user in &open {
+                    keys.push(&entry(*user).0).unwrap();
+                }
+                let (before, asked) = (disk.operations(), std::mem::take(&mut open));
+                if asked.is_empty() {
+                    break;
+                }
+                store
+                    .get_batch(&keys, |number, answer| match answer.value() {
+                        Some(value) => assert_eq!(value, vec![asked[number] as u8; 100]),
+                        None => {
+                            assert_eq!(answer, Answer::Cold);
+                            open.push(asked[number]);
+                        }
+                    })
+                    .unwrap();
+                assert_eq!(disk.operations(), before, "a look-up has gone to the disk");
+                while let Some(request) = store.poll_request() {
+                    cold += 1;
+                    store.on_part_ready(request.perform()).unwrap();
+                    let resident = store.metrics().resident_bytes;
+                    assert!(resident <= store.budget_bytes(), "{resident}");
+                }
+            }
+        }
+        store.check();
+        assert!(cold > 1000 && store.metrics().parts_out > 1000, "{cold}");
+    }
+}
+
+#[test]
+fn damage_is_named_and_never_served() {
+    let storage = Storage::memory();
+    let mut store = open(&storage, small());
+    let entries: BTreeMap<_, _> =
+        (0..500_u32).map(|user| (key(0, PLAIN, user), (Kind::Put, vec![7; 50]))).collect();
+    flush(&mut store, (entries, vec![])).unwrap();
+    let file = store.version().files().next().unwrap().number;
+    let name = file.name();
+    drop(store);
+    let bytes = storage.open(&name).unwrap().to_vec();
+    for at in (0..bytes.len()).step_by(307) {
+        let disk = Storage::memory();
+        storage.link_or_copy_as("MANIFEST", &disk, "MANIFEST").unwrap();
+        let others = storage.list().unwrap().into_iter().map(|file| file.name);
+        for other in others.filter(|other| other.ends_with(".sst") && *other != name) {
+            storage.link_or_copy(&other, &disk).unwrap();
+        }
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 0x10;
+        let mut writer = disk.create(&name).unwrap();
+        writer.write(&damaged).unwrap();
+        writer.publish().unwrap();
+        let found = Store::open(&disk, small(), states(), 7).and_then(|(mut store, _)| {
+            let mut keys = KeyBatch::default();
+            for user in 0..500 {
+                keys.push(&key(0, PLAIN, user)).unwrap();
+            }
+            store.get_waiting(&keys, |_, answer| assert_eq!(answer.value(), Some(&[7; 50][..])))
+        });
+        match found {
+            Ok(()) => {} // It lies in padding, where nothing is read.
+            Err(Error::Damaged { path, .. }) => assert!(path.ends_with(&name), "byte {at}: {path:?}"),
+            Err(other) => panic!("byte {at}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn states_must_be_those_of_the_files() {
+    let storage = Storage::memory();
+    let mut store = open(&storage, small());
+    let entries = [(key(0, LIST, 1), (Kind::Put, vec![1]))].into();
+    flush(&mut store, (entries, vec![])).unwrap();
+    drop(store);
+    let attempt = |change: fn(&mut Vec<StateSpec>)| {
+        let mut states = states();
+        change(&mut states);
+        Store::open(&storage, small(), states, 7).map(drop).map_err(|error| error.to_string())
+    };
+    let text = |error: &str| Err(error.to_owned());
+    assert_eq!(
+        attempt(|states| states[1].schema = Fingerprint(9)),
+        text("state \"list\" was saved with schema 0000000000000002, the job registers 0000000000000009")
+    );
+    assert_eq!(
+        attempt(|states| states[1].name = "other".into()),
+        text("state \"list\" with id 2 has data, but the job registers \"other\" under this id")
+    );
+    assert_eq!(
+        attempt(|states| states.truncate(1)),
+        text("state \"list\" with id 2 has data, but the job registers nothing under this id")
+    );
+    assert_eq!(attempt(|states| states[0].id = LIST), text("id 2 is registered twice"));
+    assert_eq!(attempt(|states| states[0].schema = Fingerprint(9)), Ok(())); // It has no data.
+}
+
+/// Every operation of a flush fails once. What was written before is removed, and the flush may be tried again; unless it was
+/// the manifest that failed: then the store takes nothing more, and opened anew it has the flush or does not.
+#[test]
+fn a_failed_flush_changes_nothing() {
+    let (first, second) = (Dice(1).changes(100, 50), Dice(2).changes(100, 50));
+    let (mut before, mut after) = (Model::new(), Model::new());
+    apply(&mut before, &first);
+    for changes in [&first, &second] {
+        apply(&mut after, changes);
+    }
+    for fault in [Fault::Full, Fault::Error] {
+        let (mut retried, mut reopened) = (0, 0);
+        for point in 0.. {
+            let disk = FaultyDisk::new();
+            let storage = Storage::on(disk.clone()).unwrap();
+            let mut store = open(&storage, small());
+            flush(&mut store, first.clone()).unwrap();
+            disk.fail_at(disk.operations() + point, fault);
+            if flush(&mut store, second.clone()).is_ok() {
+                break; // It has fewer operations: the fault is still to come.
+            }
+            assert_eq!(store.metrics().jobs_failed, 1);
+            assert_eq!(contents(&mut store, &everything()), before, "{fault:?} {point}");
+            if flush(&mut store, second.clone()).is_ok() {
+                retried += 1;
+                assert_eq!(
+                    storage.list().unwrap().len(),
+                    3,
+                    "the manifest, and a file of each flush that was done"
+                );
+                check(&mut store, &after, 50);
+                continue;
+            }
+            reopened += 1;
+            drop(store);
+            let storage = Storage::on(disk.clone()).unwrap();
+            let found = contents(&mut open(&storage, small()), &everything());
+            assert!(found == before || found == after, "{fault:?} {point}");
+        }
+        assert!(retried > 3 && reopened > 1, "{fault:?}: {retried}, {reopened}");
+    }
+}
+
+/// What a filter lets go is gone at once where nothing is older, and never comes back from below.
+#[test]
+fn filters_drop_values_in_compactions() {
+    struct Odd;
+    impl EntryFilter for Odd {
+        fn keeps(&self, _key: EncodedKey<'_>, value: &[u8]) -> bool {
+            value[0] % 2 == 1
+        }
+    }
+    let mut states = states();
+    states[0].filter = Some(Arc::new(Odd));
+    let options = Options { runs_max: 2, ..small() };
+    let mut store = Store::open(&Storage::memory(), options, states, 7).unwrap().0;
+    let changes = |from: u8| -> Changes {
+        (
+            (0..100).map(|user| (key(0, PLAIN, user), (Kind::Put, vec![from + (user % 10) as u8]))).collect(),
+            vec![],
+        )
+    };
+    for from in [1, 0] {
+        flush(&mut store, changes(from)).unwrap();
+        flush(&mut store, (BTreeMap::new(), vec![KeyRange::new(&[5], &[6])])).unwrap();
+        run_jobs(&mut store).unwrap();
+    }
+    let found = contents(&mut store, &everything());
+    assert!(found.len() == 50 && found.values().all(|value| value[0] % 2 == 1), "{found:?}");
+}
+
+#[test]
+fn many_runs_stall_the_core_until_they_are_compacted() {
+    let mut store = open(&Storage::memory(), small());
+    for user in 0..6 {
+        assert!(!store.is_stalled());
+        flush(&mut store, ([(key(0, PLAIN, user), (Kind::Put, vec![1]))].into(), vec![])).unwrap();
+    }
+    assert!(store.is_stalled());
+    run_jobs(&mut store).unwrap();
+    assert!(!store.is_stalled());
+    assert_eq!((store.metrics().stalls, store.metrics().runs), (1, 0));
+}
