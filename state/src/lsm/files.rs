@@ -324,7 +324,7 @@ impl Files {
             self.slots.len() as u32 - 1
         });
         let entry = Slot::new(file);
-        let (filter_bytes, index_bytes) = (entry.bytes(Part::Filter), entry.bytes(Part::Index));
+        let filter_bytes = entry.bytes(Part::Filter);
         self.resident_bytes += entry.open_bytes();
         self.slots[slot as usize] = Some(entry);
         self.by_number.insert(number, slot);
@@ -332,9 +332,7 @@ impl Files {
         if filter_bytes > 0 && self.filter_bytes + filter_bytes <= self.budget_bytes / 2 {
             self.want(number, Part::Filter);
         }
-        if index_bytes > 0 && self.resident_bytes + index_bytes <= self.budget_bytes {
-            self.want(number, Part::Index);
-        }
+        self.want_index(number);
         slot
     }
 
@@ -385,6 +383,14 @@ impl Files {
     /// As `want` for a block that will be needed soon.
     pub(crate) fn want_block(&self, number: FileNumber, block: u32) {
         self.want(number, Part::Block(block));
+    }
+
+    /// As `want` for the index of a file, if there is room for it now.
+    pub(crate) fn want_index(&self, number: FileNumber) {
+        let bytes = self.slot_of(number).map_or(0, |slot| self.slot(slot).bytes(Part::Index));
+        if bytes > 0 && self.resident_bytes + bytes <= self.budget_bytes {
+            self.want(number, Part::Index);
+        }
     }
 
     pub(crate) fn poll_request(&self) -> Option<PartRequest> {

@@ -276,6 +276,7 @@ impl<'a, O: MergeOperators> Reader<'a, O> {
     #[cold]
     fn search(&self, file: &'a ReadFile, key: &[u8]) -> Said<'a> {
         let (sst, slot) = self.file(file);
+        self.files.want_index(file.file.number);
         let number = sst.block_of(key);
         if number >= sst.blocks() {
             return Said::Nothing; // There are tombstones only.
