@@ -285,7 +285,10 @@ fn a_history_on_a_directory_agrees_with_a_map() {
 /// Jobs, requests and snapshots may go to other threads.
 const _: fn() = || {
     fn is_send<T: Send>() {}
-    (is_send::<Job>(), is_send::<PartRequest>(), is_send::<PartReady>(), is_send::<Snapshot>());
+    is_send::<Job>();
+    is_send::<PartRequest>();
+    is_send::<PartReady>();
+    is_send::<Snapshot>();
     is_send::<Store>();
 };
 
