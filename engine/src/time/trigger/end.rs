@@ -133,7 +133,7 @@ impl<T> Trigger<T> for ProcessingTime {
     }
 }
 
-/// Never fires: what is in its windows is dropped when they end. The default of [`super::assigner::Global`]. Source: Flink's
+/// Never fires: what is in its windows is dropped when they end. The default of [`crate::Global`]. Source: Flink's
 /// `GlobalWindows.NeverTrigger`.
 ///
 /// ```
@@ -167,7 +167,7 @@ impl<T> Trigger<T> for Never {
 }
 
 /// Fires when the input has ended: at the last watermark, [`crate::MAX_WATERMARK`], of windows that last so long. The default of
-/// [`super::assigner::GlobalEndOfStream`]. Source: Flink's `GlobalWindows.EndOfStreamTrigger`.
+/// [`crate::Global::end_of_stream`]. Source: Flink's `GlobalWindows.EndOfStreamTrigger`.
 ///
 /// ```
 /// use thalweg::{EndOfStream, Env, Global};
