@@ -76,8 +76,9 @@
 //! - **One table per key group, sorted by hash.** Key groups are how state moves when the parallelism changes: a group's table can be
 //!   written, sent or dropped alone, it grows alone (no pause for all state at once), and a walk in the order of hashes can be cut
 //!   into steps while records go on. Buckets that a batch will need are prefetched, which costs less than one cache miss.
-//! - **Two window operators behind one API.** Associative aggregates under the default trigger live in slices, which overlapping windows
-//!   share if the order of records is of no matter to the aggregate, and are combined before the exchange. Everything else goes through Flink's own algorithm, which keeps each window apart.
+//! - **Two window operators behind one API.** Associative aggregates under the default trigger live in slices, which overlapping
+//!   windows share if the order of records is of no matter to the aggregate, and are combined before the exchange. Everything else
+//!   goes through Flink's own algorithm, which keeps each window apart.
 //!   The types decide which ([`WindowAssigner::Path`], a parameter of [`WindowedStream`]): a decision at run time would compile both
 //!   operators into every job, and ask for records that can cross an exchange where only their accumulators do.
 //! - **Records are lent.** A function gets `&T`, not `T`: what lies archived in a received buffer needs no copy to be looked at.

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! A *part* is a block, the hash index or the filter of a file. Parts are brought in whole, verified, and counted. Without its
-//! index a file is searched by its block table, which costs some 100 ns more; without its filter, for every key.
+//! index a file is searched by its block table, a binary search for each look-up; without its filter, for every key.
 //!
 //! Invariants:
 //! - what is resident was verified when it came in, and its bytes are counted;
@@ -21,7 +21,7 @@
 //! - **A filter is pinned**, as long as filters take at most half of the budget; an index comes in if there is room without
 //!   driving blocks out, and is driven out later than they are.
 
-use super::sst::{Block, Section, Sst, SstError};
+use super::sst::{Block, PAGE_BYTES, Section, Sst, SstError};
 use super::{Error, FileMeta, FileNumber, Result};
 use crate::storage::{Mapping, Storage, StorageError};
 use rkyv::util::AlignedVec;
@@ -31,8 +31,6 @@ use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
-
-const PAGE_BYTES: usize = 4096;
 
 /// States of a part: absent, asked for, and present with some rounds of the CLOCK left.
 const ABSENT: u8 = 0;
@@ -145,7 +143,7 @@ pub struct PartRequest {
 }
 
 impl PartRequest {
-    /// Reads the part and verifies it: waits for the disk, 60 µs for a block of 16 KiB on a local drive.
+    /// Reads the part and verifies it: waits for the disk.
     pub fn perform(self) -> PartReady {
         let result = self.file.bring_in(self.part);
         PartReady { number: self.file.number, part: self.part, result }

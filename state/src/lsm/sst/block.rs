@@ -32,7 +32,7 @@ use crate::lsm::Kind;
 pub(super) const HEADER_BYTES: usize = 32;
 
 /// The largest target for the size of a block: all entries but the last must start below 512 KiB.
-pub(super) const BLOCK_BYTES_MAX: usize = 256 << 10;
+pub(in crate::lsm) const BLOCK_BYTES_MAX: usize = 256 << 10;
 
 const CHECKSUM_BYTES: usize = 8;
 const CODEC_AT: usize = 28;

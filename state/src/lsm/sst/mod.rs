@@ -41,6 +41,7 @@ mod table;
 mod tests;
 mod writer;
 
+pub(super) use block::BLOCK_BYTES_MAX;
 pub use block::{Block, BlockError, Codec, Entry, ValueAlign};
 pub use cursor::{SstCursor, Step};
 pub use index::Candidates;
@@ -51,7 +52,7 @@ pub use writer::{SstOptions, SstTail, SstWriter, VALUE_BYTES_MAX, WriteError};
 use meta::FOOTER_BYTES;
 
 /// Sections start at multiples of this, and so do uncompressed blocks: they can be paged in and out one by one.
-pub const PAGE_BYTES: usize = 4096;
+pub const PAGE_BYTES: usize = crate::storage::PAGE_BYTES;
 
 /// An entry starts below this logical address: what 22 bits can say, in units of 8 bytes.
 pub const LOGICAL_BYTES_MAX: usize = 32 << 20;
