@@ -25,8 +25,8 @@ use std::slice;
 /// A hash table over the key groups of one subtask, with the methods of [`Table`].
 ///
 /// Growing moves the entries of a single key group, and the groups grow at different times; so the longest insertion
-/// moves a small part of the keys, a few milliseconds' worth with 10 million of them under 128 key groups. A hash of a key group the subtask does not own is a bug, and panics when it is
-/// looked up.
+/// moves a small part of the keys, a few milliseconds' worth with 10 million of them under 128 key groups. A hash of a key
+/// group the subtask does not own is a bug, and panics when it is looked up.
 ///
 /// ```
 /// use thalweg_state::{Key, KeyGroupRange, MaxParallelism, heap::KeyedTable};

@@ -56,8 +56,8 @@ const HOMES_FIRST: u32 = 8;
 /// A hash table in hash order, for callers who bring the hash.
 ///
 /// All methods take the key's 64-bit hash and a closure that knows the key: `eq` is asked about entries of that hash,
-/// and now and then about others, and must accept the one key only. Hashes should be uniform over all 64 bits; equal or clustered ones make it slow, never wrong. (The keys
-/// of one subtask are clustered: they belong in a [`KeyedTable`](super::KeyedTable).) Look-ups, insertions and
+/// and now and then about others, and must accept the one key only. Hashes should be uniform over all 64 bits; equal or
+/// clustered ones make it slow, never wrong. (The keys of one subtask are clustered: they belong in a [`KeyedTable`](super::KeyedTable).) Look-ups, insertions and
 /// removals are O(1) expected; an insertion grows the table by a sequential pass now and then. It starts without an
 /// allocation and never shrinks.
 ///
