@@ -44,12 +44,20 @@ pub enum Error {
     /// The state was saved with another type than the job registers now.
     #[error("state {name:?} was saved with schema {saved}, the job registers {registered}")]
     SchemaMismatch { name: String, saved: Fingerprint, registered: Fingerprint },
-    /// The state has data, and the job does not register it, or not under this id.
-    #[error("state {name:?} with id {id} has data, but the job registers {registered} under this id", id = .state.0)]
-    StateMismatch { name: String, state: StateId, registered: String },
-    /// Two states would have the same keys.
-    #[error("id {} is registered twice", .state.0)]
-    StateTwice { state: StateId },
+    /// As `SchemaMismatch`, but it is where its values start.
+    #[error(
+        "values of state {name:?} were saved at multiples of {saved} bytes, the job registers {registered}"
+    )]
+    AlignMismatch { name: String, saved: usize, registered: usize },
+    /// Snapshots that cannot be one store: their keys would mean different states. A canonical savepoint has no ids.
+    #[error("state {name:?} has id {id} in one place, where {other:?} has id {other_id} in another", id = .id.0, other_id = .other_id.0)]
+    StateIds { name: String, id: StateId, other: String, other_id: StateId },
+    /// Two operators would have the same keys.
+    #[error("state {name:?} is registered twice")]
+    StateTwice { name: String },
+    /// There are 65536 states.
+    #[error("no id is left for another state")]
+    StatesFull,
     /// Another store's snapshots are there.
     #[error("{path} holds files of store {found:016x}, not of {store:016x}: choose another place", path = path.display())]
     Foreign { path: PathBuf, found: u64, store: u64 },

@@ -22,6 +22,7 @@ use super::sst::{Codec, Purpose, SstOptions};
 use super::states::States;
 use super::{FileMeta, FileNumber, FileNumbers, KeyRange, Kind, Manifest, Options, Result, VersionEdit};
 use crate::storage::{Storage, StorageError};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use std::{fmt, mem};
@@ -80,7 +81,6 @@ pub enum JobKind {
 pub(crate) struct Shared {
     pub(crate) storage: Storage,
     pub(crate) options: Options,
-    pub(crate) states: Arc<States>,
     pub(crate) numbers: FileNumbers,
     pub(crate) manifest: Mutex<Manifest>,
     pub(crate) rate: Mutex<WriteRate>,
@@ -101,10 +101,17 @@ impl Shared {
         }
     }
 
-    fn run_writer(&self, place: RunPlace, purpose: Purpose, tombstones: Vec<KeyRange>) -> RunWriter {
+    /// `tombstones` in any order.
+    pub(crate) fn run_writer(
+        &self,
+        states: &Arc<States>,
+        place: RunPlace,
+        purpose: Purpose,
+        tombstones: Vec<KeyRange>,
+    ) -> RunWriter {
         let options = self.sst_options(place.level, purpose);
         let (storage, numbers) = (self.storage.clone(), self.numbers.clone());
-        RunWriter::new(storage, numbers, self.states.clone(), options, place, tombstones)
+        RunWriter::new(storage, numbers, states.clone(), options, place, disjoint(tombstones))
     }
 }
 
@@ -122,6 +129,8 @@ pub(crate) struct Input {
 pub struct Job {
     kind: JobKind,
     shared: Arc<Shared>,
+    /// As they were when the job was made.
+    states: Arc<States>,
     phase: Phase,
     /// The level where its files go.
     place: RunPlace,
@@ -165,10 +174,11 @@ pub(crate) struct Change {
 }
 
 impl Job {
-    fn new(kind: JobKind, shared: Arc<Shared>, place: RunPlace, phase: Phase) -> Self {
+    fn new(kind: JobKind, shared: Arc<Shared>, states: Arc<States>, place: RunPlace, phase: Phase) -> Self {
         Self {
             kind,
             shared,
+            states,
             phase,
             place,
             is_oldest: false,
@@ -182,20 +192,30 @@ impl Job {
         }
     }
 
-    /// Writes a run of level 0.
+    /// Writes a run of level 0. `names` are the options that keep the names of states.
     pub(crate) fn flush(
         shared: Arc<Shared>,
+        states: Arc<States>,
         run: u64,
         entries: Box<dyn Cursor + Send>,
         tombstones: Vec<KeyRange>,
+        names: BTreeMap<String, String>,
     ) -> Self {
         let place = RunPlace { level: 0, run };
-        let writer = shared.run_writer(place, Purpose::Flush, disjoint(tombstones));
-        Self::new(JobKind::Flush, shared, place, Phase::Write(entries, Box::new(writer)))
+        let writer = shared.run_writer(&states, place, Purpose::Flush, tombstones);
+        let phase = Phase::Write(entries, Box::new(writer));
+        let edit = VersionEdit { options: names, ..VersionEdit::default() };
+        Self { edit, ..Self::new(JobKind::Flush, shared, states, place, phase) }
     }
 
     /// Makes a run of `level` of others, which come newest first.
-    pub(crate) fn compact(shared: Arc<Shared>, level: u8, inputs: Vec<Input>, is_oldest: bool) -> Self {
+    pub(crate) fn compact(
+        shared: Arc<Shared>,
+        states: Arc<States>,
+        level: u8,
+        inputs: Vec<Input>,
+        is_oldest: bool,
+    ) -> Self {
         let files: Vec<_> = inputs.iter().flat_map(|input| &input.files).collect();
         let numbers: Vec<_> = files.iter().map(|file| file.number).collect();
         let read_bytes = files.iter().map(|file| file.bytes).sum();
@@ -208,7 +228,7 @@ impl Job {
             inputs: numbers.clone(),
             read_bytes,
             edit: VersionEdit { removed: numbers, ..VersionEdit::default() },
-            ..Self::new(JobKind::Compact, shared, place, Phase::Open(inputs, Vec::new(), tombstones))
+            ..Self::new(JobKind::Compact, shared, states, place, Phase::Open(inputs, Vec::new(), tombstones))
         }
     }
 
@@ -220,13 +240,14 @@ impl Job {
         Self {
             inputs: numbers.clone(),
             edit: VersionEdit { removed: numbers, added, ..VersionEdit::default() },
-            ..Self::new(JobKind::Move, shared, place, Phase::Publish(Vec::new()))
+            ..Self::new(JobKind::Move, shared, Arc::default(), place, Phase::Publish(Vec::new()))
         }
     }
 
     /// Removes files.
     pub(crate) fn remove(shared: Arc<Shared>, files: Vec<FileNumber>) -> Self {
-        Self::new(JobKind::Remove, shared, RunPlace { level: 0, run: 0 }, Phase::Remove(files))
+        let place = RunPlace { level: 0, run: 0 };
+        Self::new(JobKind::Remove, shared, Arc::default(), place, Phase::Remove(files))
     }
 
     /// What it is for.
@@ -289,9 +310,9 @@ impl Job {
             sources.push(Source::new(input, own.iter().map(Tombstone::from).collect()));
             return Ok(Phase::Open(inputs, sources, tombstones));
         }
-        let merged = Merged::new(sources, self.shared.states.clone(), self.is_oldest)?;
+        let merged = Merged::new(sources, self.states.clone(), self.is_oldest)?;
         let tombstones = tombstones.iter().map(KeyRange::from).collect();
-        let writer = self.shared.run_writer(self.place, Purpose::Compaction, disjoint(tombstones));
+        let writer = self.shared.run_writer(&self.states, self.place, Purpose::Compaction, tombstones);
         Ok(Phase::Write(Box::new(merged), Box::new(writer)))
     }
 
@@ -335,7 +356,7 @@ impl Job {
 
     fn keeps(&self, key: &[u8], value: &[u8]) -> bool {
         let Ok(key) = EncodedKey::new(key) else { return true };
-        let filter = self.shared.states.get(key.state()).and_then(|spec| spec.filter.as_ref());
+        let filter = self.states.spec(key.state()).and_then(|spec| spec.filter.as_ref());
         filter.is_none_or(|filter| filter.keeps(key, value))
     }
 

@@ -12,7 +12,7 @@
 //! - a writer that is dropped leaves nothing behind, neither half a file nor a whole one that was not taken.
 
 use super::key::{EncodedKey, StateId};
-use super::sst::{self, SstMeta, SstOptions, SstTail, SstWriter};
+use super::sst::{self, SstMeta, SstOptions, SstTail, SstWriter, ValueAlign};
 use super::states::States;
 use super::{FileMeta, FileNumber, FileNumbers, Fingerprint, KeyRange, Kind, Result};
 use crate::storage::{Storage, Writer};
@@ -59,7 +59,8 @@ struct Filling {
     file: Writer,
     sst: SstWriter,
     schemas: BTreeMap<u16, Fingerprint>,
-    state: Option<StateId>,
+    /// The state of the last entry, and where its values start.
+    state: Option<(StateId, ValueAlign)>,
 }
 
 #[derive(Debug)]
@@ -114,7 +115,7 @@ impl RunWriter {
 
     /// Adds an entry, whose key is above all before it.
     ///
-    /// Errors: `Entry`; those of the storage. Panics: if a file is ending, or the state was not registered.
+    /// Errors: `Entry`; those of the storage. Panics: if a file is ending, or nothing is known of the state.
     pub(crate) fn add(&mut self, key: &[u8], kind: Kind, value: &[u8]) -> Result<()> {
         assert!(!self.is_ending(), "a file is ending");
         if self.filling.as_ref().is_some_and(|filling| filling.sst.is_full()) {
@@ -125,12 +126,16 @@ impl RunWriter {
         }
         let filling = self.filling.as_mut().expect("it was made if there was none");
         let state = EncodedKey::new(key).map_err(sst::WriteError::from)?.state();
-        let spec = self.states.get(state).expect("entries are of states that are registered");
-        if filling.state != Some(state) {
-            filling.state = Some(state);
-            filling.schemas.insert(state.0, spec.schema);
-        }
-        filling.sst.add(key, kind, value, spec.align)?;
+        let align = match filling.state {
+            Some((before, align)) if before == state => align,
+            _ => {
+                let layout = self.states.layout(state).expect("entries are of states that are registered");
+                filling.schemas.insert(state.0, layout.schema);
+                filling.state = Some((state, layout.align));
+                layout.align
+            }
+        };
+        filling.sst.add(key, kind, value, align)?;
         if filling.sst.ready_bytes() >= WRITE_BYTES {
             let bytes = filling.sst.take_ready(mem::take(&mut self.spare));
             filling.file.write(&bytes)?;

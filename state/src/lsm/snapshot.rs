@@ -15,15 +15,14 @@
 //! - **Files across the border are rewritten** when restoring, rather than shown in part: there are at most two for each run
 //!   and level, look-ups need no borders, and no store refers to state that is not its own.
 
-use super::files::open_checked;
 use super::input::RunInput;
 use super::job::Shared;
 use super::merge::Cursor;
 use super::rate::WriteRate;
-use super::run::{RunPlace, RunWriter};
+use super::run::RunPlace;
 use super::sst::Purpose;
-use super::states::{StateSpec, States};
-use super::store::{Store, claim, identity_of};
+use super::states::States;
+use super::store::{STORE_OPTION, Store, claim, identity_of, open_noted};
 use super::view::View;
 use super::{Error, FileMeta, KeyRange, Manifest, Options, Result, VersionEdit};
 use crate::KeyGroupRange;
@@ -92,13 +91,15 @@ impl Snapshot {
             }
         }
         let (old, new) = (manifest.version().clone(), &self.view.version);
+        let mut states = States::default();
+        states.note_names(new)?;
         let removed = old.files().filter(|file| new.file(file.number) != Some(file));
         let added = new.files().filter(|file| old.file(file.number) != Some(file));
         manifest.append(&VersionEdit {
             removed: removed.map(|file| file.number).collect(),
             added: added.map(|file| FileMeta::clone(file)).collect(),
             next_file: Some(new.next_file().max(old.next_file())),
-            ..VersionEdit::default()
+            options: states.options_beyond(&old),
         })?;
         for name in Manifest::read(to)?.garbage {
             to.remove(&name)?;
@@ -111,8 +112,8 @@ impl Snapshot {
 /// than one of them. `identity` as in [`Store::open`]. Waits for the disk: files within the range are linked, those across its
 /// border are read as far as they are in it.
 ///
-/// Errors: `NotEmpty`; as [`Store::open`]; `Manifest` with `Edit` if two snapshots have the same keys. What was made
-/// is then no store yet.
+/// Errors: `NotEmpty`; as [`Store::open`]; `Manifest` with `Edit` if two snapshots have the same keys; `StateIds`,
+/// `SchemaMismatch` and `AlignMismatch` if they do not agree on a state. What was made is then no store yet.
 ///
 /// ```
 /// use thalweg_state::lsm::{Options, Store, restore};
@@ -120,9 +121,9 @@ impl Snapshot {
 /// use thalweg_state::{KeyGroupRange, MaxParallelism};
 /// let all = KeyGroupRange::all(MaxParallelism::default());
 /// let (one, snapshot, two) = (Storage::memory(), Storage::memory(), Storage::memory());
-/// let (store, _) = Store::open(&one, Options::nvme(), vec![], 1)?;
+/// let (store, _) = Store::open(&one, Options::nvme(), 1)?;
 /// store.snapshot().write(&snapshot)?;
-/// let restored = restore(&two, &[snapshot], all, Options::nvme(), vec![], 2)?;
+/// let restored = restore(&two, &[snapshot], all, Options::nvme(), 2)?;
 /// assert_eq!(restored.version().files().len(), 0);
 /// # Ok::<(), thalweg_state::lsm::Error>(())
 /// ```
@@ -131,7 +132,6 @@ pub fn restore(
     snapshots: &[Storage],
     key_groups: KeyGroupRange,
     options: Options,
-    states: Vec<StateSpec>,
     identity: u64,
 ) -> Result<Store> {
     options.check()?;
@@ -145,29 +145,31 @@ pub fn restore(
     let shared = Shared {
         storage: storage.clone(),
         options: options.clone(),
-        states: Arc::new(States::new(states.clone())?),
         numbers: manifest.numbers().clone(),
         manifest: Mutex::new(manifest),
         rate: Mutex::new(WriteRate::new(None)),
     };
     let mut added = Vec::new();
+    let mut states = States::default();
     let mut runs_before = 0;
     for snapshot in snapshots {
         let files = Manifest::read(snapshot)?.version;
+        states.note_names(&files)?;
         let runs: BTreeSet<u64> = files.runs().iter().map(|run| run.number()).collect();
         for file in files.files() {
             // Runs stay in their order; those of different snapshots have no keys in common.
             let age = runs.range(..file.run).count() as u64;
             let run = if file.level == 0 { runs_before + age } else { 0 };
-            added.extend(take_share(&shared, snapshot, file, &range_of(key_groups), run)?);
+            added.extend(take_share(&shared, &mut states, snapshot, file, &range_of(key_groups), run)?);
         }
         runs_before += runs.len() as u64;
     }
     let mut manifest = shared.manifest.into_inner().expect("nobody else has it");
-    let options_in_words = [(super::store::STORE_OPTION.to_owned(), format!("{identity:016x}"))].into();
-    manifest.append(&VersionEdit { added, options: options_in_words, ..VersionEdit::default() })?;
+    let mut words = states.options_beyond(manifest.version());
+    words.insert(STORE_OPTION.to_owned(), format!("{identity:016x}"));
+    manifest.append(&VersionEdit { added, options: words, ..VersionEdit::default() })?;
     drop(manifest);
-    Ok(Store::open(storage, options, states, identity)?.0)
+    Ok(Store::open(storage, options, identity)?.0)
 }
 
 /// The encoded keys of some key groups.
@@ -185,6 +187,7 @@ fn range_of(key_groups: KeyGroupRange) -> KeyRange {
 /// Takes over what a file has in `range`: linked, or rewritten if it has more.
 fn take_share(
     shared: &Shared,
+    states: &mut States,
     snapshot: &Storage,
     file: &FileMeta,
     range: &KeyRange,
@@ -193,8 +196,7 @@ fn take_share(
     if range.is_empty() || !file.keys.overlaps(range) {
         return Ok(Vec::new());
     }
-    let open = open_checked(snapshot, file)?;
-    shared.states.check(file, open.sst.meta())?;
+    let open = open_noted(snapshot, file, states)?;
     if file.keys.begin >= range.begin && file.keys.end <= range.end {
         let number = shared.numbers.take();
         snapshot.link_or_copy_as(&file.number.name(), &shared.storage, &number.name())?;
@@ -205,14 +207,9 @@ fn take_share(
         let end = tombstone.end.clone().min(range.end.clone());
         (begin < end).then_some(KeyRange { begin, end })
     });
-    let mut writer = RunWriter::new(
-        shared.storage.clone(),
-        shared.numbers.clone(),
-        shared.states.clone(),
-        shared.sst_options(file.level, Purpose::Import),
-        RunPlace { level: file.level, run },
-        tombstones.collect(),
-    );
+    let place = RunPlace { level: file.level, run };
+    let states = Arc::new(states.clone());
+    let mut writer = shared.run_writer(&states, place, Purpose::Import, tombstones.collect());
     let mut input = RunInput::open(snapshot, [file.number].into_iter(), Some(range.clone()))?;
     while !writer.is_finished() {
         if writer.is_ending() {

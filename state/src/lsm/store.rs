@@ -14,14 +14,18 @@
 use super::compaction::Picker;
 use super::files::{Files, OpenSst, PartReady, PartRequest, open_checked};
 use super::job::{Change, Input, Job, JobKind, Outcome, Shared};
+use super::key::StateId;
 use super::merge::Cursor;
 use super::rate::WriteRate;
 use super::read::{Answer, KeyBatch, Reader, Scratch};
 use super::scan::{ScanEnd, scan};
 use super::snapshot::Snapshot;
+use super::sst::SstError;
 use super::states::{StateSpec, States};
 use super::view::View;
-use super::{FileNumber, KeyRange, Manifest, Metrics, Options, Recovery, Result, Version, VersionEdit};
+use super::{
+    FileMeta, FileNumber, KeyRange, Manifest, Metrics, Options, Recovery, Result, Version, VersionEdit,
+};
 use crate::storage::Storage;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -33,30 +37,33 @@ pub(super) const STORE_OPTION: &str = "store";
 
 /// A store of files. What has changed since the last flush is not here, but with the states.
 ///
-/// Order of calls: `flush` what was frozen; step the jobs of `flush` and `poll_job`, and hand them to `on_job_done`; look up in
+/// Order of calls: `register` each state before its first entry; `flush` what was frozen; step the jobs of `flush` and `poll_job`, and hand them to `on_job_done`; look up in
 /// between; and when an answer is `Cold`, perform the requests of `poll_request`, hand them to `on_part_ready`, and ask again.
 ///
 /// ```
-/// use thalweg_state::lsm::{Answer, Cursor, Entry, Fingerprint, KeyBatch, Kind, Options, Result, StateSpec, Store, key::StateId};
+/// use thalweg_state::KeyGroup;
+/// use thalweg_state::lsm::{Answer, Cursor, Entry, Fingerprint, KeyBatch, Kind, Options, Result, StateSpec, Store};
+/// use thalweg_state::lsm::key::KeyBuf;
 /// use thalweg_state::storage::Storage;
-/// struct Seven(bool);
-/// impl Cursor for Seven {
+/// struct One(Vec<u8>, bool);
+/// impl Cursor for One {
 ///     fn entry(&self) -> Option<Entry<'_>> {
-///         self.0.then_some(Entry { key: &[0, 0, 0, 1, 7], kind: Kind::Put, value: b"seven" })
+///         self.1.then_some(Entry { key: &self.0, kind: Kind::Put, value: b"seven" })
 ///     }
 ///     fn advance(&mut self) -> Result<()> {
-///         self.0 = false;
+///         self.1 = false;
 ///         Ok(())
 ///     }
 /// }
-/// let states = vec![StateSpec::new(StateId(1), "names", Fingerprint(0xfeed))];
-/// let (mut store, _) = Store::open(&Storage::memory(), Options::nvme(), states, 1)?;
-/// let mut job = store.flush(Box::new(Seven(true)), Vec::new());
+/// let (mut store, _) = Store::open(&Storage::memory(), Options::nvme(), 1)?;
+/// let names = store.register(StateSpec::new("names", Fingerprint(0xfeed)))?;
+/// let key = KeyBuf::default().begin(KeyGroup(0), names).push(&7_u8).as_bytes().to_vec();
+/// let mut job = store.flush(Box::new(One(key.clone(), true)), Vec::new());
 /// job.run()?; // On another thread, or step by step.
 /// store.on_job_done(job);
 ///
 /// let mut keys = KeyBatch::default();
-/// keys.push(&[0, 0, 0, 1, 7]).unwrap();
+/// keys.push(&key).unwrap();
 /// store.get_batch(&keys, |_, answer| assert_eq!(answer, Answer::Cold))?;
 /// while let Some(request) = store.poll_request() {
 ///     store.on_part_ready(request.perform())?;
@@ -66,6 +73,8 @@ pub(super) const STORE_OPTION: &str = "store";
 /// ```
 pub struct Store {
     shared: Arc<Shared>,
+    /// Jobs have them as they were when they were made.
+    states: Arc<States>,
     files: Files,
     view: Arc<View>,
     picker: Picker,
@@ -87,27 +96,20 @@ impl Store {
     /// Opens the store that is in `storage`, or makes an empty one there. `identity` tells the files of a new store from
     /// those of all others: a random number. Removes what a crash has left. Waits for the disk.
     ///
-    /// Errors: `Options`, `StateTwice`; `Manifest` if files are missing, of other lengths, or the manifest is damaged;
-    /// `Damaged`; `SchemaMismatch` and `StateMismatch` if files hold values of other states than `states`.
-    pub fn open(
-        storage: &Storage,
-        options: Options,
-        states: Vec<StateSpec>,
-        identity: u64,
-    ) -> Result<(Self, Recovery)> {
+    /// Errors: `Options`; `Manifest` if files are missing, of other lengths, or the manifest is damaged; `Damaged`.
+    pub fn open(storage: &Storage, options: Options, identity: u64) -> Result<(Self, Recovery)> {
         options.check()?;
-        let states = Arc::new(States::new(states)?);
         let (mut manifest, recovery) = Manifest::open(storage)?;
         for name in &recovery.garbage {
             storage.remove(name)?;
         }
         let identity = claim(&mut manifest, identity)?;
         let version = manifest.version().clone();
+        let mut states = States::default();
+        states.note_names(&version)?;
         let mut files = Files::new(options.memory_bytes - options.table_bytes());
         for meta in version.files() {
-            let file = open_checked(storage, meta)?;
-            states.check(meta, file.sst.meta())?;
-            files.insert(file);
+            files.insert(open_noted(storage, meta, &mut states)?);
         }
         let shared = Shared {
             storage: storage.clone(),
@@ -115,10 +117,10 @@ impl Store {
             manifest: Mutex::new(manifest),
             rate: Mutex::new(WriteRate::new(options.write_bytes_per_second)),
             options,
-            states,
         };
         let mut store = Self {
             shared: Arc::new(shared),
+            states: Arc::new(states),
             view: Arc::new(View::new(version.clone(), &files)),
             files,
             picker: Picker::default(),
@@ -134,6 +136,32 @@ impl Store {
         Ok((store, recovery))
     }
 
+    /// Takes a state in, and says its id in keys: the one that its name had before, or a new one. That is durable no later than
+    /// the first of its entries. O(files).
+    ///
+    /// Errors: `SchemaMismatch` and `AlignMismatch` if it has values of other types; `StateTwice` if the name was registered
+    /// already since the store was opened; `StatesFull`.
+    ///
+    /// ```
+    /// # use thalweg_state::lsm::{Fingerprint, Options, StateSpec, Store};
+    /// # use thalweg_state::storage::Storage;
+    /// let (mut store, _) = Store::open(&Storage::memory(), Options::nvme(), 1)?;
+    /// let (a, b) = (StateSpec::new("a", Fingerprint(1)), StateSpec::new("b", Fingerprint(1)));
+    /// assert_ne!(store.register(a.clone())?, store.register(b)?);
+    /// assert!(store.register(a).is_err());
+    /// # Ok::<(), thalweg_state::lsm::Error>(())
+    /// ```
+    pub fn register(&mut self, spec: StateSpec) -> Result<StateId> {
+        Arc::make_mut(&mut self.states).register(spec)
+    }
+
+    /// The names of states that have data, though nobody has registered them. Files with operands of such a state are not
+    /// compacted: only its merge operator could add them up. In the order of their ids. O(files).
+    pub fn unregistered(&self) -> Vec<String> {
+        let ids = self.view.version.files().flat_map(|file| file.schemas.keys().copied()).collect();
+        self.states.unregistered(&ids).map(str::to_owned).collect()
+    }
+
     /// Begins to write entries, in ascending order, and tombstones, which hide what is in files already: they are newer than
     /// all of it. Until the job is done the caller has them to itself.
     ///
@@ -143,7 +171,8 @@ impl Store {
         self.is_flushing = true;
         let run = self.next_run;
         self.next_run += 1;
-        Job::flush(self.shared.clone(), run, entries, tombstones)
+        let names = self.states.options_beyond(&self.view.version);
+        Job::flush(self.shared.clone(), self.states.clone(), run, entries, tombstones, names)
     }
 
     /// The next piece of work in the background, if there is any: to be stepped and handed to [`Self::on_job_done`]. Several
@@ -155,7 +184,11 @@ impl Store {
             return Some(Job::remove(self.shared.clone(), free));
         }
         let version = &self.view.version;
-        let pick = self.picker.pick(version, &self.shared.options, &self.busy)?;
+        let held = self.held();
+        let pick = match held.is_empty() {
+            true => self.picker.pick(version, &self.shared.options, &self.busy)?,
+            false => self.picker.pick(version, &self.shared.options, &(&held | &self.busy))?,
+        };
         self.busy.extend(pick.inputs.iter().flatten().map(|file| file.number));
         if pick.is_move {
             return Some(Job::relevel(self.shared.clone(), pick.level, &pick.inputs[0]));
@@ -169,7 +202,17 @@ impl Store {
             Input { files, tombstones }
         });
         let inputs = inputs.collect();
-        Some(Job::compact(self.shared.clone(), pick.level, inputs, pick.is_oldest))
+        let states = self.states.clone();
+        Some(Job::compact(self.shared.clone(), states, pick.level, inputs, pick.is_oldest))
+    }
+
+    /// Files with operands that nobody can add up, as their state is not registered.
+    fn held(&self) -> BTreeSet<FileNumber> {
+        let is_unknown = |id: &u16| self.states.spec(StateId(*id)).is_none();
+        let files = self.view.runs.iter().flat_map(|run| run.run.files().iter().zip(&run.files));
+        let held = files
+            .filter(|(meta, file)| file.file.sst.meta().merges > 0 && meta.schemas.keys().any(is_unknown));
+        held.map(|(meta, _)| meta.number).collect()
     }
 
     /// Takes a job back: what it has made is seen from now on. One that did not finish has changed nothing, and may be begun
@@ -236,7 +279,7 @@ impl Store {
     /// those of merge operators.
     pub fn get_batch(&self, keys: &KeyBatch, answer: impl FnMut(usize, Answer<'_>)) -> Result<()> {
         let mut scratch = self.scratch.borrow_mut();
-        let reader = Reader { view: &self.view, files: &self.files, operators: &*self.shared.states };
+        let reader = Reader { view: &self.view, files: &self.files, operators: &*self.states };
         reader.get_batch(keys, &mut scratch, answer)
     }
 
@@ -279,7 +322,7 @@ impl Store {
         range: &KeyRange,
         each: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>,
     ) -> Result<ScanEnd> {
-        scan(&self.view, &self.files, &*self.shared.states, range, each)
+        scan(&self.view, &self.files, &*self.states, range, each)
     }
 
     /// As [`Self::scan`], but brings in, here and now, what is not in memory. Counted as `blocking_reads`.
@@ -359,6 +402,17 @@ impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { shared, busy, .. } = self;
         f.debug_struct("Store").field("storage", &shared.storage).field("busy", busy).finish_non_exhaustive()
+    }
+}
+
+/// Opens a file, and learns what it says of states.
+///
+/// Errors: as `open_checked` and [`States::note`].
+pub(super) fn open_noted(storage: &Storage, meta: &FileMeta, states: &mut States) -> Result<Arc<OpenSst>> {
+    let file = open_checked(storage, meta)?;
+    match states.note(meta, file.sst.meta())? {
+        true => Ok(file),
+        false => Err(file.damaged(SstError::Foreign)),
     }
 }
 

@@ -81,7 +81,8 @@ impl Codec {
 /// use thalweg_state::lsm::sst::ValueAlign;
 /// assert_eq!(ValueAlign::Sixteen.bytes(), 16);
 /// ```
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(into = "u8", try_from = "u8")]
 #[repr(u8)]
 pub enum ValueAlign {
     /// At a multiple of 8.
@@ -96,6 +97,24 @@ impl ValueAlign {
     #[inline(always)]
     pub fn bytes(self) -> usize {
         self as usize
+    }
+}
+
+impl From<ValueAlign> for u8 {
+    fn from(align: ValueAlign) -> Self {
+        align as u8
+    }
+}
+
+impl TryFrom<u8> for ValueAlign {
+    type Error = &'static str;
+
+    fn try_from(bytes: u8) -> Result<Self, Self::Error> {
+        match bytes {
+            8 => Ok(Self::Eight),
+            16 => Ok(Self::Sixteen),
+            _ => Err("values start at multiples of 8 or 16"),
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use std::ops::Range;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{Codec, PAGE_BYTES, SstError, align_up, field};
+use super::{Codec, PAGE_BYTES, SstError, ValueAlign, align_up, field};
 
 /// The version of the whole file format. A reader refuses others.
 pub(super) const FORMAT_VERSION: u32 = 1;
@@ -103,8 +103,8 @@ impl KeyRange {
 /// One state whose keys are in a file.
 ///
 /// ```
-/// use thalweg_state::lsm::sst::StateMeta;
-/// let state = StateMeta { id: 1, name: "counts".into(), schema: 0xfeed };
+/// use thalweg_state::lsm::sst::{StateMeta, ValueAlign};
+/// let state = StateMeta { id: 1, name: "counts".into(), schema: 0xfeed, align: ValueAlign::Eight };
 /// assert_eq!(state.name, "counts");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,6 +116,13 @@ pub struct StateMeta {
     /// The fingerprint of its types.
     #[serde(with = "hex_word")]
     pub schema: u64,
+    /// Where its values start; left out if that is at multiples of 8.
+    #[serde(default, skip_serializing_if = "is_eight")]
+    pub align: ValueAlign,
+}
+
+fn is_eight(align: &ValueAlign) -> bool {
+    *align == ValueAlign::Eight
 }
 
 /// What a file says of itself.

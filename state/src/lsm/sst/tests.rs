@@ -245,7 +245,12 @@ fn sample(codec: Codec) -> Vec<u8> {
         let align = if i % 2 == 0 { ValueAlign::Eight } else { ValueAlign::Sixteen };
         model.insert(format!("\x01key {i:03}").into_bytes(), (kind, value, align));
     }
-    let states = vec![StateMeta { id: 0, name: "counts \"per\" key".into(), schema: u64::MAX }];
+    let states = vec![StateMeta {
+        id: 0,
+        name: "counts \"per\" key".into(),
+        schema: u64::MAX,
+        align: ValueAlign::Eight,
+    }];
     let options = SstOptions { states, purpose: Purpose::Compaction, ..small_blocks(codec) };
     write(options, &model, &[KeyRange { begin: b"a".to_vec(), end: b"b".to_vec() }])
 }

@@ -1,7 +1,8 @@
 //! A store against a map, through random histories; what becomes of it when the power is lost; and what of damaged files.
 
 use super::*;
-use crate::lsm::key::{EncodedKey, KeyBuf, StateId};
+use crate::lsm::key::{EncodedKey, KeyBuf};
+use crate::lsm::sst::ValueAlign;
 use crate::lsm::{Budget, Entry, EntryFilter, Error, Fingerprint, JobProgress, Kind, MergeOperator, restore};
 use crate::testing::{Fault, FaultyDisk};
 use crate::{KeyGroup, KeyGroupRange, MaxParallelism};
@@ -12,8 +13,9 @@ use std::time::Duration;
 type Changes = (BTreeMap<Vec<u8>, (Kind, Vec<u8>)>, Vec<KeyRange>);
 type Model = BTreeMap<Vec<u8>, Vec<u8>>;
 
-const PLAIN: StateId = StateId(1);
-const LIST: StateId = StateId(2);
+/// From the hashes of their names: these stay.
+const PLAIN: StateId = StateId(53432);
+const LIST: StateId = StateId(21760);
 
 /// Lists whose items are bytes.
 struct Concatenate;
@@ -49,11 +51,10 @@ impl Cursor for Sorted {
     }
 }
 
-fn states() -> Vec<StateSpec> {
-    let plain = StateSpec::new(PLAIN, "plain", Fingerprint(1));
-    let list =
-        StateSpec { merge: Some(Arc::new(Concatenate)), ..StateSpec::new(LIST, "list", Fingerprint(2)) };
-    vec![plain, list]
+fn states() -> [StateSpec; 2] {
+    let plain = StateSpec::new("plain", Fingerprint(1));
+    let list = StateSpec { merge: Some(Arc::new(Concatenate)), ..StateSpec::new("list", Fingerprint(2)) };
+    [plain, list]
 }
 
 /// So small that a few thousand entries make several levels.
@@ -71,7 +72,23 @@ fn small() -> Options {
 }
 
 fn open(storage: &Storage, options: Options) -> Store {
-    Store::open(storage, options, states(), 7).unwrap().0
+    try_open(storage, options).unwrap()
+}
+
+fn try_open(storage: &Storage, options: Options) -> Result<Store> {
+    Ok(with_states(Store::open(storage, options, 7)?.0))
+}
+
+fn with_states(mut store: Store) -> Store {
+    let ids: Vec<_> = states().into_iter().map(|spec| store.register(spec).unwrap()).collect();
+    assert_eq!(ids, [PLAIN, LIST]);
+    store
+}
+
+/// From all key groups of some snapshots.
+fn restore_all(places: &[Storage], identity: u64) -> Store {
+    let all = KeyGroupRange::all(MaxParallelism::default());
+    with_states(restore(&Storage::memory(), places, all, small(), identity).unwrap())
 }
 
 fn key(group: u16, state: StateId, user: u32) -> Vec<u8> {
@@ -229,10 +246,7 @@ fn history_on(seed: u64, options: &Options, storage: &Storage, place: &Storage) 
             19 => {
                 if let Some((snapshot, then)) = held.take() {
                     snapshot.write(place).unwrap();
-                    let to = Storage::memory();
-                    let all = KeyGroupRange::all(MaxParallelism::default());
-                    let mut restored =
-                        restore(&to, std::slice::from_ref(place), all, options.clone(), states(), 8).unwrap();
+                    let mut restored = restore_all(std::slice::from_ref(place), 8);
                     check(&mut restored, &then, users);
                 }
             }
@@ -324,7 +338,7 @@ fn after_a_crash_the_store_says_what_it_said_after_its_last_edit() {
     };
     let run = |disk: &FaultyDisk, batches: &[Changes]| -> Result<()> {
         let storage = Storage::on(disk.clone())?;
-        let (mut store, _) = Store::open(&storage, small(), states(), 7)?;
+        let mut store = try_open(&storage, small())?;
         for changes in batches {
             flush(&mut store, changes.clone())?;
         }
@@ -375,19 +389,17 @@ fn after_a_crash_a_snapshot_is_the_last_one_or_the_one_before() {
     let write = |disk: &FaultyDisk, snapshot: &Snapshot| -> Result<()> {
         snapshot.write(&Storage::on(disk.clone())?).map(drop)
     };
-    let all = KeyGroupRange::all(MaxParallelism::default());
     let points = FaultyDisk::crash_points(
         2,
         |disk| write(disk, &snapshots[1]).unwrap(),
         |disk| drop(write(disk, &snapshots[3])),
         |disk, case| {
             let place = Storage::on(disk.clone()).unwrap();
-            let mut restored =
-                restore(&Storage::memory(), std::slice::from_ref(&place), all, small(), states(), 9).unwrap();
+            let mut restored = restore_all(std::slice::from_ref(&place), 9);
             let found = contents(&mut restored, &everything());
             assert!(found == models[1] || found == models[3], "{case}");
             snapshots[2].write(&place).unwrap(); // And it can be written over.
-            let mut restored = restore(&Storage::memory(), &[place], all, small(), states(), 9).unwrap();
+            let mut restored = restore_all(&[place], 9);
             assert_eq!(contents(&mut restored, &everything()), models[2], "{case}");
         },
     );
@@ -421,10 +433,10 @@ fn snapshots_are_incremental_and_hold_their_files() {
     run_jobs(&mut store).unwrap();
     assert!(held.iter().all(|name| storage.length(name).unwrap().is_none()));
 
-    let other = Store::open(&Storage::memory(), small(), states(), 99).unwrap().0;
+    let other = Store::open(&Storage::memory(), small(), 99).unwrap().0;
     assert!(matches!(other.snapshot().write(&place), Err(Error::Foreign { found: 7, store: 99, .. })));
     assert!(matches!(
-        restore(&storage, &[place], KeyGroupRange::all(MaxParallelism::default()), small(), states(), 1),
+        restore(&storage, &[place], KeyGroupRange::all(MaxParallelism::default()), small(), 1),
         Err(Error::NotEmpty { .. })
     ));
 }
@@ -468,7 +480,7 @@ fn key_groups_can_be_restored_from_and_into_any_number_of_stores() {
             .map(|subtask| {
                 identity += 1;
                 let to = Storage::memory();
-                restore(&to, &places, range(subtask, parallelism), small(), states(), identity).unwrap()
+                with_states(restore(&to, &places, range(subtask, parallelism), small(), identity).unwrap())
             })
             .collect();
         let mut found = Model::new();
@@ -557,7 +569,7 @@ fn damage_is_named_and_never_served() {
         let mut writer = disk.create(&name).unwrap();
         writer.write(&damaged).unwrap();
         writer.publish().unwrap();
-        let found = Store::open(&disk, small(), states(), 7).and_then(|(mut store, _)| {
+        let found = try_open(&disk, small()).and_then(|mut store| {
             let mut keys = KeyBatch::default();
             for user in 0..500 {
                 keys.push(&key(0, PLAIN, user)).unwrap();
@@ -570,35 +582,6 @@ fn damage_is_named_and_never_served() {
             Err(other) => panic!("byte {at}: {other:?}"),
         }
     }
-}
-
-#[test]
-fn states_must_be_those_of_the_files() {
-    let storage = Storage::memory();
-    let mut store = open(&storage, small());
-    let entries = [(key(0, LIST, 1), (Kind::Put, vec![1]))].into();
-    flush(&mut store, (entries, vec![])).unwrap();
-    drop(store);
-    let attempt = |change: fn(&mut Vec<StateSpec>)| {
-        let mut states = states();
-        change(&mut states);
-        Store::open(&storage, small(), states, 7).map(drop).map_err(|error| error.to_string())
-    };
-    let text = |error: &str| Err(error.to_owned());
-    assert_eq!(
-        attempt(|states| states[1].schema = Fingerprint(9)),
-        text("state \"list\" was saved with schema 0000000000000002, the job registers 0000000000000009")
-    );
-    assert_eq!(
-        attempt(|states| states[1].name = "other".into()),
-        text("state \"list\" with id 2 has data, but the job registers \"other\" under this id")
-    );
-    assert_eq!(
-        attempt(|states| states.truncate(1)),
-        text("state \"list\" with id 2 has data, but the job registers nothing under this id")
-    );
-    assert_eq!(attempt(|states| states[0].id = LIST), text("id 2 is registered twice"));
-    assert_eq!(attempt(|states| states[0].schema = Fingerprint(9)), Ok(())); // It has no data.
 }
 
 /// Every operation of a flush fails once. What was written before is removed, and the flush may be tried again; unless it was
@@ -653,10 +636,11 @@ fn filters_drop_values_in_compactions() {
             value[0] % 2 == 1
         }
     }
-    let mut states = states();
-    states[0].filter = Some(Arc::new(Odd));
+    let [mut plain, _] = states();
+    plain.filter = Some(Arc::new(Odd));
     let options = Options { runs_max: 2, ..small() };
-    let mut store = Store::open(&Storage::memory(), options, states, 7).unwrap().0;
+    let mut store = Store::open(&Storage::memory(), options, 7).unwrap().0;
+    store.register(plain).unwrap();
     for value in [1, 2] {
         for _ in 0..2 {
             let entries = (0..500).map(|user| (key(0, PLAIN, user), (Kind::Put, vec![value; 100])));
@@ -670,6 +654,8 @@ fn filters_drop_values_in_compactions() {
     }
     assert_eq!(contents(&mut store, &everything()).len(), 0);
 }
+
+mod states;
 
 #[test]
 fn many_runs_stall_the_core_until_they_are_compacted() {
