@@ -140,8 +140,8 @@ pub use api::connect::KeyedCoProcessFunction;
 pub use api::context::{Aggregating, Context, KeyedContext, OpenContext, TimeDomain};
 pub use api::process::{KeyedProcessFunction, ProcessFunction};
 pub use thalweg_state::{
-    AggregatingState, HeapBackend, Key as StateKey, KeyContext, ListState, MapState, ReducingState,
-    StateDescriptor, StateSet, ValueState,
+    AggregatingState, Key as StateKey, KeyContext, KeyRef, KeyedState, ListState, MapState, ReducingState,
+    StateBackend, StateDescriptor, StateSet, StateValue, ValueState, View, state_set,
 };
 
 // Sources and sinks.

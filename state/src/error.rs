@@ -19,6 +19,15 @@ pub enum Error {
     /// The bytes are not those of such a key.
     #[error("the bytes of a key are not valid")]
     Key(#[from] crate::KeyError),
+    /// A store of files has failed.
+    #[error(transparent)]
+    Store(#[from] crate::lsm::Error),
+    /// A file holds what is not a value of the state, or a value cannot be written.
+    #[error("state {state:?} holds what cannot be read")]
+    Value { state: String, source: crate::ValueError },
+    /// What was frozen has not been written, though nothing failed: the thread that was to do so has gone.
+    #[error("state that was to be written out was given up")]
+    FlushGivenUp,
     /// A file of a store cannot be read or written.
     #[error(transparent)]
     Storage(#[from] crate::storage::StorageError),

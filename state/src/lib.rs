@@ -10,8 +10,11 @@
 //! - `key`: the [`Key`] trait, its stable hash and its ordered bytes (both part of the savepoint format);
 //! - `key_group`: how hashes are cut into [`KeyGroup`]s, and these among subtasks;
 //! - [`heap`]: typed hash tables nearly in hash order, one per key group;
+//! - `value`: [`StateValue`], what a state can hold; `context`: [`KeyContext`], whose state is meant;
+//! - `backend`: [`CoreState`] and [`StateBackend`], which keep state on the heap or in files, as the job chooses;
 //! - `handle`: what user functions hold: [`ValueState`], [`ListState`], [`MapState`], [`ReducingState`],
-//!   [`AggregatingState`], all registered with a [`HeapBackend`];
+//!   [`AggregatingState`], all registered with a [`StateBackend`];
+//! - `spill`: tables over files, with look-ahead and what is done on other threads;
 //! - `due`: [`DueQueue`], items in the order of their times; `timer`: [`Timers`], which can be found and deleted too;
 //! - [`storage`]: where the files of a store are, on a disk or in memory; [`testing`]: disks that fail;
 //! - [`lsm`]: state larger than memory.
@@ -30,6 +33,8 @@
 //! - **The hash comes in from outside.** It travelled with the record, so no table ever computes one.
 #![doc = include_str!("../FORMAT.md")]
 
+mod backend;
+mod context;
 mod due;
 mod error;
 mod handle;
@@ -38,19 +43,24 @@ mod key;
 mod key_group;
 pub mod lsm;
 mod prefetch;
+mod spill;
 pub mod storage;
 pub mod testing;
 mod timer;
+mod value;
 
+pub use backend::{CoreState, StateBackend, StateDescriptor};
+pub use context::{ArchivedKey, KeyContext, KeyRef};
 pub use due::DueQueue;
 pub use error::Error;
 pub use handle::{
-    AggregatingState, HeapBackend, KeyContext, ListState, MapIter, MapState, ReducingState, StateDescriptor,
-    StateSet, ValueState,
+    AggregatingState, KeyedState, ListState, MapIter, MapState, ReducingState, StateSet, ValueState, View,
 };
 pub use key::{Key, KeyError, hash_bytes, hash_pair, hash_word};
 pub use key_group::{HashSpread, KeyGroup, KeyGroupRange, MaxParallelism, key_group, range_of, subtask_of};
+pub use spill::{Work, WorkProgress};
 pub use timer::Timers;
+pub use value::{StateValue, ValueError};
 
 /// How properties are tested: the same cases in every run, and nothing left on the disk.
 #[cfg(test)]

@@ -4,8 +4,8 @@
 //! compiled, and `collect` is a direct call of the next operator.
 
 use thalweg_state::{
-    AggregatingState, HeapBackend, KeyContext, ListState, MapState, ReducingState, StateDescriptor,
-    ValueState,
+    AggregatingState, KeyContext, ListState, MapState, ReducingState, StateBackend, StateDescriptor,
+    StateValue, ValueState,
 };
 
 use super::record::{Key, Record};
@@ -215,7 +215,7 @@ pub trait KeyedContext<K: Key, Out>: Context<Out> {
 pub struct OpenContext<'a> {
     cx: &'a SubtaskContext,
     /// For functions with a key.
-    backend: Option<HeapBackend>,
+    backend: Option<StateBackend>,
 }
 
 impl<'a> OpenContext<'a> {
@@ -224,7 +224,7 @@ impl<'a> OpenContext<'a> {
     }
 
     pub(crate) fn keyed(cx: &'a SubtaskContext) -> Self {
-        Self { cx, backend: Some(cx.heap()) }
+        Self { cx, backend: Some(cx.backend()) }
     }
 
     /// Which of the parallel subtasks this is, from 0. Source: Flink's `getIndexOfThisSubtask`.
@@ -292,7 +292,7 @@ impl<'a> OpenContext<'a> {
     /// env.generate(3, |n| n).process(Keyless).blackhole();
     /// assert!(matches!(env.execute(), Err(Error::Plan(_))));
     /// ```
-    pub fn backend(&self) -> Result<&HeapBackend> {
+    pub fn backend(&self) -> Result<&StateBackend> {
         let name = &self.cx.name;
         self.backend
             .as_ref()
@@ -329,7 +329,7 @@ impl<'a> OpenContext<'a> {
     /// assert_eq!(rises.take(), [3, 2, 4]);
     /// # Ok::<(), thalweg::Error>(())
     /// ```
-    pub fn value<K: Key, V>(&self, name: impl Into<StateDescriptor>) -> Result<ValueState<K, V>> {
+    pub fn value<K: Key, V: StateValue>(&self, name: impl Into<StateDescriptor>) -> Result<ValueState<K, V>> {
         ValueState::new(name, self.backend()?).map_err(|error| self.refused(error))
     }
 
@@ -364,7 +364,7 @@ impl<'a> OpenContext<'a> {
     /// assert_eq!(threes.take(), [[0, 1, 2], [3, 4, 5]]);
     /// # Ok::<(), thalweg::Error>(())
     /// ```
-    pub fn list<K: Key, T>(&self, name: impl Into<StateDescriptor>) -> Result<ListState<K, T>> {
+    pub fn list<K: Key, T: StateValue>(&self, name: impl Into<StateDescriptor>) -> Result<ListState<K, T>> {
         ListState::new(name, self.backend()?).map_err(|error| self.refused(error))
     }
 
@@ -404,7 +404,10 @@ impl<'a> OpenContext<'a> {
     /// assert_eq!(counts.take(), [(7, 'a', 1), (7, 'b', 1), (8, 'a', 1), (7, 'a', 2)]);
     /// # Ok::<(), thalweg::Error>(())
     /// ```
-    pub fn map<K: Key, UK: Key, UV>(&self, name: impl Into<StateDescriptor>) -> Result<MapState<K, UK, UV>> {
+    pub fn map<K: Key, UK: Key, UV: StateValue>(
+        &self,
+        name: impl Into<StateDescriptor>,
+    ) -> Result<MapState<K, UK, UV>> {
         MapState::new(name, self.backend()?).map_err(|error| self.refused(error))
     }
 
@@ -440,7 +443,7 @@ impl<'a> OpenContext<'a> {
     /// assert_eq!(highest.take(), [3, 4, 9]);
     /// # Ok::<(), thalweg::Error>(())
     /// ```
-    pub fn reducing<K: Key, V>(
+    pub fn reducing<K: Key, V: StateValue>(
         &self,
         name: impl Into<StateDescriptor>,
         reduce: fn(&mut V, V),
@@ -479,7 +482,7 @@ impl<'a> OpenContext<'a> {
     /// assert_eq!(means.take(), [3.0, 3.5, 5.0]);
     /// # Ok::<(), thalweg::Error>(())
     /// ```
-    pub fn aggregating<K: Key, A, I, O>(
+    pub fn aggregating<K: Key, A: StateValue, I, O>(
         &self,
         name: impl Into<StateDescriptor>,
         create: fn() -> A,

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use thalweg_state::{HeapBackend, KeyGroupRange, MaxParallelism, range_of};
+use thalweg_state::{KeyGroupRange, MaxParallelism, StateBackend, range_of};
 
 use super::switch::{LateRecords, Switch};
 use crate::api::config::Config;
@@ -98,8 +98,8 @@ impl SubtaskContext {
         range_of(self.subtask as u32, self.max_parallelism, self.parallelism as u32)
     }
 
-    pub(crate) fn heap(&self) -> HeapBackend {
-        HeapBackend::new(self.key_groups(), self.max_parallelism)
+    pub(crate) fn backend(&self) -> StateBackend {
+        StateBackend::heap(self.key_groups(), self.max_parallelism)
     }
 
     /// A count of the records that the operator at the head of the chain drops as late.

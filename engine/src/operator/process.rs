@@ -191,7 +191,12 @@ impl<K: Key, S: SideWriters, N: Stage> Services<K, S, N> {
         hash: u64,
         timestamp: Timestamp,
     ) -> TimedContext<'a, K, S, N> {
-        TimedContext { at: KeyContext { key, hash }, timestamp, domain: TimeDomain::Event, services: self }
+        TimedContext {
+            at: KeyContext::with_hash(key, hash),
+            timestamp,
+            domain: TimeDomain::Event,
+            services: self,
+        }
     }
 
     /// Fires the event-time timers that a new watermark has reached. Returns whether those were all.
@@ -204,7 +209,7 @@ impl<K: Key, S: SideWriters, N: Stage> Services<K, S, N> {
         self.emitter.watermark = watermark;
         let mut goes_on = true;
         while goes_on && let Some((timestamp, hash, key)) = self.event_timers.pop_due(watermark) {
-            let at = KeyContext { key: &key, hash };
+            let at = KeyContext::with_hash(&key, hash);
             on_timer(
                 timestamp,
                 &mut TimedContext { at, timestamp, domain: TimeDomain::Event, services: self },
@@ -243,7 +248,7 @@ impl<K: Key, S: SideWriters, N: Stage> Services<K, S, N> {
         let up_to = self.emitter.guard.now().saturating_sub(1);
         let mut goes_on = true;
         while goes_on && let Some((due, hash, key)) = self.processing_timers.pop_due(up_to) {
-            let at = KeyContext { key: &key, hash };
+            let at = KeyContext::with_hash(&key, hash);
             let domain = TimeDomain::Processing;
             on_timer(due, &mut TimedContext { at, timestamp: NO_TIMESTAMP, domain, services: self });
             self.processing_timers.give_back(key);

@@ -1,7 +1,10 @@
 //! A running aggregate under each key.
 
-use super::{HeapBackend, KeyContext, StateDescriptor, StateSet, ValueState};
-use crate::{Error, Key};
+use super::set::{KeyedState, StateSet};
+use super::value::ValueState;
+use crate::backend::{StateBackend, StateDescriptor};
+use crate::context::KeyRef;
+use crate::{Error, Key, StateValue};
 use std::fmt;
 
 /// Under each key, all items added so far, in an accumulator `A` from which a result is computed when asked for.
@@ -10,9 +13,9 @@ use std::fmt;
 /// is one look-up. Source: Flink's `AggregatingState`.
 ///
 /// ```
-/// use thalweg_state::{AggregatingState, HeapBackend, KeyContext, KeyGroupRange, MaxParallelism};
+/// use thalweg_state::{AggregatingState, StateBackend, KeyContext, KeyGroupRange, MaxParallelism};
 /// let max = MaxParallelism::default();
-/// let backend = HeapBackend::new(KeyGroupRange::all(max), max);
+/// let backend = StateBackend::heap(KeyGroupRange::all(max), max);
 /// let mut mean = AggregatingState::new(
 ///     "mean",
 ///     &backend,
@@ -26,23 +29,23 @@ use std::fmt;
 /// assert_eq!(mean.get(cx), Some(3.5));
 /// # Ok::<(), thalweg_state::Error>(())
 /// ```
-pub struct AggregatingState<K, A, C, F, R> {
+pub struct AggregatingState<K, A: StateValue, C, F, R> {
     accumulator: ValueState<K, A>,
     create: C,
     add: F,
     result: R,
 }
 
-impl<K: Key, A, C: Fn() -> A, F, R> AggregatingState<K, A, C, F, R> {
+impl<K: Key, A: StateValue, C: Fn() -> A, F, R> AggregatingState<K, A, C, F, R> {
     /// Registers the state with the operator's backend. `create` makes an accumulator, `add` puts
     /// an item into one, `result` reads one.
     ///
     /// Errors: [`Error::DuplicateState`] if the operator has another state of that name. O(key groups).
     ///
     /// ```
-    /// # use thalweg_state::{HeapBackend, KeyContext, KeyGroupRange, MaxParallelism, AggregatingState};
+    /// # use thalweg_state::{StateBackend, KeyContext, KeyGroupRange, MaxParallelism, AggregatingState};
     /// # let max = MaxParallelism::default();
-    /// # let backend = HeapBackend::new(KeyGroupRange::all(max), max);
+    /// # let backend = StateBackend::heap(KeyGroupRange::all(max), max);
     /// let mut range = AggregatingState::new(
     ///     "range",
     ///     &backend,
@@ -57,7 +60,7 @@ impl<K: Key, A, C: Fn() -> A, F, R> AggregatingState<K, A, C, F, R> {
     /// ```
     pub fn new<I, O>(
         descriptor: impl Into<StateDescriptor>,
-        backend: &HeapBackend,
+        backend: &StateBackend,
         create: C,
         add: F,
         result: R,
@@ -72,9 +75,9 @@ impl<K: Key, A, C: Fn() -> A, F, R> AggregatingState<K, A, C, F, R> {
     /// The result for the key, or `None` if nothing was added. It is computed at each call.
     ///
     /// ```
-    /// # use thalweg_state::{HeapBackend, KeyContext, KeyGroupRange, MaxParallelism, AggregatingState};
+    /// # use thalweg_state::{StateBackend, KeyContext, KeyGroupRange, MaxParallelism, AggregatingState};
     /// # let max = MaxParallelism::default();
-    /// # let backend = HeapBackend::new(KeyGroupRange::all(max), max);
+    /// # let backend = StateBackend::heap(KeyGroupRange::all(max), max);
     /// let add = |acc: &mut (i64, i64), n| *acc = (acc.0 + n, acc.1 + 1);
     /// let mut mean = AggregatingState::new("mean", &backend, || (0, 0), add, |acc| acc.0 / acc.1)?;
     /// let cx = KeyContext::new(&7_u64);
@@ -85,7 +88,7 @@ impl<K: Key, A, C: Fn() -> A, F, R> AggregatingState<K, A, C, F, R> {
     /// # Ok::<(), thalweg_state::Error>(())
     /// ```
     #[inline]
-    pub fn get<O>(&self, cx: KeyContext<'_, K>) -> Option<O>
+    pub fn get<O>(&mut self, cx: impl KeyRef<K>) -> Option<O>
     where
         R: Fn(&A) -> O,
     {
@@ -95,9 +98,9 @@ impl<K: Key, A, C: Fn() -> A, F, R> AggregatingState<K, A, C, F, R> {
     /// Adds an item.
     ///
     /// ```
-    /// # use thalweg_state::{HeapBackend, KeyContext, KeyGroupRange, MaxParallelism, AggregatingState};
+    /// # use thalweg_state::{StateBackend, KeyContext, KeyGroupRange, MaxParallelism, AggregatingState};
     /// # let max = MaxParallelism::default();
-    /// # let backend = HeapBackend::new(KeyGroupRange::all(max), max);
+    /// # let backend = StateBackend::heap(KeyGroupRange::all(max), max);
     /// let mut text = AggregatingState::new("text", &backend, String::new, String::push, String::len)?;
     /// let cx = KeyContext::new(&7_u64);
     /// text.add(cx, 'b');
@@ -106,7 +109,7 @@ impl<K: Key, A, C: Fn() -> A, F, R> AggregatingState<K, A, C, F, R> {
     /// # Ok::<(), thalweg_state::Error>(())
     /// ```
     #[inline]
-    pub fn add<I>(&mut self, cx: KeyContext<'_, K>, item: I)
+    pub fn add<I>(&mut self, cx: impl KeyRef<K>, item: I)
     where
         F: Fn(&mut A, I),
     {
@@ -116,9 +119,9 @@ impl<K: Key, A, C: Fn() -> A, F, R> AggregatingState<K, A, C, F, R> {
     /// The key's accumulator, or `None` if nothing was added.
     ///
     /// ```
-    /// # use thalweg_state::{HeapBackend, KeyContext, KeyGroupRange, MaxParallelism, AggregatingState};
+    /// # use thalweg_state::{StateBackend, KeyContext, KeyGroupRange, MaxParallelism, AggregatingState};
     /// # let max = MaxParallelism::default();
-    /// # let backend = HeapBackend::new(KeyGroupRange::all(max), max);
+    /// # let backend = StateBackend::heap(KeyGroupRange::all(max), max);
     /// let add = |acc: &mut (i64, i64), n| *acc = (acc.0 + n, acc.1 + 1);
     /// let mut mean = AggregatingState::new("mean", &backend, || (0, 0), add, |acc| acc.0 / acc.1)?;
     /// let cx = KeyContext::new(&7_u64);
@@ -127,16 +130,16 @@ impl<K: Key, A, C: Fn() -> A, F, R> AggregatingState<K, A, C, F, R> {
     /// # Ok::<(), thalweg_state::Error>(())
     /// ```
     #[inline]
-    pub fn accumulator(&self, cx: KeyContext<'_, K>) -> Option<&A> {
+    pub fn accumulator(&mut self, cx: impl KeyRef<K>) -> Option<&A> {
         self.accumulator.get(cx)
     }
 
     /// Drops the key's accumulator. Source: Flink's `State.clear`.
     ///
     /// ```
-    /// # use thalweg_state::{HeapBackend, KeyContext, KeyGroupRange, MaxParallelism, AggregatingState};
+    /// # use thalweg_state::{StateBackend, KeyContext, KeyGroupRange, MaxParallelism, AggregatingState};
     /// # let max = MaxParallelism::default();
-    /// # let backend = HeapBackend::new(KeyGroupRange::all(max), max);
+    /// # let backend = StateBackend::heap(KeyGroupRange::all(max), max);
     /// let add = |acc: &mut (i64, i64), n| *acc = (acc.0 + n, acc.1 + 1);
     /// let mut mean = AggregatingState::new("mean", &backend, || (0, 0), add, |acc| acc.0 / acc.1)?;
     /// let cx = KeyContext::new(&7_u64);
@@ -146,15 +149,19 @@ impl<K: Key, A, C: Fn() -> A, F, R> AggregatingState<K, A, C, F, R> {
     /// # Ok::<(), thalweg_state::Error>(())
     /// ```
     #[inline]
-    pub fn clear(&mut self, cx: KeyContext<'_, K>) {
+    pub fn clear(&mut self, cx: impl KeyRef<K>) {
         self.accumulator.clear(cx);
     }
 }
 
-impl<K, A, C, F, R> StateSet for AggregatingState<K, A, C, F, R> {
+impl<K: Key, A: StateValue, C, F, R> StateSet for AggregatingState<K, A, C, F, R> {
     #[inline(always)]
     fn prefetch(&self, hash: u64) {
         self.accumulator.prefetch(hash);
+    }
+
+    fn each(&mut self, f: &mut dyn FnMut(&mut dyn KeyedState)) {
+        self.accumulator.each(f);
     }
 
     fn memory_bytes(&self) -> usize {
@@ -162,7 +169,7 @@ impl<K, A, C, F, R> StateSet for AggregatingState<K, A, C, F, R> {
     }
 }
 
-impl<K: fmt::Debug, A: fmt::Debug, C, F, R> fmt::Debug for AggregatingState<K, A, C, F, R> {
+impl<K: fmt::Debug, A: StateValue + fmt::Debug, C, F, R> fmt::Debug for AggregatingState<K, A, C, F, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AggregatingState").field("accumulator", &self.accumulator).finish_non_exhaustive()
     }

@@ -1,9 +1,13 @@
 //! A map under each key.
 
+use super::set::{KeyedState, StateSet};
 use super::small_map::{SmallIter, SmallMap};
-use super::{HeapBackend, KeyContext, StateDescriptor, StateSet};
-use crate::heap::KeyedTable;
-use crate::{Error, Key};
+use super::spilled::{Spilled, Stored};
+use crate::backend::{StateBackend, StateDescriptor, StateKind, TableOf};
+use crate::context::KeyRef;
+use crate::heap::LayeredTable;
+use crate::value::ValueBytes;
+use crate::{Error, Key, StateValue, ValueError};
 
 /// A map from `UK` to `UV` under each key.
 ///
@@ -11,9 +15,9 @@ use crate::{Error, Key};
 /// 8 entries is a plain list. The order of iteration is unspecified. Source: Flink's `MapState`.
 ///
 /// ```
-/// use thalweg_state::{HeapBackend, KeyContext, KeyGroupRange, MapState, MaxParallelism};
+/// use thalweg_state::{StateBackend, KeyContext, KeyGroupRange, MapState, MaxParallelism};
 /// let max = MaxParallelism::default();
-/// let backend = HeapBackend::new(KeyGroupRange::all(max), max);
+/// let backend = StateBackend::heap(KeyGroupRange::all(max), max);
 /// let mut visits = MapState::<u64, String, u32>::new("visits", &backend)?;
 /// let (cx, page) = (KeyContext::new(&7), String::from("/home"));
 /// visits.update_with(cx, &page, || 0, |count| *count += 1);
@@ -26,32 +30,42 @@ use crate::{Error, Key};
 #[derive(Debug)]
 pub struct MapState<K, UK, UV> {
     /// No map in it is empty.
-    table: KeyedTable<K, SmallMap<UK, UV>>,
+    table: Table<K, SmallMap<UK, UV>>,
 }
 
-impl<K: Key, UK: Key, UV> MapState<K, UK, UV> {
+#[derive(Debug)]
+enum Table<K, M> {
+    Heap(LayeredTable<K, M>),
+    Spill(Box<Spilled<K, M>>),
+}
+
+impl<K: Key, UK: Key, UV: StateValue> MapState<K, UK, UV> {
     /// Registers the state with the operator's backend.
     ///
     /// Errors: [`Error::DuplicateState`] if the operator has another state of that name. O(key groups).
     ///
     /// ```
-    /// # use thalweg_state::{HeapBackend, KeyContext, KeyGroupRange, MaxParallelism, MapState};
+    /// # use thalweg_state::{StateBackend, KeyContext, KeyGroupRange, MaxParallelism, MapState};
     /// # let max = MaxParallelism::default();
-    /// # let backend = HeapBackend::new(KeyGroupRange::all(max), max);
-    /// let visits = MapState::<u64, String, u32>::new("visits", &backend)?;
+    /// # let backend = StateBackend::heap(KeyGroupRange::all(max), max);
+    /// let mut visits = MapState::<u64, String, u32>::new("visits", &backend)?;
     /// assert!(visits.is_empty(KeyContext::new(&7)));
     /// # Ok::<(), thalweg_state::Error>(())
     /// ```
-    pub fn new(descriptor: impl Into<StateDescriptor>, backend: &HeapBackend) -> Result<Self, Error> {
-        Ok(Self { table: backend.table(descriptor.into())? })
+    pub fn new(descriptor: impl Into<StateDescriptor>, backend: &StateBackend) -> Result<Self, Error> {
+        let table = match backend.table(descriptor.into(), StateKind::value::<(K, UK), UV>("map"))? {
+            TableOf::Heap(table) => Table::Heap(table),
+            TableOf::Spill(table) => Table::Spill(Box::new(Spilled::new(table))),
+        };
+        Ok(Self { table })
     }
 
     /// The value of `user_key` in the key's map, or `None` if it has none.
     ///
     /// ```
-    /// # use thalweg_state::{HeapBackend, KeyContext, KeyGroupRange, MaxParallelism, MapState};
+    /// # use thalweg_state::{StateBackend, KeyContext, KeyGroupRange, MaxParallelism, MapState};
     /// # let max = MaxParallelism::default();
-    /// # let backend = HeapBackend::new(KeyGroupRange::all(max), max);
+    /// # let backend = StateBackend::heap(KeyGroupRange::all(max), max);
     /// let mut rates = MapState::new("rates", &backend)?;
     /// rates.put(KeyContext::new(&'a'), 1_u64, 0.5);
     /// assert_eq!(rates.get(KeyContext::new(&'a'), &1), Some(&0.5));
@@ -59,16 +73,16 @@ impl<K: Key, UK: Key, UV> MapState<K, UK, UV> {
     /// # Ok::<(), thalweg_state::Error>(())
     /// ```
     #[inline]
-    pub fn get(&self, cx: KeyContext<'_, K>, user_key: &UK) -> Option<&UV> {
+    pub fn get(&mut self, cx: impl KeyRef<K>, user_key: &UK) -> Option<&UV> {
         self.map(cx)?.get(user_key)
     }
 
     /// Whether the key's map has `user_key`.
     ///
     /// ```
-    /// # use thalweg_state::{HeapBackend, KeyContext, KeyGroupRange, MaxParallelism, MapState};
+    /// # use thalweg_state::{StateBackend, KeyContext, KeyGroupRange, MaxParallelism, MapState};
     /// # let max = MaxParallelism::default();
-    /// # let backend = HeapBackend::new(KeyGroupRange::all(max), max);
+    /// # let backend = StateBackend::heap(KeyGroupRange::all(max), max);
     /// let mut seen = MapState::new("seen", &backend)?;
     /// let cx = KeyContext::new(&7_u64);
     /// seen.put(cx, 'a', ());
@@ -76,16 +90,16 @@ impl<K: Key, UK: Key, UV> MapState<K, UK, UV> {
     /// # Ok::<(), thalweg_state::Error>(())
     /// ```
     #[inline]
-    pub fn contains(&self, cx: KeyContext<'_, K>, user_key: &UK) -> bool {
+    pub fn contains(&mut self, cx: impl KeyRef<K>, user_key: &UK) -> bool {
         self.get(cx, user_key).is_some()
     }
 
     /// Puts a value under `user_key`, and returns the one that was there.
     ///
     /// ```
-    /// # use thalweg_state::{HeapBackend, KeyContext, KeyGroupRange, MaxParallelism, MapState};
+    /// # use thalweg_state::{StateBackend, KeyContext, KeyGroupRange, MaxParallelism, MapState};
     /// # let max = MaxParallelism::default();
-    /// # let backend = HeapBackend::new(KeyGroupRange::all(max), max);
+    /// # let backend = StateBackend::heap(KeyGroupRange::all(max), max);
     /// let mut rates = MapState::new("rates", &backend)?;
     /// let cx = KeyContext::new(&7_u64);
     /// assert_eq!(rates.put(cx, 'a', 0.5), None);
@@ -94,7 +108,7 @@ impl<K: Key, UK: Key, UV> MapState<K, UK, UV> {
     /// # Ok::<(), thalweg_state::Error>(())
     /// ```
     #[inline]
-    pub fn put(&mut self, cx: KeyContext<'_, K>, user_key: UK, value: UV) -> Option<UV> {
+    pub fn put(&mut self, cx: impl KeyRef<K>, user_key: UK, value: UV) -> Option<UV> {
         let mut value = Some(value);
         let make = || value.take().expect("it is made once");
         let slot = self.map_mut(cx).entry(&user_key, make);
@@ -104,9 +118,9 @@ impl<K: Key, UK: Key, UV> MapState<K, UK, UV> {
     /// Changes the value under `user_key`, which is `init()` if there was none, and returns what `f` does.
     ///
     /// ```
-    /// # use thalweg_state::{HeapBackend, KeyContext, KeyGroupRange, MaxParallelism, MapState};
+    /// # use thalweg_state::{StateBackend, KeyContext, KeyGroupRange, MaxParallelism, MapState};
     /// # let max = MaxParallelism::default();
-    /// # let backend = HeapBackend::new(KeyGroupRange::all(max), max);
+    /// # let backend = StateBackend::heap(KeyGroupRange::all(max), max);
     /// let mut visits = MapState::<u64, char, u32>::new("visits", &backend)?;
     /// let mut visit = |page| visits.update_with(KeyContext::new(&7), &page, || 0, |count| { *count += 1; *count });
     /// assert_eq!(['a', 'b', 'a'].map(&mut visit), [1, 1, 2]);
@@ -115,7 +129,7 @@ impl<K: Key, UK: Key, UV> MapState<K, UK, UV> {
     #[inline]
     pub fn update_with<R>(
         &mut self,
-        cx: KeyContext<'_, K>,
+        cx: impl KeyRef<K>,
         user_key: &UK,
         init: impl FnOnce() -> UV,
         f: impl FnOnce(&mut UV) -> R,
@@ -126,9 +140,9 @@ impl<K: Key, UK: Key, UV> MapState<K, UK, UV> {
     /// Takes the value under `user_key` away. With its last entry the map itself is gone.
     ///
     /// ```
-    /// # use thalweg_state::{HeapBackend, KeyContext, KeyGroupRange, MaxParallelism, MapState};
+    /// # use thalweg_state::{StateBackend, KeyContext, KeyGroupRange, MaxParallelism, MapState};
     /// # let max = MaxParallelism::default();
-    /// # let backend = HeapBackend::new(KeyGroupRange::all(max), max);
+    /// # let backend = StateBackend::heap(KeyGroupRange::all(max), max);
     /// let mut rates = MapState::new("rates", &backend)?;
     /// let cx = KeyContext::new(&7_u64);
     /// rates.put(cx, 'a', 0.5);
@@ -136,8 +150,11 @@ impl<K: Key, UK: Key, UV> MapState<K, UK, UV> {
     /// # Ok::<(), thalweg_state::Error>(())
     /// ```
     #[inline]
-    pub fn remove(&mut self, cx: KeyContext<'_, K>, user_key: &UK) -> Option<UV> {
-        let (_, map) = self.table.get_mut(cx.hash, |key| key == cx.key)?;
+    pub fn remove(&mut self, cx: impl KeyRef<K>, user_key: &UK) -> Option<UV> {
+        let map = match &mut self.table {
+            Table::Heap(table) => table.get_mut(cx),
+            Table::Spill(spilled) => spilled.get_mut(cx),
+        }?;
         let removed = map.remove(user_key);
         if map.len() == 0 {
             self.clear(cx);
@@ -148,25 +165,25 @@ impl<K: Key, UK: Key, UV> MapState<K, UK, UV> {
     /// Whether the key's map is empty.
     ///
     /// ```
-    /// # use thalweg_state::{HeapBackend, KeyContext, KeyGroupRange, MaxParallelism, MapState};
+    /// # use thalweg_state::{StateBackend, KeyContext, KeyGroupRange, MaxParallelism, MapState};
     /// # let max = MaxParallelism::default();
-    /// # let backend = HeapBackend::new(KeyGroupRange::all(max), max);
+    /// # let backend = StateBackend::heap(KeyGroupRange::all(max), max);
     /// let mut rates = MapState::new("rates", &backend)?;
     /// rates.put(KeyContext::new(&7_u64), 'a', 0.5);
     /// assert!(!rates.is_empty(KeyContext::new(&7)) && rates.is_empty(KeyContext::new(&8)));
     /// # Ok::<(), thalweg_state::Error>(())
     /// ```
     #[inline]
-    pub fn is_empty(&self, cx: KeyContext<'_, K>) -> bool {
+    pub fn is_empty(&mut self, cx: impl KeyRef<K>) -> bool {
         self.len(cx) == 0
     }
 
     /// How many entries the key's map has. O(1).
     ///
     /// ```
-    /// # use thalweg_state::{HeapBackend, KeyContext, KeyGroupRange, MaxParallelism, MapState};
+    /// # use thalweg_state::{StateBackend, KeyContext, KeyGroupRange, MaxParallelism, MapState};
     /// # let max = MaxParallelism::default();
-    /// # let backend = HeapBackend::new(KeyGroupRange::all(max), max);
+    /// # let backend = StateBackend::heap(KeyGroupRange::all(max), max);
     /// let mut squares = MapState::new("squares", &backend)?;
     /// let cx = KeyContext::new(&7_u64);
     /// for n in 0..10_u64 {
@@ -176,16 +193,16 @@ impl<K: Key, UK: Key, UV> MapState<K, UK, UV> {
     /// # Ok::<(), thalweg_state::Error>(())
     /// ```
     #[inline]
-    pub fn len(&self, cx: KeyContext<'_, K>) -> usize {
+    pub fn len(&mut self, cx: impl KeyRef<K>) -> usize {
         self.map(cx).map_or(0, SmallMap::len)
     }
 
     /// The entries of the key's map, in no particular order. Source: Flink's `entries`.
     ///
     /// ```
-    /// # use thalweg_state::{HeapBackend, KeyContext, KeyGroupRange, MaxParallelism, MapState};
+    /// # use thalweg_state::{StateBackend, KeyContext, KeyGroupRange, MaxParallelism, MapState};
     /// # let max = MaxParallelism::default();
-    /// # let backend = HeapBackend::new(KeyGroupRange::all(max), max);
+    /// # let backend = StateBackend::heap(KeyGroupRange::all(max), max);
     /// let mut squares = MapState::new("squares", &backend)?;
     /// let cx = KeyContext::new(&'k');
     /// for n in 0..10_u64 {
@@ -195,16 +212,16 @@ impl<K: Key, UK: Key, UV> MapState<K, UK, UV> {
     /// assert_eq!(odd, 1 + 9 + 25 + 49 + 81);
     /// # Ok::<(), thalweg_state::Error>(())
     /// ```
-    pub fn iter(&self, cx: KeyContext<'_, K>) -> MapIter<'_, UK, UV> {
+    pub fn iter(&mut self, cx: impl KeyRef<K>) -> MapIter<'_, UK, UV> {
         MapIter { entries: self.map(cx).map(SmallMap::iter) }
     }
 
     /// Drops the key's map. Source: Flink's `State.clear`.
     ///
     /// ```
-    /// # use thalweg_state::{HeapBackend, KeyContext, KeyGroupRange, MaxParallelism, MapState};
+    /// # use thalweg_state::{StateBackend, KeyContext, KeyGroupRange, MaxParallelism, MapState};
     /// # let max = MaxParallelism::default();
-    /// # let backend = HeapBackend::new(KeyGroupRange::all(max), max);
+    /// # let backend = StateBackend::heap(KeyGroupRange::all(max), max);
     /// let mut rates = MapState::new("rates", &backend)?;
     /// let cx = KeyContext::new(&7_u64);
     /// rates.put(cx, 'a', 0.5);
@@ -213,30 +230,78 @@ impl<K: Key, UK: Key, UV> MapState<K, UK, UV> {
     /// # Ok::<(), thalweg_state::Error>(())
     /// ```
     #[inline]
-    pub fn clear(&mut self, cx: KeyContext<'_, K>) {
-        self.table.remove(cx.hash, |key| key == cx.key);
+    pub fn clear(&mut self, cx: impl KeyRef<K>) {
+        match &mut self.table {
+            Table::Heap(table) => drop(table.remove(cx)),
+            Table::Spill(spilled) => spilled.clear(cx),
+        }
     }
 
     #[inline(always)]
-    fn map(&self, cx: KeyContext<'_, K>) -> Option<&SmallMap<UK, UV>> {
-        self.table.get(cx.hash, |key| key == cx.key).map(|(_, map)| map)
+    fn map(&mut self, cx: impl KeyRef<K>) -> Option<&SmallMap<UK, UV>> {
+        match &mut self.table {
+            Table::Heap(table) => table.get(cx),
+            Table::Spill(spilled) => spilled.get(cx),
+        }
     }
 
     #[inline(always)]
-    fn map_mut(&mut self, cx: KeyContext<'_, K>) -> &mut SmallMap<UK, UV> {
-        let make = || (cx.key.clone(), SmallMap::new());
-        self.table.entry(cx.hash, |key| key == cx.key, make).1
+    fn map_mut(&mut self, cx: impl KeyRef<K>) -> &mut SmallMap<UK, UV> {
+        match &mut self.table {
+            Table::Heap(table) => table.get_or_insert_with(cx, SmallMap::new),
+            Table::Spill(spilled) => spilled.get_or_insert_with(cx, SmallMap::new).1,
+        }
     }
 }
 
-impl<K, UK, UV> StateSet for MapState<K, UK, UV> {
+impl<K: Key, UK: Key, UV: StateValue> StateSet for MapState<K, UK, UV> {
     #[inline(always)]
     fn prefetch(&self, hash: u64) {
-        self.table.prefetch(hash);
+        match &self.table {
+            Table::Heap(table) => table.prefetch(hash),
+            Table::Spill(spilled) => spilled.prefetch(hash),
+        }
+    }
+
+    fn each(&mut self, f: &mut dyn FnMut(&mut dyn KeyedState)) {
+        if let Table::Spill(spilled) = &mut self.table {
+            f(spilled.table());
+        }
     }
 
     fn memory_bytes(&self) -> usize {
-        self.table.memory_bytes()
+        match &self.table {
+            Table::Heap(table) => table.memory_bytes(),
+            Table::Spill(spilled) => spilled.memory_bytes(),
+        }
+    }
+}
+
+impl<UK: Key, UV: StateValue> Stored for SmallMap<UK, UV> {
+    /// The number of bytes of the keys, the keys, and the values as one archive.
+    fn store(&self, out: &mut ValueBytes) -> Result<(), ValueError> {
+        let mut keys = vec![0; 4];
+        self.iter().for_each(|(key, _)| key.encode(&mut keys));
+        let bytes = u32::try_from(keys.len()).map_err(|_| ValueError::TooLong { bytes: keys.len() })?;
+        keys[..4].copy_from_slice(&bytes.to_le_bytes());
+        out.resize(out.len().next_multiple_of(16), 0);
+        out.extend_from_slice(&keys);
+        let values: Vec<UV> = self.iter().map(|(_, value)| value.clone()).collect();
+        UV::write_list(&values, out)
+    }
+
+    fn load(bytes: &[u8]) -> Result<Self, ValueError> {
+        let malformed =
+            || ValueError::Malformed { type_name: std::any::type_name::<Self>(), bytes: bytes.len() };
+        let header = bytes.first_chunk().ok_or_else(malformed)?;
+        let end = u32::from_le_bytes(*header) as usize;
+        let mut keys = bytes.get(4..end).ok_or_else(malformed)?;
+        let mut map = Self::new();
+        for value in UV::view_list(bytes.get(end.next_multiple_of(16)..).ok_or_else(malformed)?)? {
+            let (key, value) = (UK::decode(&mut keys).map_err(|_| malformed())?, UV::make(value)?);
+            map.entry(&key, || value);
+        }
+        Ok(map)
     }
 }
 

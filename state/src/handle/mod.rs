@@ -3,30 +3,30 @@
 //! A handle is used with a [`KeyContext`], the current record's key and hash: reads lend, a read-modify-write is one
 //! call and so one look-up, and nothing hashes a key again.
 //!
-//! - `backend`: [`HeapBackend`], where handles are registered, [`StateDescriptor`] and [`KeyContext`];
 //! - `value`, `list`, `map`, `reducing`, `aggregating`: Flink's five keyed states;
-//! - `small_map`: the map under one key of a map state.
+//! - `small_map`: the map under one key of a map state;
+//! - `spilled`, `list_cell`: values and lists over a store, where the job's state may be larger than memory.
 //!
 //! Invariants:
 //! - two states of one operator have different names;
 //! - a key whose state is empty (no value, an empty list or map) has no entry and takes no memory.
 
 mod aggregating;
-mod backend;
 mod list;
+mod list_cell;
 mod map;
 mod reducing;
 mod set;
 mod small_map;
+mod spilled;
 mod value;
 
 pub use aggregating::AggregatingState;
-pub use backend::{HeapBackend, KeyContext, StateDescriptor};
 pub use list::ListState;
 pub use map::{MapIter, MapState};
 pub use reducing::ReducingState;
-pub use set::StateSet;
-pub use value::ValueState;
+pub use set::{KeyedState, StateSet};
+pub use value::{ValueState, View};
 
 #[cfg(test)]
 mod tests;

@@ -1,13 +1,35 @@
-//! Several handles at once.
+//! Several handles at once, and what the driver of an operator does with each.
 
-/// The states an operator uses: a handle, a tuple of up to six, or `()` for none.
+/// A state as the driver of its operator knows it: without its types.
+///
+/// On the heap there is nothing to do. State that may be larger than memory is looked up ahead, a batch of records at a time:
+/// `begin_batch`, `prepare` for each record, `resolve`; the function then finds what it asks for in memory, if it asks with
+/// [`KeyContext::prepared_as`](crate::KeyContext::prepared_as). What was not prepared is found too, but may wait for a disk.
+///
+/// See [`CoreState`](crate::CoreState) for an example.
+pub trait KeyedState {
+    /// Forgets the batch before.
+    fn begin_batch(&mut self);
+
+    /// A record of the batch: its number, from 0 on, and its key, as a hash and as [`Key::encode`](crate::Key::encode) writes it.
+    fn prepare(&mut self, record: u32, hash: u64, user_key: &[u8]);
+
+    /// Looks all keys up that are not in memory. `false`: some of them are on a disk and were asked for; to be begun again when
+    /// [`CoreState::arrivals`](crate::CoreState::arrivals) has risen.
+    fn resolve(&mut self) -> bool;
+
+    /// Freezes what has changed if the core asks for it, and lets go what has been written. To be called between batches.
+    fn maintain(&mut self);
+}
+
+/// The states an operator uses: a handle, a tuple of up to six, `()` for none, or a struct of one's own by [`state_set!`](crate::state_set).
 ///
 /// The engine walks a batch ahead of the user's function and calls `prefetch` for each record.
 ///
 /// ```
-/// use thalweg_state::{HeapBackend, KeyGroupRange, ListState, MaxParallelism, StateSet, ValueState};
+/// use thalweg_state::{StateBackend, KeyGroupRange, ListState, MaxParallelism, StateSet, ValueState};
 /// let max = MaxParallelism::default();
-/// let backend = HeapBackend::new(KeyGroupRange::all(max), max);
+/// let backend = StateBackend::heap(KeyGroupRange::all(max), max);
 /// let states = (ValueState::<u64, u64>::new("sum", &backend)?, ListState::<u64, u8>::new("bytes", &backend)?);
 /// states.prefetch(42);
 /// # Ok::<(), thalweg_state::Error>(())
@@ -15,6 +37,9 @@
 pub trait StateSet {
     /// Asks the processor for what a key of that hash has here. A hint, without an effect.
     fn prefetch(&self, hash: u64);
+
+    /// Shows each state to `f`. One that is left out is never written, and what it takes in memory is not bounded.
+    fn each(&mut self, f: &mut dyn FnMut(&mut dyn KeyedState));
 
     /// Whether `prefetch_owned` does anything.
     fn owns(&self) -> bool {
@@ -34,6 +59,52 @@ pub trait StateSet {
     }
 }
 
+/// Makes a struct a [`StateSet`], by the names of its fields.
+///
+/// ```
+/// use thalweg_state::{KeyGroupRange, ListState, MaxParallelism, StateBackend, StateSet, ValueState, state_set};
+/// struct Account {
+///     balance: ValueState<u64, i64>,
+///     bookings: ListState<u64, i64>,
+/// }
+/// state_set!(Account: balance, bookings);
+///
+/// let max = MaxParallelism::default();
+/// let backend = StateBackend::heap(KeyGroupRange::all(max), max);
+/// let balance = ValueState::new("balance", &backend)?;
+/// let account = Account { balance, bookings: ListState::new("bookings", &backend)? };
+/// account.prefetch(42);
+/// # Ok::<(), thalweg_state::Error>(())
+/// ```
+#[macro_export]
+macro_rules! state_set {
+    ($set:ty: $($state:ident),* $(,)?) => {
+        impl $crate::StateSet for $set {
+            #[inline(always)]
+            fn prefetch(&self, hash: u64) {
+                $($crate::StateSet::prefetch(&self.$state, hash);)*
+            }
+
+            fn each(&mut self, f: &mut dyn FnMut(&mut dyn $crate::KeyedState)) {
+                $($crate::StateSet::each(&mut self.$state, f);)*
+            }
+
+            fn owns(&self) -> bool {
+                false$(|| $crate::StateSet::owns(&self.$state))*
+            }
+
+            #[inline(always)]
+            fn prefetch_owned(&self, hash: u64) {
+                $($crate::StateSet::prefetch_owned(&self.$state, hash);)*
+            }
+
+            fn memory_bytes(&self) -> usize {
+                0_usize$(.saturating_add($crate::StateSet::memory_bytes(&self.$state)))*
+            }
+        }
+    };
+}
+
 macro_rules! tuple_set {
     ($($set:ident $index:tt)*) => {
         impl<$($set: StateSet),*> StateSet for ($($set,)*) {
@@ -41,6 +112,11 @@ macro_rules! tuple_set {
             fn prefetch(&self, hash: u64) {
                 let _ = hash; // Not used by `()`.
                 $(self.$index.prefetch(hash);)*
+            }
+
+            fn each(&mut self, f: &mut dyn FnMut(&mut dyn KeyedState)) {
+                let _ = &f;
+                $(self.$index.each(f);)*
             }
 
             fn owns(&self) -> bool {

@@ -82,6 +82,16 @@ impl<K: Key, V> SmallMap<K, V> {
     }
 }
 
+impl<K: Key, V: Clone> Clone for SmallMap<K, V> {
+    fn clone(&self) -> Self {
+        let mut map = Self::new();
+        for (key, value) in self.iter() {
+            map.entry(key, || value.clone());
+        }
+        map
+    }
+}
+
 #[derive(Clone)]
 pub(super) enum SmallIter<'a, K, V> {
     Few(std::slice::Iter<'a, (K, V)>),

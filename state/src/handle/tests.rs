@@ -1,15 +1,103 @@
-//! Each handle against a `BTreeMap` of what it should hold, over all keys at once.
+//! Each handle against a `BTreeMap` of what it should hold: on the heap, and in files, while what has changed is frozen, written,
+//! compacted and let go at random, and keys are looked up ahead or are not.
 
 use super::*;
+use crate::backend::{CoreState, StateBackend};
+use crate::context::KeyContext;
 use crate::heap::KeyedTable;
-use crate::{Error, Key, KeyGroup, KeyGroupRange, MaxParallelism, cases, key_group, range_of};
+use crate::lsm::Options;
+use crate::spill::{Work, WorkProgress};
+use crate::storage::Storage;
+use crate::{Error, Key, KeyGroup, KeyGroupRange, MaxParallelism, cases, hash_word, key_group, range_of};
 use proptest::prelude::*;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-fn backend() -> HeapBackend {
+fn backend() -> StateBackend {
     let max = MaxParallelism::new(6).unwrap();
-    HeapBackend::new(KeyGroupRange::all(max), max)
+    StateBackend::heap(KeyGroupRange::all(max), max)
+}
+
+/// A core with a state, and chance.
+struct Rig {
+    core: CoreState,
+    backend: StateBackend,
+    /// Work that has not been done yet.
+    work: Vec<Work>,
+    random: u64,
+}
+
+impl Rig {
+    /// On the heap if the seed is 0.
+    fn new(seed: u64) -> Self {
+        let options =
+            Options { runs_max: 1, runs_stop: 4, level_ratio: 2, block_bytes: 4096, ..Options::nvme() };
+        let core = match seed {
+            0 => CoreState::heap(),
+            _ => CoreState::lsm(&Storage::memory(), options, 1).unwrap().0,
+        };
+        let max = MaxParallelism::new(6).unwrap();
+        let backend = core.backend("test", KeyGroupRange::all(max), max);
+        Self { core, backend, work: Vec::new(), random: seed }
+    }
+
+    fn chance(&mut self, of: u64) -> bool {
+        self.random = hash_word(self.random);
+        self.random.is_multiple_of(of)
+    }
+
+    fn do_work(&mut self, at: usize) {
+        let mut work = self.work.swap_remove(at);
+        while work.step(Duration::ZERO) != WorkProgress::Finished {}
+        self.core.on_work_done(work);
+    }
+
+    /// What goes on between two records; and the context in which the next one's key is asked for.
+    fn before<'a>(&mut self, state: &mut impl StateSet, key: &'a u32) -> KeyContext<'a, u32> {
+        let cx = KeyContext::new(key);
+        if !self.core.spills() {
+            return cx;
+        }
+        state.each(&mut |state| state.maintain());
+        if self.chance(8) {
+            self.core.freeze();
+            state.each(&mut |state| state.maintain());
+        }
+        self.work.extend(std::iter::from_fn(|| self.core.poll_work()));
+        while !self.work.is_empty() && self.chance(2) {
+            self.do_work(0);
+        }
+        if self.chance(4) {
+            return cx; // Not prepared.
+        }
+        let mut bytes = Vec::new();
+        key.encode(&mut bytes);
+        loop {
+            let (mut is_there, arrivals) = (true, self.core.arrivals());
+            state.each(&mut |state| {
+                state.begin_batch();
+                state.prepare(0, cx.hash, &bytes);
+                is_there &= state.resolve();
+            });
+            if is_there {
+                return cx.prepared_as(0);
+            }
+            self.work.extend(std::iter::from_fn(|| self.core.poll_work()));
+            let at = self.work.iter().position(Work::is_urgent).expect("a part was asked for");
+            self.do_work(at);
+            assert!(self.core.arrivals() > arrivals);
+        }
+    }
+
+    fn end(&mut self) {
+        assert!(self.core.take_fault().is_none());
+    }
+}
+
+/// Whether the state is on the heap, or in files and what happens there.
+fn any_rig() -> impl Strategy<Value = u64> {
+    prop_oneof![Just(0), 1..u64::MAX, 1..u64::MAX]
 }
 
 /// Which operation, the key, the items.
@@ -23,14 +111,15 @@ fn any_map_ops() -> impl Strategy<Value = Vec<(u8, u32, u64, u16)>> {
 }
 
 proptest! {
-    #![proptest_config(cases(64))]
+    #![proptest_config(cases(200))]
 
     #[test]
-    fn a_value_state_is_a_map(ops in prop::collection::vec((0..6_u8, 0..20_u32, any::<u64>()), 0..300)) {
-        let mut state = ValueState::<u32, u64>::new("value", &backend()).unwrap();
+    fn a_value_state_is_a_map(seed in any_rig(), ops in prop::collection::vec((0..6_u8, 0..20_u32, any::<u64>()), 0..300)) {
+        let mut rig = Rig::new(seed);
+        let mut state = ValueState::<u32, u64>::new("value", &rig.backend).unwrap();
         let mut model = BTreeMap::<u32, u64>::new();
         for (op, key, value) in ops {
-            let cx = KeyContext::new(&key);
+            let cx = rig.before(&mut state, &key);
             state.prefetch(cx.hash);
             match op {
                 0 => {
@@ -57,16 +146,25 @@ proptest! {
             prop_assert_eq!(state.get(cx), model.get(&key));
             prop_assert_eq!(state.contains(cx), model.contains_key(&key));
         }
-        let all = state.table().iter().map(|(&k, &v)| (k, v)).collect::<BTreeMap<_, _>>();
-        prop_assert_eq!(all, model);
+        for key in 0..20 {
+            let cx = rig.before(&mut state, &key);
+            prop_assert_eq!(state.get_mut(cx).copied(), model.get(&key).copied());
+            let viewed = state.view(cx).map(|view| match view {
+                View::Value(value) => *value,
+                View::Archived(value) => value.to_native(),
+            });
+            prop_assert_eq!(viewed, model.get(&key).copied());
+        }
+        rig.end();
     }
 
     #[test]
-    fn a_list_state_is_a_map_of_lists(ops in any_list_ops()) {
-        let mut state = ListState::<u32, u8>::new("list", &backend()).unwrap();
+    fn a_list_state_is_a_map_of_lists(seed in any_rig(), ops in any_list_ops()) {
+        let mut rig = Rig::new(seed);
+        let mut state = ListState::<u32, u8>::new("list", &rig.backend).unwrap();
         let mut model = BTreeMap::<u32, Vec<u8>>::new();
         for (op, key, items) in ops {
-            let cx = KeyContext::new(&key);
+            let cx = rig.before(&mut state, &key);
             let expected = model.entry(key).or_default();
             match op {
                 0 | 1 => {
@@ -87,16 +185,20 @@ proptest! {
             }
             prop_assert_eq!(state.get(cx), &expected[..]);
         }
-        model.retain(|_, list| !list.is_empty());
-        prop_assert_eq!(state.table().len(), model.len()); // Empty lists take nothing.
+        for (key, list) in &model {
+            let cx = rig.before(&mut state, key);
+            prop_assert_eq!(state.get(cx), &list[..]);
+        }
+        rig.end();
     }
 
     #[test]
-    fn a_map_state_is_a_map_of_maps(ops in any_map_ops()) {
-        let mut state = MapState::<u32, u64, u16>::new("map", &backend()).unwrap();
+    fn a_map_state_is_a_map_of_maps(seed in any_rig(), ops in any_map_ops()) {
+        let mut rig = Rig::new(seed);
+        let mut state = MapState::<u32, u64, u16>::new("map", &rig.backend).unwrap();
         let mut model = BTreeMap::<u32, BTreeMap<u64, u16>>::new();
         for (op, key, user_key, value) in ops {
-            let cx = KeyContext::new(&key);
+            let cx = rig.before(&mut state, &key);
             let expected = model.entry(key).or_default();
             match (op, value) {
                 (0..=2, _) => prop_assert_eq!(state.put(cx, user_key, value), expected.insert(user_key, value)),
@@ -118,6 +220,7 @@ proptest! {
             let all = state.iter(cx).map(|(&k, &v)| (k, v)).collect::<BTreeMap<_, _>>();
             prop_assert_eq!(&all, expected);
         }
+        rig.end();
     }
 
     /// A table over some key groups is a map, in the order of the groups; also its cursors, whatever the groups.
@@ -215,13 +318,14 @@ fn reductions_and_aggregates_go_by_key() {
         longest.add(cx, word);
     }
     let (one, two, three) = (KeyContext::new(&1), KeyContext::new(&2), KeyContext::new(&3));
-    assert_eq!((sum.get(one), sum.get(two), sum.get(three)), (Some(&7), Some(&2), None));
+    assert_eq!([one, two, three].map(|key| sum.get(key).copied()), [Some(7), Some(2), None]);
     assert_eq!((longest.get(one), longest.get(two), longest.get(three)), (Some(3), Some(2), None));
     assert_eq!(longest.accumulator(one).map(String::as_str), Some("not"));
     assert_eq!(sum.take(one), Some(7));
     sum.clear(two);
     longest.clear(one);
-    assert_eq!((sum.get(one), sum.get(two), longest.get(one)), (None, None, None));
+    assert_eq!([one, two].map(|key| sum.get(key).copied()), [None, None]);
+    assert_eq!(longest.get(one), None);
 }
 
 /// Goal: what is fetched ahead is what the key's value owns. Method: instead of fetching, write down which values are shown.

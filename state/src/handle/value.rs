@@ -1,17 +1,20 @@
 //! One value under each key.
 
-use super::{HeapBackend, KeyContext, StateDescriptor, StateSet};
-use crate::heap::KeyedTable;
-use crate::{Error, Key};
+use super::set::{KeyedState, StateSet};
+use super::spilled::Spilled;
+use crate::backend::{StateBackend, StateDescriptor, StateKind, TableOf};
+use crate::context::KeyRef;
+use crate::heap::LayeredTable;
+use crate::{Error, Key, StateValue};
 
 /// One value of type `V` under each key, or none.
 ///
 /// Each method is one look-up, O(1). Source: Flink's `ValueState`, whose `value` and `update` are `get` and `set`.
 ///
 /// ```
-/// use thalweg_state::{HeapBackend, KeyContext, KeyGroupRange, MaxParallelism, ValueState};
+/// use thalweg_state::{StateBackend, KeyContext, KeyGroupRange, MaxParallelism, ValueState};
 /// let max = MaxParallelism::default();
-/// let backend = HeapBackend::new(KeyGroupRange::all(max), max);
+/// let backend = StateBackend::heap(KeyGroupRange::all(max), max);
 /// let mut count = ValueState::new("count", &backend)?;
 /// let user = String::from("alice");
 /// let cx = KeyContext::new(&user);
@@ -23,27 +26,51 @@ use crate::{Error, Key};
 /// # Ok::<(), thalweg_state::Error>(())
 /// ```
 #[derive(Debug)]
-pub struct ValueState<K, V> {
-    table: KeyedTable<K, V>,
+pub struct ValueState<K, V: StateValue> {
+    table: Table<K, V>,
     prefetch: Option<fn(&V)>,
 }
 
-impl<K: Key, V> ValueState<K, V> {
+#[derive(Debug)]
+enum Table<K, V: StateValue> {
+    Heap(LayeredTable<K, V>),
+    Spill(Box<Spilled<K, V>>),
+}
+
+/// A value as the store has it or as memory has it: see [`ValueState::view`].
+///
+/// ```
+/// use thalweg_state::View;
+/// assert!(matches!(View::<u64>::Value(&7), View::Value(7)));
+/// ```
+#[derive(Debug)]
+pub enum View<'a, V: StateValue> {
+    /// In memory, as it is used.
+    Value(&'a V),
+    /// In a file's bytes, in place.
+    Archived(&'a V::Archived),
+}
+
+impl<K: Key, V: StateValue> ValueState<K, V> {
     /// Registers the state with the operator's backend.
     ///
     /// Errors: [`Error::DuplicateState`] if the operator has another state of that name. O(key groups).
     ///
     /// ```
-    /// # use thalweg_state::{HeapBackend, KeyContext, KeyGroupRange, MaxParallelism, ValueState};
+    /// # use thalweg_state::{StateBackend, KeyContext, KeyGroupRange, MaxParallelism, ValueState};
     /// # let max = MaxParallelism::default();
-    /// # let backend = HeapBackend::new(KeyGroupRange::all(max), max);
-    /// let count = ValueState::<u64, u32>::new("count", &backend)?;
+    /// # let backend = StateBackend::heap(KeyGroupRange::all(max), max);
+    /// let mut count = ValueState::<u64, u32>::new("count", &backend)?;
     /// assert!(count.get(KeyContext::new(&7)).is_none());
     /// assert!(ValueState::<u64, u32>::new("count", &backend).is_err());
     /// # Ok::<(), thalweg_state::Error>(())
     /// ```
-    pub fn new(descriptor: impl Into<StateDescriptor>, backend: &HeapBackend) -> Result<Self, Error> {
-        Ok(Self { table: backend.table(descriptor.into())?, prefetch: None })
+    pub fn new(descriptor: impl Into<StateDescriptor>, backend: &StateBackend) -> Result<Self, Error> {
+        let table = match backend.table(descriptor.into(), StateKind::value::<K, V>("value"))? {
+            TableOf::Heap(table) => Table::Heap(table),
+            TableOf::Spill(table) => Table::Spill(Box::new(Spilled::new(table))),
+        };
+        Ok(Self { table, prefetch: None })
     }
 
     /// Fetches ahead what values own elsewhere, as vectors and boxes do: `prefetch` is shown the value of a record that
@@ -53,10 +80,10 @@ impl<K: Key, V> ValueState<K, V> {
     /// outgrown the cache; worth it where records would wait for memory behind a pointer.
     ///
     /// ```
-    /// use thalweg_state::{HeapBackend, KeyGroupRange, MaxParallelism, StateSet, ValueState};
+    /// use thalweg_state::{StateBackend, KeyGroupRange, MaxParallelism, StateSet, ValueState};
     /// let max = MaxParallelism::default();
-    /// let backend = HeapBackend::new(KeyGroupRange::all(max), max);
-    /// let text = ValueState::<u64, String>::new("text", &backend)?;
+    /// let backend = StateBackend::heap(KeyGroupRange::all(max), max);
+    /// let mut text = ValueState::<u64, String>::new("text", &backend)?;
     /// assert!(!text.owns());
     /// let text = text.with_prefetch(|text| drop(text.bytes().next())); // Here to read it must do.
     /// assert!(text.owns());
@@ -71,26 +98,53 @@ impl<K: Key, V> ValueState<K, V> {
     /// The key's value, or `None` if it has none.
     ///
     /// ```
-    /// # use thalweg_state::{HeapBackend, KeyContext, KeyGroupRange, MaxParallelism, ValueState};
+    /// # use thalweg_state::{StateBackend, KeyContext, KeyGroupRange, MaxParallelism, ValueState};
     /// # let max = MaxParallelism::default();
-    /// # let backend = HeapBackend::new(KeyGroupRange::all(max), max);
+    /// # let backend = StateBackend::heap(KeyGroupRange::all(max), max);
     /// let mut last = ValueState::new("last", &backend)?;
-    /// last.set(KeyContext::new(&7_u64), "home");
-    /// assert_eq!(last.get(KeyContext::new(&7)), Some(&"home"));
+    /// last.set(KeyContext::new(&7_u64), 'h');
+    /// assert_eq!(last.get(KeyContext::new(&7)), Some(&'h'));
     /// assert_eq!(last.get(KeyContext::new(&8)), None);
     /// # Ok::<(), thalweg_state::Error>(())
     /// ```
     #[inline]
-    pub fn get(&self, cx: KeyContext<'_, K>) -> Option<&V> {
-        self.table.get(cx.hash, |key| key == cx.key).map(|(_, value)| value)
+    pub fn get(&mut self, cx: impl KeyRef<K>) -> Option<&V> {
+        match &mut self.table {
+            Table::Heap(table) => table.get(cx),
+            Table::Spill(spilled) => spilled.get(cx),
+        }
+    }
+
+    /// The key's value where it lies: as it is, or as the archive that a file holds, which is then neither copied nor decoded.
+    ///
+    /// ```
+    /// # use thalweg_state::{KeyContext, KeyGroupRange, MaxParallelism, StateBackend, ValueState, View};
+    /// # let max = MaxParallelism::default();
+    /// # let backend = StateBackend::heap(KeyGroupRange::all(max), max);
+    /// let mut name = ValueState::<u64, String>::new("name", &backend)?;
+    /// name.set(KeyContext::new(&7), "seven".into());
+    /// let length = match name.view(KeyContext::new(&7)) {
+    ///     Some(View::Value(name)) => name.len(),
+    ///     Some(View::Archived(name)) => name.len(),
+    ///     None => 0,
+    /// };
+    /// assert_eq!(length, 5);
+    /// # Ok::<(), thalweg_state::Error>(())
+    /// ```
+    #[inline]
+    pub fn view(&mut self, cx: impl KeyRef<K>) -> Option<View<'_, V>> {
+        match &mut self.table {
+            Table::Heap(table) => table.get(cx).map(View::Value),
+            Table::Spill(spilled) => spilled.view(cx),
+        }
     }
 
     /// The key's value, to change in place, or `None` if it has none. Only this handle is borrowed: the context is free meanwhile.
     ///
     /// ```
-    /// # use thalweg_state::{HeapBackend, KeyContext, KeyGroupRange, MaxParallelism, ValueState};
+    /// # use thalweg_state::{StateBackend, KeyContext, KeyGroupRange, MaxParallelism, ValueState};
     /// # let max = MaxParallelism::default();
-    /// # let backend = HeapBackend::new(KeyGroupRange::all(max), max);
+    /// # let backend = StateBackend::heap(KeyGroupRange::all(max), max);
     /// let mut pages = ValueState::<u64, String>::new("pages", &backend)?;
     /// let cx = KeyContext::new(&7);
     /// assert!(pages.get_mut(cx).is_none());
@@ -100,16 +154,19 @@ impl<K: Key, V> ValueState<K, V> {
     /// # Ok::<(), thalweg_state::Error>(())
     /// ```
     #[inline]
-    pub fn get_mut(&mut self, cx: KeyContext<'_, K>) -> Option<&mut V> {
-        self.table.get_mut(cx.hash, |key| key == cx.key).map(|(_, value)| value)
+    pub fn get_mut(&mut self, cx: impl KeyRef<K>) -> Option<&mut V> {
+        match &mut self.table {
+            Table::Heap(table) => table.get_mut(cx),
+            Table::Spill(spilled) => spilled.get_mut(cx),
+        }
     }
 
     /// The key's value, which is `init()` if it had none, to change in place. One look-up.
     ///
     /// ```
-    /// use thalweg_state::{HeapBackend, KeyContext, KeyGroupRange, MaxParallelism, ValueState};
+    /// use thalweg_state::{StateBackend, KeyContext, KeyGroupRange, MaxParallelism, ValueState};
     /// let max = MaxParallelism::default();
-    /// let backend = HeapBackend::new(KeyGroupRange::all(max), max);
+    /// let backend = StateBackend::heap(KeyGroupRange::all(max), max);
     /// let mut count = ValueState::<u64, u64>::new("count", &backend)?;
     /// *count.get_or_insert_with(KeyContext::new(&7), || 0) += 1;
     /// *count.get_mut(KeyContext::new(&7)).unwrap() += 1;
@@ -117,32 +174,35 @@ impl<K: Key, V> ValueState<K, V> {
     /// # Ok::<(), thalweg_state::Error>(())
     /// ```
     #[inline]
-    pub fn get_or_insert_with(&mut self, cx: KeyContext<'_, K>, init: impl FnOnce() -> V) -> &mut V {
-        self.table.entry(cx.hash, |key| key == cx.key, || (cx.key.clone(), init())).1
+    pub fn get_or_insert_with(&mut self, cx: impl KeyRef<K>, init: impl FnOnce() -> V) -> &mut V {
+        match &mut self.table {
+            Table::Heap(table) => table.get_or_insert_with(cx, init),
+            Table::Spill(spilled) => spilled.get_or_insert_with(cx, init).1,
+        }
     }
 
     /// Whether the key has a value.
     ///
     /// ```
-    /// # use thalweg_state::{HeapBackend, KeyContext, KeyGroupRange, MaxParallelism, ValueState};
+    /// # use thalweg_state::{StateBackend, KeyContext, KeyGroupRange, MaxParallelism, ValueState};
     /// # let max = MaxParallelism::default();
-    /// # let backend = HeapBackend::new(KeyGroupRange::all(max), max);
+    /// # let backend = StateBackend::heap(KeyGroupRange::all(max), max);
     /// let mut seen = ValueState::new("seen", &backend)?;
     /// seen.set(KeyContext::new(&'a'), ());
     /// assert!(seen.contains(KeyContext::new(&'a')) && !seen.contains(KeyContext::new(&'b')));
     /// # Ok::<(), thalweg_state::Error>(())
     /// ```
     #[inline]
-    pub fn contains(&self, cx: KeyContext<'_, K>) -> bool {
+    pub fn contains(&mut self, cx: impl KeyRef<K>) -> bool {
         self.get(cx).is_some()
     }
 
     /// Gives the key a value, in place of the one it had. Source: Flink's `ValueState.update`.
     ///
     /// ```
-    /// # use thalweg_state::{HeapBackend, KeyContext, KeyGroupRange, MaxParallelism, ValueState};
+    /// # use thalweg_state::{StateBackend, KeyContext, KeyGroupRange, MaxParallelism, ValueState};
     /// # let max = MaxParallelism::default();
-    /// # let backend = HeapBackend::new(KeyGroupRange::all(max), max);
+    /// # let backend = StateBackend::heap(KeyGroupRange::all(max), max);
     /// let mut last = ValueState::new("last", &backend)?;
     /// let cx = KeyContext::new(&7_u64);
     /// last.set(cx, 'a');
@@ -151,16 +211,19 @@ impl<K: Key, V> ValueState<K, V> {
     /// # Ok::<(), thalweg_state::Error>(())
     /// ```
     #[inline]
-    pub fn set(&mut self, cx: KeyContext<'_, K>, value: V) {
-        self.upsert(cx, value, |value| value, |old, new| *old = new);
+    pub fn set(&mut self, cx: impl KeyRef<K>, value: V) {
+        match &mut self.table {
+            Table::Heap(_) => _ = self.upsert(cx, value, |value| value, |old, new| *old = new),
+            Table::Spill(spilled) => spilled.set(cx, value),
+        }
     }
 
     /// Changes the key's value, which is `init()` if it had none, and returns what `f` does. One look-up.
     ///
     /// ```
-    /// # use thalweg_state::{HeapBackend, KeyContext, KeyGroupRange, MaxParallelism, ValueState};
+    /// # use thalweg_state::{StateBackend, KeyContext, KeyGroupRange, MaxParallelism, ValueState};
     /// # let max = MaxParallelism::default();
-    /// # let backend = HeapBackend::new(KeyGroupRange::all(max), max);
+    /// # let backend = StateBackend::heap(KeyGroupRange::all(max), max);
     /// let mut count = ValueState::<char, u32>::new("count", &backend)?;
     /// let mut seen = |c: char| count.update_with(KeyContext::new(&c), || 0, |n| { *n += 1; *n });
     /// assert_eq!(['a', 'b', 'a'].map(&mut seen), [1, 1, 2]);
@@ -169,21 +232,43 @@ impl<K: Key, V> ValueState<K, V> {
     #[inline(always)]
     pub fn update_with<R>(
         &mut self,
-        cx: KeyContext<'_, K>,
+        cx: impl KeyRef<K>,
         init: impl FnOnce() -> V,
         f: impl FnOnce(&mut V) -> R,
     ) -> R {
-        let (_, value, _) = self.table.entry(cx.hash, |key| key == cx.key, || (cx.key.clone(), init()));
-        f(value)
+        f(self.get_or_insert_with(cx, init))
+    }
+
+    /// Changes the key's value, which is `init()` if it had none, and lends it with its key: for rows that are sent on.
+    ///
+    /// ```
+    /// # use thalweg_state::{KeyContext, KeyGroupRange, MaxParallelism, StateBackend, ValueState};
+    /// # let max = MaxParallelism::default();
+    /// # let backend = StateBackend::heap(KeyGroupRange::all(max), max);
+    /// let mut count = ValueState::<char, u32>::new("count", &backend)?;
+    /// assert_eq!(count.update_row(KeyContext::new(&'a'), || 0, |n| *n += 1), &('a', 1));
+    /// # Ok::<(), thalweg_state::Error>(())
+    /// ```
+    #[inline(always)]
+    pub fn update_row(
+        &mut self,
+        cx: impl KeyRef<K>,
+        init: impl FnOnce() -> V,
+        change: impl FnOnce(&mut V),
+    ) -> &(K, V) {
+        match &mut self.table {
+            Table::Heap(table) => table.update(cx, init, change),
+            Table::Spill(spilled) => spilled.update_row(cx, init, change),
+        }
     }
 
     /// Makes the key's value of `item` if it has none, or else changes it by `item`, and lends it. One look-up. For items that are
     /// moved in, either way.
     ///
     /// ```
-    /// # use thalweg_state::{HeapBackend, KeyContext, KeyGroupRange, MaxParallelism, ValueState};
+    /// # use thalweg_state::{StateBackend, KeyContext, KeyGroupRange, MaxParallelism, ValueState};
     /// # let max = MaxParallelism::default();
-    /// # let backend = HeapBackend::new(KeyGroupRange::all(max), max);
+    /// # let backend = StateBackend::heap(KeyGroupRange::all(max), max);
     /// let mut texts = ValueState::<u64, Vec<String>>::new("texts", &backend)?;
     /// let cx = KeyContext::new(&7);
     /// for text in ["to", "be"].map(String::from) {
@@ -195,15 +280,14 @@ impl<K: Key, V> ValueState<K, V> {
     #[inline(always)]
     pub fn upsert<I>(
         &mut self,
-        cx: KeyContext<'_, K>,
+        cx: impl KeyRef<K>,
         item: I,
         make: impl FnOnce(I) -> V,
         change: impl FnOnce(&mut V, I),
     ) -> &V {
         let mut item = Some(item);
         let mut taken = || item.take().expect("an entry is made once");
-        let (_, value, _) =
-            self.table.entry(cx.hash, |key| key == cx.key, || (cx.key.clone(), make(taken())));
+        let value = self.get_or_insert_with(cx, || make(taken()));
         if let Some(item) = item {
             change(value, item);
         }
@@ -213,26 +297,29 @@ impl<K: Key, V> ValueState<K, V> {
     /// Takes the key's value away. The key then has no entry, and takes no memory.
     ///
     /// ```
-    /// # use thalweg_state::{HeapBackend, KeyContext, KeyGroupRange, MaxParallelism, ValueState};
+    /// # use thalweg_state::{StateBackend, KeyContext, KeyGroupRange, MaxParallelism, ValueState};
     /// # let max = MaxParallelism::default();
-    /// # let backend = HeapBackend::new(KeyGroupRange::all(max), max);
+    /// # let backend = StateBackend::heap(KeyGroupRange::all(max), max);
     /// let mut waiting = ValueState::new("waiting", &backend)?;
     /// let cx = KeyContext::new(&7_u64);
-    /// waiting.set(cx, "order");
-    /// assert_eq!((waiting.take(cx), waiting.take(cx)), (Some("order"), None));
+    /// waiting.set(cx, 'o');
+    /// assert_eq!((waiting.take(cx), waiting.take(cx)), (Some('o'), None));
     /// # Ok::<(), thalweg_state::Error>(())
     /// ```
     #[inline]
-    pub fn take(&mut self, cx: KeyContext<'_, K>) -> Option<V> {
-        self.table.remove(cx.hash, |key| key == cx.key).map(|(_, value)| value)
+    pub fn take(&mut self, cx: impl KeyRef<K>) -> Option<V> {
+        match &mut self.table {
+            Table::Heap(table) => table.remove(cx),
+            Table::Spill(spilled) => spilled.take(cx),
+        }
     }
 
     /// Drops the key's value, if it has one. Source: Flink's `State.clear`.
     ///
     /// ```
-    /// # use thalweg_state::{HeapBackend, KeyContext, KeyGroupRange, MaxParallelism, ValueState};
+    /// # use thalweg_state::{StateBackend, KeyContext, KeyGroupRange, MaxParallelism, ValueState};
     /// # let max = MaxParallelism::default();
-    /// # let backend = HeapBackend::new(KeyGroupRange::all(max), max);
+    /// # let backend = StateBackend::heap(KeyGroupRange::all(max), max);
     /// let mut last = ValueState::new("last", &backend)?;
     /// let cx = KeyContext::new(&7_u64);
     /// last.set(cx, 'a');
@@ -241,50 +328,27 @@ impl<K: Key, V> ValueState<K, V> {
     /// # Ok::<(), thalweg_state::Error>(())
     /// ```
     #[inline]
-    pub fn clear(&mut self, cx: KeyContext<'_, K>) {
-        self.take(cx);
-    }
-
-    /// The table behind it, to walk over all keys.
-    ///
-    /// ```
-    /// # use thalweg_state::{HeapBackend, KeyContext, KeyGroupRange, MaxParallelism, ValueState};
-    /// # let max = MaxParallelism::default();
-    /// # let backend = HeapBackend::new(KeyGroupRange::all(max), max);
-    /// let mut sales = ValueState::new("sales", &backend)?;
-    /// for (shop, amount) in [(1_u64, 10), (2, 20)] {
-    ///     sales.set(KeyContext::new(&shop), amount);
-    /// }
-    /// assert_eq!(sales.table().iter().map(|(_, amount)| amount).sum::<i32>(), 30);
-    /// # Ok::<(), thalweg_state::Error>(())
-    /// ```
-    pub fn table(&self) -> &KeyedTable<K, V> {
-        &self.table
-    }
-
-    /// The table behind it, to walk over all keys and change or remove values.
-    ///
-    /// ```
-    /// # use thalweg_state::{HeapBackend, KeyContext, KeyGroupRange, MaxParallelism, ValueState};
-    /// # let max = MaxParallelism::default();
-    /// # let backend = HeapBackend::new(KeyGroupRange::all(max), max);
-    /// let mut sales = ValueState::new("sales", &backend)?;
-    /// for (shop, amount) in [(1_u64, 10), (2, 20)] {
-    ///     sales.set(KeyContext::new(&shop), amount);
-    /// }
-    /// sales.table_mut().retain(|_, amount| *amount > 15);
-    /// assert!(!sales.contains(KeyContext::new(&1)) && sales.contains(KeyContext::new(&2)));
-    /// # Ok::<(), thalweg_state::Error>(())
-    /// ```
-    pub fn table_mut(&mut self) -> &mut KeyedTable<K, V> {
-        &mut self.table
+    pub fn clear(&mut self, cx: impl KeyRef<K>) {
+        match &mut self.table {
+            Table::Heap(table) => drop(table.remove(cx)),
+            Table::Spill(spilled) => spilled.clear(cx),
+        }
     }
 }
 
-impl<K, V> StateSet for ValueState<K, V> {
+impl<K: Key, V: StateValue> StateSet for ValueState<K, V> {
     #[inline(always)]
     fn prefetch(&self, hash: u64) {
-        self.table.prefetch(hash);
+        match &self.table {
+            Table::Heap(table) => table.prefetch(hash),
+            Table::Spill(spilled) => spilled.prefetch(hash),
+        }
+    }
+
+    fn each(&mut self, f: &mut dyn FnMut(&mut dyn KeyedState)) {
+        if let Table::Spill(spilled) = &mut self.table {
+            f(spilled.table());
+        }
     }
 
     fn owns(&self) -> bool {
@@ -294,13 +358,17 @@ impl<K, V> StateSet for ValueState<K, V> {
     #[inline(always)]
     fn prefetch_owned(&self, hash: u64) {
         if let Some(prefetch) = self.prefetch
-            && let Some((_, value)) = self.table.guess(hash)
+            && let Table::Heap(table) = &self.table
+            && let Some((_, value)) = table.guess(hash)
         {
             prefetch(value);
         }
     }
 
     fn memory_bytes(&self) -> usize {
-        self.table.memory_bytes()
+        match &self.table {
+            Table::Heap(table) => table.memory_bytes(),
+            Table::Spill(spilled) => spilled.memory_bytes(),
+        }
     }
 }

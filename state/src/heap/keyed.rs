@@ -108,6 +108,20 @@ impl<K, V> KeyedTable<K, V> {
         self.groups.get(group)?.guess(position)
     }
 
+    /// As [`Table::has_hash`].
+    #[inline(always)]
+    pub(crate) fn has_hash(&self, hash: u64) -> bool {
+        let (group, position) = self.locate(hash);
+        self.groups[group].has_hash(position)
+    }
+
+    /// An entry not far after the place of a hash, which need not be of a key group of ours: for samples.
+    pub(crate) fn near(&self, hash: u64) -> Option<(&K, &V)> {
+        let group = hash as usize % self.groups.len().max(1);
+        let (before, from) = self.groups.split_at_checked(group)?;
+        from.iter().chain(before).find_map(|table| table.near(hash))
+    }
+
     /// As [`Table::get`].
     #[inline(always)]
     pub fn get(&self, hash: u64, eq: impl Fn(&K) -> bool) -> Option<(&K, &V)> {

@@ -6,12 +6,11 @@
 //!            ▼
 //!              layer 0    frozen: shared with whoever writes it out, and never changed
 //!              layer 1    …
-//!              base       what has been written out and dropped from memory: nothing, or the files of a store
 //! ```
 //!
 //! A look-up goes from the top down. What is to be changed is copied to the top first, so a snapshot costs a copy of what
-//! changes while it is written. Without a base, layers that nobody reads any more are **thawed**: the few changes on top move
-//! down into the big layer, step by step, and this becomes the top again.
+//! changes while it is written. Layers that nobody reads any more are **thawed**: the few changes on top move down into the
+//! big layer, step by step, and this becomes the top again.
 //!
 //! Invariants:
 //! - a frozen layer never changes while it is shared;
@@ -23,7 +22,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::KeyedTable;
-use crate::handle::KeyContext;
+use crate::context::{KeyContext, KeyRef};
 use crate::{Key, KeyGroupRange, MaxParallelism};
 
 /// What changed between two freezes, and no longer does.
@@ -44,23 +43,6 @@ pub struct Layer<K, V> {
     pub entries: KeyedTable<K, V>,
     /// The keys that were removed and may have values further down.
     pub removed: KeyedTable<K, ()>,
-}
-
-/// What has been dropped from memory, under all layers.
-///
-/// ```
-/// use thalweg_state::{KeyContext, heap::Base};
-/// struct Squares;
-/// impl Base<u64, u64> for Squares {
-///     fn fetch(&mut self, cx: KeyContext<'_, u64>) -> Option<u64> {
-///         Some(cx.key * cx.key)
-///     }
-/// }
-/// assert_eq!(Squares.fetch(KeyContext::new(&3)), Some(9));
-/// ```
-pub trait Base<K, V> {
-    /// The value of a key.
-    fn fetch(&mut self, cx: KeyContext<'_, K>) -> Option<V>;
 }
 
 /// A [`KeyedTable`] with layers. Without any, each method costs what the table's does, and one branch.
@@ -87,8 +69,6 @@ pub struct LayeredTable<K, V> {
 
 struct Below<K, V> {
     hidden: Hidden<K, V>,
-    /// A value of the base, while it is lent.
-    lent: Option<V>,
     thawing: Option<Thawing<K, V>>,
 }
 
@@ -97,7 +77,6 @@ struct Hidden<K, V> {
     removed: KeyedTable<K, ()>,
     /// The newest first. None while thawing.
     layers: VecDeque<Arc<Layer<K, V>>>,
-    base: Option<Box<dyn Base<K, V>>>,
 }
 
 /// Layers that nobody else has, on their way into the oldest of them.
@@ -114,13 +93,6 @@ impl<K: Key, V: Clone> LayeredTable<K, V> {
     /// An empty table without layers.
     pub fn new(key_groups: KeyGroupRange, max: MaxParallelism) -> Self {
         Self { top: KeyedTable::new(key_groups, max), below: None }
-    }
-
-    /// As `new`, on top of `base`.
-    pub fn over(key_groups: KeyGroupRange, max: MaxParallelism, base: Box<dyn Base<K, V>>) -> Self {
-        let mut table = Self::new(key_groups, max);
-        table.below(|below| below.hidden.base = Some(base));
-        table
     }
 
     /// Asks the processor for what a key of that hash has on top.
@@ -141,25 +113,55 @@ impl<K: Key, V: Clone> LayeredTable<K, V> {
 
     /// The key's value.
     #[inline]
-    pub fn get(&mut self, cx: KeyContext<'_, K>) -> Option<&V> {
+    pub fn get(&mut self, cx: impl KeyRef<K>) -> Option<&V> {
         match &mut self.below {
             None => find(&self.top, cx),
             Some(below) => below.get(&mut self.top, cx),
         }
     }
 
+    /// The key's value, to change in place.
+    #[inline]
+    pub fn get_mut(&mut self, cx: impl KeyRef<K>) -> Option<&mut V> {
+        match &mut self.below {
+            None => find_mut(&mut self.top, cx),
+            Some(below) => below.get_mut(&mut self.top, cx),
+        }
+    }
+
     /// The key's value, which is `init()` if it had none, to change in place.
     #[inline(always)]
-    pub fn get_or_insert_with(&mut self, cx: KeyContext<'_, K>, init: impl FnOnce() -> V) -> &mut V {
+    pub fn get_or_insert_with(&mut self, cx: impl KeyRef<K>, init: impl FnOnce() -> V) -> &mut V {
         match &mut self.below {
             None => insert_with(&mut self.top, cx, init),
             Some(below) => below.get_or_insert_with(&mut self.top, cx, init),
         }
     }
 
+    /// Changes the key's value, which is `init()` if it had none, and lends it with its key.
+    #[inline(always)]
+    pub fn update(
+        &mut self,
+        cx: impl KeyRef<K>,
+        init: impl FnOnce() -> V,
+        change: impl FnOnce(&mut V),
+    ) -> &(K, V) {
+        let (table, init) = match &mut self.below {
+            None => return self.top.update(cx.hash(), |key| cx.is(key), || (cx.to_key(), init()), change),
+            Some(below) => below.table_of(&mut self.top, cx, init),
+        };
+        table.update(cx.hash(), |key| cx.is(key), || (cx.to_key(), init()), change)
+    }
+
+    /// Asks the processor for what a value that is about to be used owns: see [`KeyedTable::guess`].
+    #[inline(always)]
+    pub(crate) fn guess(&self, hash: u64) -> Option<(&K, &V)> {
+        self.top.guess(hash)
+    }
+
     /// Takes the key's value away.
     #[inline]
-    pub fn remove(&mut self, cx: KeyContext<'_, K>) -> Option<V> {
+    pub fn remove(&mut self, cx: impl KeyRef<K>) -> Option<V> {
         match &mut self.below {
             None => take(&mut self.top, cx),
             Some(below) => below.remove(&mut self.top, cx),
@@ -186,21 +188,13 @@ impl<K: Key, V: Clone> LayeredTable<K, V> {
         })
     }
 
-    /// Drops the oldest layer, which is in the base from now on.
-    ///
-    /// Panics if there is no base or no layer.
-    pub fn release_oldest(&mut self) {
-        let below = self.below.as_mut().filter(|below| below.hidden.base.is_some()).expect("there is a base");
-        below.hidden.layers.pop_back().expect("there is a layer");
-    }
-
     /// Whether layers are on their way back into one table.
     pub fn is_thawing(&self) -> bool {
         self.below.as_ref().is_some_and(|below| below.thawing.is_some())
     }
 
     /// Takes back layers that nobody shares any more: moves about `slots_max` slots of what is newer into the oldest. Returns
-    /// whether there is nothing left that can be done: there are no layers, or one is shared, or there is a base.
+    /// whether there is nothing left that can be done: there are no layers, or one is shared.
     pub fn thaw(&mut self, slots_max: usize) -> bool {
         let Some(below) = &mut self.below else { return true };
         if !below.begins_to_thaw() {
@@ -221,12 +215,7 @@ impl<K: Key, V: Clone> LayeredTable<K, V> {
         let (key_groups, max) = (self.top.key_groups(), self.top.max_parallelism());
         f(self.below.get_or_insert_with(|| {
             Box::new(Below {
-                hidden: Hidden {
-                    removed: KeyedTable::new(key_groups, max),
-                    layers: VecDeque::new(),
-                    base: None,
-                },
-                lent: None,
+                hidden: Hidden { removed: KeyedTable::new(key_groups, max), layers: VecDeque::new() },
                 thawing: None,
             })
         }))
@@ -242,7 +231,7 @@ impl<K: Key, V: Clone> Below<K, V> {
         layers.chain(thawing).sum::<usize>() + self.hidden.removed.memory_bytes()
     }
 
-    fn get<'a>(&'a mut self, top: &'a mut KeyedTable<K, V>, cx: KeyContext<'_, K>) -> Option<&'a V> {
+    fn get<'a>(&'a mut self, top: &'a mut KeyedTable<K, V>, cx: impl KeyRef<K>) -> Option<&'a V> {
         if let Some(thawing) = &mut self.thawing {
             return find(thawing.settle(top, &mut self.hidden.removed, cx), cx);
         }
@@ -260,23 +249,50 @@ impl<K: Key, V: Clone> Below<K, V> {
                 return None;
             }
         }
-        self.lent = self.hidden.base.as_mut()?.fetch(cx);
-        self.lent.as_ref()
+        None
+    }
+
+    /// The table to change the key in, and what makes its value if it is not there.
+    fn table_of<'a, R: KeyRef<K>, I: FnOnce() -> V>(
+        &'a mut self,
+        top: &'a mut KeyedTable<K, V>,
+        cx: R,
+        init: I,
+    ) -> (&'a mut KeyedTable<K, V>, impl FnOnce() -> V + use<'a, K, V, R, I>) {
+        let hidden = &mut self.hidden;
+        let (table, below) = match &mut self.thawing {
+            Some(thawing) => (thawing.settle(top, &mut hidden.removed, cx), None),
+            None if find(top, cx).is_some() => (top, None),
+            None => (top, hidden.fetch(cx)),
+        };
+        (table, move || below.unwrap_or_else(init))
     }
 
     fn get_or_insert_with<'a>(
         &'a mut self,
         top: &'a mut KeyedTable<K, V>,
-        cx: KeyContext<'_, K>,
+        cx: impl KeyRef<K>,
         init: impl FnOnce() -> V,
     ) -> &'a mut V {
-        match &mut self.thawing {
-            Some(thawing) => insert_with(thawing.settle(top, &mut self.hidden.removed, cx), cx, init),
-            None => insert_with(top, cx, || self.hidden.fetch(cx).unwrap_or_else(init)),
-        }
+        let (table, init) = self.table_of(top, cx, init);
+        insert_with(table, cx, init)
     }
 
-    fn remove(&mut self, top: &mut KeyedTable<K, V>, cx: KeyContext<'_, K>) -> Option<V> {
+    fn get_mut<'a>(&'a mut self, top: &'a mut KeyedTable<K, V>, cx: impl KeyRef<K>) -> Option<&'a mut V> {
+        if let Some(thawing) = &mut self.thawing {
+            return find_mut(thawing.settle(top, &mut self.hidden.removed, cx), cx);
+        }
+        if find(top, cx).is_none() {
+            if find(&self.hidden.removed, cx).is_some() {
+                return None; // And stays so.
+            }
+            let value = self.hidden.fetch(cx)?;
+            return Some(insert_with(top, cx, || value));
+        }
+        find_mut(top, cx)
+    }
+
+    fn remove(&mut self, top: &mut KeyedTable<K, V>, cx: impl KeyRef<K>) -> Option<V> {
         if let Some(thawing) = &mut self.thawing {
             return take(thawing.settle(top, &mut self.hidden.removed, cx), cx);
         }
@@ -290,7 +306,7 @@ impl<K: Key, V: Clone> Below<K, V> {
         if self.thawing.is_some() {
             return true;
         }
-        if self.hidden.base.is_some() || self.hidden.layers.iter().any(|layer| Arc::strong_count(layer) > 1) {
+        if self.hidden.layers.iter().any(|layer| Arc::strong_count(layer) > 1) {
             return false;
         }
         // Nobody else has them, so nobody can have got them since.
@@ -308,7 +324,7 @@ impl<K: Key, V: Clone> Below<K, V> {
 
 impl<K: Key, V: Clone> Hidden<K, V> {
     /// A copy of the value of a key that is not on top, and about to be there, so no longer among the removed.
-    fn fetch(&mut self, cx: KeyContext<'_, K>) -> Option<V> {
+    fn fetch(&mut self, cx: impl KeyRef<K>) -> Option<V> {
         if take(&mut self.removed, cx).is_some() {
             return None;
         }
@@ -320,7 +336,7 @@ impl<K: Key, V: Clone> Hidden<K, V> {
                 return None;
             }
         }
-        self.base.as_mut()?.fetch(cx)
+        None
     }
 }
 
@@ -343,7 +359,7 @@ impl<K: Key, V> Thawing<K, V> {
                 slots_max,
                 |_, _, ()| false,
                 |hash, (key, ())| {
-                    take(oldest, KeyContext { key: &key, hash });
+                    take(oldest, KeyContext::with_hash(&key, hash));
                 },
             );
             return false;
@@ -369,12 +385,12 @@ impl<K: Key, V> Thawing<K, V> {
         &mut self,
         top: &mut KeyedTable<K, V>,
         removed: &mut KeyedTable<K, ()>,
-        cx: KeyContext<'_, K>,
+        cx: impl KeyRef<K>,
     ) -> &mut KeyedTable<K, V> {
         let others = self.others.iter_mut().rev().map(|layer| (&mut layer.entries, &mut layer.removed));
         for (entries, removed) in others.chain([(top, removed)]) {
-            if let Some((key, value)) = entries.remove(cx.hash, |key| key == cx.key) {
-                put(&mut self.oldest, cx.hash, key, value);
+            if let Some((key, value)) = entries.remove(cx.hash(), |key| cx.is(key)) {
+                put(&mut self.oldest, cx.hash(), key, value);
             } else if take(removed, cx).is_some() {
                 take(&mut self.oldest, cx);
             }
@@ -391,22 +407,27 @@ impl<K, V> Layer<K, V> {
 }
 
 #[inline(always)]
-fn find<'a, K: Eq, V>(table: &'a KeyedTable<K, V>, cx: KeyContext<'_, K>) -> Option<&'a V> {
-    table.get(cx.hash, |key| key == cx.key).map(|(_, value)| value)
+fn find<K: Eq, V>(table: &KeyedTable<K, V>, cx: impl KeyRef<K>) -> Option<&V> {
+    table.get(cx.hash(), |key| cx.is(key)).map(|(_, value)| value)
 }
 
 #[inline(always)]
-fn insert_with<'a, K: Key, V>(
-    table: &'a mut KeyedTable<K, V>,
-    cx: KeyContext<'_, K>,
+fn find_mut<K: Eq, V>(table: &mut KeyedTable<K, V>, cx: impl KeyRef<K>) -> Option<&mut V> {
+    table.get_mut(cx.hash(), |key| cx.is(key)).map(|(_, value)| value)
+}
+
+#[inline(always)]
+fn insert_with<K: Key, V>(
+    table: &mut KeyedTable<K, V>,
+    cx: impl KeyRef<K>,
     init: impl FnOnce() -> V,
-) -> &'a mut V {
-    table.entry(cx.hash, |key| key == cx.key, || (cx.key.clone(), init())).1
+) -> &mut V {
+    table.entry(cx.hash(), |key| cx.is(key), || (cx.to_key(), init())).1
 }
 
 #[inline(always)]
-fn take<K: Eq, V>(table: &mut KeyedTable<K, V>, cx: KeyContext<'_, K>) -> Option<V> {
-    table.remove(cx.hash, |key| key == cx.key).map(|(_, value)| value)
+fn take<K: Eq, V>(table: &mut KeyedTable<K, V>, cx: impl KeyRef<K>) -> Option<V> {
+    table.remove(cx.hash(), |key| cx.is(key)).map(|(_, value)| value)
 }
 
 fn put<K: Key, V>(table: &mut KeyedTable<K, V>, hash: u64, key: K, value: V) {

@@ -2,12 +2,12 @@
 //!
 //! - [`Table`] is one such table over all 64-bit hashes;
 //! - [`KeyedTable`] is one [`Table`] for each key group of a subtask, behind the same methods;
-//! - [`LayeredTable`] is a [`KeyedTable`] that can be frozen, and may have a base outside memory.
+//! - [`LayeredTable`] is a [`KeyedTable`] that can be frozen.
 
 mod keyed;
 mod layered;
 mod table;
 
 pub use keyed::{KeyedDrain, KeyedIter, KeyedIterMut, KeyedTable};
-pub use layered::{Base, Layer, LayeredTable};
+pub use layered::{Layer, LayeredTable};
 pub use table::{Drain, Iter, IterMut, Table};

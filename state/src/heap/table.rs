@@ -174,6 +174,39 @@ impl<K, V> Table<K, V> {
         Some((key, value))
     }
 
+    /// Whether there is an entry of `hash`, whatever its key.
+    #[inline(always)]
+    pub(super) fn has_hash(&self, hash: u64) -> bool {
+        if self.homes == 0 {
+            return false;
+        }
+        let (mut start, tag) = (home_of(hash, self.homes), tag_of(hash));
+        loop {
+            // SAFETY: `start` is a home, or follows an occupied slot, and so is at most the number of slots.
+            let group = unsafe { self.group_at(start) };
+            let mut matching = group.matching(tag);
+            while matching != 0 {
+                if self.hashes[start + matching.trailing_zeros() as usize] == hash {
+                    return true;
+                }
+                matching &= matching - 1;
+            }
+            if group.first_vacant().is_some() {
+                return false;
+            }
+            start += WIDTH;
+        }
+    }
+
+    /// An entry at or after the place of `hash`, or else the first one.
+    pub(super) fn near(&self, hash: u64) -> Option<(&K, &V)> {
+        let start = if self.homes == 0 { 0 } else { home_of(hash, self.homes) };
+        let slot = self.occupied_from(start).or_else(|| self.occupied_from(0))?;
+        // SAFETY: the slot is occupied, so its pair is initialised.
+        let (key, value) = unsafe { self.pairs[slot].assume_init_ref() };
+        Some((key, value))
+    }
+
     /// The entry of `hash` whose key `eq` accepts.
     ///
     /// ```

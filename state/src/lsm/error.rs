@@ -23,6 +23,12 @@ pub enum Error {
     /// Bytes that were given to a merge operator are not what its state holds.
     #[error("an operand or a value of state {} is malformed", .state.0)]
     Operand { state: StateId },
+    /// A key takes more bytes than files can say.
+    #[error("a key of state {} takes more than 65535 bytes", .state.0)]
+    KeyTooLong { state: StateId },
+    /// A value cannot be written.
+    #[error("a value of state {} cannot be written", .state.0)]
+    Value { state: StateId, source: crate::ValueError },
     /// Not an error of the store: the part is asked for, and the operation may be repeated when it is there.
     #[error("file {file} has a part that is not in memory yet")]
     Cold { file: FileNumber },

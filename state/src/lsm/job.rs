@@ -150,12 +150,17 @@ pub struct Job {
 enum Phase {
     /// Inputs to be opened, the next one last, and those that are.
     Open(Vec<Input>, Vec<Source<RunInput>>, Vec<Tombstone>),
+    /// Entries of a flush that are not sorted yet.
+    Begin(OpenEntries, Box<RunWriter>),
     Write(Box<dyn Cursor + Send>, Box<RunWriter>),
     /// Files to be opened, the next one last.
     Publish(Vec<FileMeta>),
     Remove(Vec<FileNumber>),
     Finished,
 }
+
+/// Makes the entries of a flush: in its first step, and so on the thread of the job.
+pub(crate) type OpenEntries = Box<dyn FnOnce() -> Result<Box<dyn Cursor + Send>> + Send>;
 
 /// What a finished job changes in its store.
 pub(crate) struct Outcome {
@@ -197,13 +202,13 @@ impl Job {
         shared: Arc<Shared>,
         states: Arc<States>,
         run: u64,
-        entries: Box<dyn Cursor + Send>,
+        entries: OpenEntries,
         tombstones: Vec<KeyRange>,
         names: BTreeMap<String, String>,
     ) -> Self {
         let place = RunPlace { level: 0, run };
         let writer = shared.run_writer(&states, place, Purpose::Flush, tombstones);
-        let phase = Phase::Write(entries, Box::new(writer));
+        let phase = Phase::Begin(entries, Box::new(writer));
         let edit = VersionEdit { options: names, ..VersionEdit::default() };
         Self { edit, ..Self::new(JobKind::Flush, shared, states, place, phase) }
     }
@@ -255,6 +260,11 @@ impl Job {
         self.kind
     }
 
+    /// Whether all of it has happened.
+    pub fn is_finished(&self) -> bool {
+        self.is_done
+    }
+
     /// Works as much as `budget` says; `now` is on any clock that does not go back. Waits for the disk.
     ///
     /// Errors: those of the storage; `Damaged` if a file is not as it was written; those of merge operators. The job is then
@@ -266,6 +276,7 @@ impl Job {
         // Should it fail, what was written is dropped, and so removed.
         self.phase = match mem::replace(&mut self.phase, Phase::Finished) {
             Phase::Open(inputs, sources, tombstones) => self.open(inputs, sources, tombstones)?,
+            Phase::Begin(entries, writer) => Phase::Write(entries()?, writer),
             Phase::Write(entries, writer) => self.write(entries, writer, budget)?,
             Phase::Publish(files) => self.publish(files)?,
             Phase::Remove(files) => self.remove_next(files)?,

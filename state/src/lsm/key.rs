@@ -129,6 +129,13 @@ impl KeyBuf {
         self
     }
 
+    /// Adds a part that is encoded already.
+    #[inline]
+    pub(crate) fn push_encoded(&mut self, part: &[u8]) -> &mut Self {
+        self.bytes.extend_from_slice(part);
+        self
+    }
+
     /// Takes parts off the end again, down to `len` bytes: for the next map key under the same user key.
     ///
     /// ```

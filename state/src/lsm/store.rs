@@ -13,7 +13,7 @@
 
 use super::compaction::Picker;
 use super::files::{Files, OpenSst, PartReady, PartRequest, open_checked};
-use super::job::{Change, Input, Job, JobKind, Outcome, Shared};
+use super::job::{Change, Input, Job, JobKind, OpenEntries, Outcome, Shared};
 use super::key::StateId;
 use super::merge::Cursor;
 use super::rate::WriteRate;
@@ -167,6 +167,11 @@ impl Store {
     ///
     /// Panics: if another flush is not done. An entry of a state that was not registered makes the job panic.
     pub fn flush(&mut self, entries: Box<dyn Cursor + Send>, tombstones: Vec<KeyRange>) -> Job {
+        self.flush_opening(Box::new(move || Ok(entries)), tombstones)
+    }
+
+    /// As [`Self::flush`], of entries that the job itself has to sort first.
+    pub(crate) fn flush_opening(&mut self, entries: OpenEntries, tombstones: Vec<KeyRange>) -> Job {
         assert!(!self.is_flushing, "flushes follow each other");
         self.is_flushing = true;
         let run = self.next_run;

@@ -2,7 +2,7 @@
 
 use thalweg::{
     Aggregating, KeyedCoProcessFunction, KeyedContext, KeyedProcessFunction, ListState, MapState,
-    OpenContext, Record, ReducingState, Result, StateSet, Tag, TimeDomain, Timestamp, ValueState,
+    OpenContext, Record, ReducingState, Result, Tag, TimeDomain, Timestamp, ValueState, state_set,
 };
 
 use super::fields::{Key, value_of};
@@ -29,16 +29,7 @@ pub(super) struct States {
     chained: ValueState<Key, i64>,
 }
 
-impl StateSet for States {
-    fn prefetch(&self, hash: u64) {
-        self.v.prefetch(hash);
-        self.l.prefetch(hash);
-        self.m.prefetch(hash);
-        self.r.prefetch(hash);
-        self.a.prefetch(hash);
-        self.chained.prefetch(hash);
-    }
-}
+state_set!(States: v, l, m, r, a, chained);
 
 fn open(cx: &OpenContext<'_>) -> Result<States> {
     Ok(States {

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use rkyv::rancor;
 use rkyv::string::ArchivedString;
 use thalweg_net::BufferPool;
-use thalweg_state::{Key as _, ListState, MaxParallelism, ValueState};
+use thalweg_state::{Key as _, KeyedState, ListState, MaxParallelism, ValueState};
 
 use super::*;
 use crate::api::connect::KeyedCoProcessFunction;
@@ -486,6 +486,8 @@ impl StateSet for Steps {
     fn prefetch(&self, hash: u64) {
         self.0.lock().unwrap().push((0, hash));
     }
+
+    fn each(&mut self, _: &mut dyn FnMut(&mut dyn KeyedState)) {}
 
     fn owns(&self) -> bool {
         true

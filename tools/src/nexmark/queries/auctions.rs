@@ -47,7 +47,7 @@ pub(super) fn q4(events: Stream<impl Chain<Out = Event>>, total: &DigestTotal) {
 }
 
 /// What is known of an auction that is not closed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
 enum Lot {
     /// It has not come; bids for it have: their times and prices.
     Unknown(Vec<(Timestamp, u64)>),
@@ -134,7 +134,7 @@ impl KeyedProcessFunction<u64, Part> for Close {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
 struct Closed {
     category: u64,
     closed: u64,

@@ -27,7 +27,7 @@ pub(super) fn q19(events: Stream<impl Chain<Out = Event>>, total: &DigestTotal) 
 }
 
 /// What is kept of a bid.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
 struct Kept {
     price: u64,
     date_time: u64,
@@ -130,7 +130,7 @@ impl KeyedProcessFunction<(u64, u64), Event> for Last {
 struct Best;
 
 /// A bid among the best.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
 struct Ranked {
     bidder: u64,
     bid: Kept,

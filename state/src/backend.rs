@@ -1,0 +1,321 @@
+//! Where state is kept: the backend of a core, and of each operator on it.
+//!
+//! ```text
+//!   CoreState   one for each core: the heap, or a store of files with a budget of memory
+//!      └─ StateBackend   one for each operator of a subtask: makes the tables of its handles
+//! ```
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::rc::Rc;
+
+use crate::heap::{KeyedTable, LayeredTable};
+use crate::lsm::{self, MergeOperator, Options, Recovery, StateSpec, Store};
+use crate::spill::{Cell, Port, SpillTable, Work};
+use crate::storage::Storage;
+use crate::{Error, Key, KeyGroupRange, MaxParallelism};
+
+/// What a state is called, and so where a savepoint keeps it.
+///
+/// ```
+/// use thalweg_state::StateDescriptor;
+/// assert_eq!(StateDescriptor::new("count").name, "count");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateDescriptor {
+    /// Unique within the operator, and the same in every run of the job.
+    pub name: String,
+}
+
+impl StateDescriptor {
+    /// A state called `name`. Wherever a descriptor is asked for, the name alone will do.
+    ///
+    /// ```
+    /// use thalweg_state::StateDescriptor;
+    /// assert_eq!(StateDescriptor::new("count"), "count".into());
+    /// ```
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into() }
+    }
+}
+
+impl From<&str> for StateDescriptor {
+    fn from(name: &str) -> Self {
+        Self::new(name)
+    }
+}
+
+/// The state of all operators of a core: on the heap, or in a store of files with what has changed lately in memory.
+///
+/// The store never waits for a disk itself: what must is [`Work`] for other threads. Order of calls: in between batches
+/// `maintain`, then `poll_work` until there is none, and `on_work_done` for what has come back; `is_stalled` before input is
+/// taken; `take_fault` after each step.
+///
+/// ```
+/// use std::time::Duration;
+/// use thalweg_state::lsm::Options;
+/// use thalweg_state::storage::Storage;
+/// use thalweg_state::{CoreState, Key, KeyContext, KeyGroupRange, KeyedState, MaxParallelism, StateSet, ValueState, WorkProgress};
+/// let (core, _) = CoreState::lsm(&Storage::memory(), Options::nvme(), 1)?;
+/// let max = MaxParallelism::default();
+/// let backend = core.backend("counter", KeyGroupRange::all(max), max);
+/// let mut count = ValueState::<u64, u64>::new("count", &backend)?;
+/// count.set(KeyContext::new(&7), 1);
+///
+/// core.freeze(); // As the budget or a snapshot would.
+/// count.each(&mut |state| state.maintain());
+/// while let Some(mut work) = core.poll_work() {
+///     while work.step(Duration::ZERO) != WorkProgress::Finished {} // On another thread.
+///     core.on_work_done(work);
+///     count.each(&mut |state| state.maintain());
+/// }
+/// // Now it is in a file. Its key is looked up ahead, and is not in memory at first:
+/// let mut key = Vec::new();
+/// 7_u64.encode(&mut key);
+/// let mut prepare = || {
+///     let mut is_there = false;
+///     count.each(&mut |state| {
+///         state.begin_batch();
+///         state.prepare(0, 7_u64.key_hash(), &key);
+///         is_there = state.resolve();
+///     });
+///     is_there
+/// };
+/// while !prepare() {
+///     let mut read = core.poll_work().expect("a read was asked for");
+///     assert!(read.is_urgent());
+///     let _ = read.step(Duration::ZERO);
+///     core.on_work_done(read);
+/// }
+/// assert_eq!(count.get(KeyContext::new(&7).prepared_as(0)), Some(&1));
+/// assert!(core.take_fault().is_none());
+/// # Ok::<(), thalweg_state::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct CoreState {
+    /// None: the heap.
+    port: Option<Rc<Port>>,
+}
+
+impl CoreState {
+    /// All state in memory.
+    pub fn heap() -> Self {
+        Self { port: None }
+    }
+
+    /// State in the store that is in `storage`, or in an empty one that is made there. `identity` tells the files of a new store
+    /// from those of all others: a random number. Waits for the disk.
+    ///
+    /// Errors: as [`Store::open`].
+    pub fn lsm(storage: &Storage, options: Options, identity: u64) -> Result<(Self, Recovery), Error> {
+        let (store, recovery) = Store::open(storage, options.clone(), identity)?;
+        Ok((Self { port: Some(Rc::new(Port::new(store, &options))) }, recovery))
+    }
+
+    /// Whether state may be elsewhere than in memory, so that batches are to be prepared.
+    pub fn spills(&self) -> bool {
+        self.port.is_some()
+    }
+
+    /// The backend of an operator, whose name is the same in every run of the job, on this core.
+    ///
+    /// Panics if there are no key groups of that number under `max_parallelism`.
+    pub fn backend(
+        &self,
+        operator: &str,
+        key_groups: KeyGroupRange,
+        max_parallelism: MaxParallelism,
+    ) -> StateBackend {
+        assert!(
+            u32::from(key_groups.end) <= max_parallelism.get(),
+            "{key_groups:?} with a maximal parallelism of {}",
+            max_parallelism.get()
+        );
+        let core = self.clone();
+        StateBackend {
+            core,
+            operator: operator.to_owned(),
+            key_groups,
+            max_parallelism,
+            names: RefCell::default(),
+        }
+    }
+
+    /// Asks tables to freeze if they take more memory than they may. To be called between batches.
+    pub fn maintain(&self) {
+        if let Some(port) = &self.port {
+            port.maintain();
+        }
+    }
+
+    /// Asks all tables to freeze what has changed, as soon as they are next maintained. Nothing on the heap.
+    ///
+    /// Panics: if tables have not been maintained since the last time.
+    pub fn freeze(&self) {
+        if let Some(port) = &self.port {
+            port.freeze();
+        }
+    }
+
+    /// The next thing to be done on another thread, the most urgent first.
+    pub fn poll_work(&self) -> Option<Work> {
+        self.port.as_ref()?.poll_work()
+    }
+
+    /// Takes work back that is done. What was given up is asked for again if it is still needed, but for a flush: this is a
+    /// fault.
+    pub fn on_work_done(&self, work: Work) {
+        if let Some(port) = &self.port {
+            port.on_work_done(work);
+        }
+    }
+
+    /// Whether work is on its way, so that waiting for it makes sense.
+    pub fn has_work(&self) -> bool {
+        self.port.as_ref().is_some_and(|port| port.has_work())
+    }
+
+    /// Rises with every part of a file that comes in, and with every flush: what could not be prepared before may be now.
+    pub fn arrivals(&self) -> u64 {
+        self.port.as_ref().map_or(0, |port| port.arrivals())
+    }
+
+    /// Whether no input should be taken until work is done, because memory is used up or compactions are behind.
+    pub fn is_stalled(&self) -> bool {
+        self.port.as_ref().is_some_and(|port| port.is_stalled())
+    }
+
+    /// What has failed, if anything: what was read since then may be wrong, so the job must fail too.
+    pub fn take_fault(&self) -> Option<Error> {
+        self.port.as_ref()?.take_fault()
+    }
+
+    /// What the store has counted; `None` on the heap.
+    pub fn metrics(&self) -> Option<lsm::Metrics> {
+        Some(self.port.as_ref()?.metrics())
+    }
+}
+
+impl fmt::Debug for CoreState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("CoreState").field(&if self.spills() { "lsm" } else { "heap" }).finish()
+    }
+}
+
+/// The backend of one operator in one subtask, which makes the tables of its handles.
+///
+/// ```
+/// use thalweg_state::{Error, KeyGroupRange, MaxParallelism, StateBackend, ValueState};
+/// let max = MaxParallelism::default();
+/// let backend = StateBackend::heap(KeyGroupRange::all(max), max);
+/// let count = ValueState::<u64, u64>::new("count", &backend)?;
+/// let again = ValueState::<u64, u64>::new("count", &backend);
+/// assert!(matches!(again, Err(Error::DuplicateState { name }) if name == "count"));
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Debug)]
+pub struct StateBackend {
+    core: CoreState,
+    operator: String,
+    key_groups: KeyGroupRange,
+    max_parallelism: MaxParallelism,
+    names: RefCell<BTreeSet<String>>,
+}
+
+/// A table on either backend.
+pub(crate) enum TableOf<K, V, C> {
+    Heap(LayeredTable<K, V>),
+    Spill(Box<SpillTable<K, C>>),
+}
+
+impl StateBackend {
+    /// A backend on the heap for `key_groups`, which come from [`range_of`](crate::range_of). [`CoreState::backend`] makes one of
+    /// either kind.
+    ///
+    /// Panics if there are none of that number under `max_parallelism`.
+    ///
+    /// ```
+    /// use thalweg_state::{KeyGroupRange, MaxParallelism, StateBackend, range_of};
+    /// let max = MaxParallelism::default();
+    /// let second_of_two = StateBackend::heap(range_of(1, max, 2), max);
+    /// assert_eq!(second_of_two.key_groups(), KeyGroupRange { start: 64, end: 128 });
+    /// ```
+    pub fn heap(key_groups: KeyGroupRange, max_parallelism: MaxParallelism) -> Self {
+        CoreState::heap().backend("", key_groups, max_parallelism)
+    }
+
+    /// The key groups of the subtask. A key of another group is a bug: a handle that is asked for it panics.
+    ///
+    /// ```
+    /// use thalweg_state::{KeyGroupRange, MaxParallelism, StateBackend};
+    /// let max = MaxParallelism::new(16)?;
+    /// assert_eq!(StateBackend::heap(KeyGroupRange::all(max), max).key_groups().len(), 16);
+    /// # Ok::<(), thalweg_state::Error>(())
+    /// ```
+    pub fn key_groups(&self) -> KeyGroupRange {
+        self.key_groups
+    }
+
+    /// The job's maximal parallelism: how many key groups there are in all subtasks together.
+    ///
+    /// ```
+    /// use thalweg_state::{KeyGroupRange, MaxParallelism, StateBackend};
+    /// let max = MaxParallelism::default();
+    /// let backend = StateBackend::heap(KeyGroupRange { start: 0, end: 1 }, max);
+    /// assert_eq!(backend.max_parallelism().get(), 128);
+    /// ```
+    pub fn max_parallelism(&self) -> MaxParallelism {
+        self.max_parallelism
+    }
+
+    /// Whether state may be elsewhere than in memory.
+    pub fn spills(&self) -> bool {
+        self.core.spills()
+    }
+
+    /// An empty table for a state of that name, of values or, where it spills, of cells. `kind` and the types make up its schema.
+    ///
+    /// Errors: [`Error::DuplicateState`] if the name is taken; as `Store::register`.
+    pub(crate) fn table<K: Key, V: Clone, C: Cell>(
+        &self,
+        descriptor: StateDescriptor,
+        kind: StateKind,
+    ) -> Result<TableOf<K, V, C>, Error> {
+        let StateDescriptor { name } = descriptor;
+        if !self.names.borrow_mut().insert(name.clone()) {
+            return Err(Error::DuplicateState { name });
+        }
+        let Some(port) = &self.core.port else {
+            return Ok(TableOf::Heap(LayeredTable::new(self.key_groups, self.max_parallelism)));
+        };
+        let StateKind { schema, align, merge } = kind;
+        let name = format!("{}/{name}", self.operator);
+        let port = port.register(StateSpec { align, merge, ..StateSpec::new(&name, schema) })?;
+        let top = KeyedTable::new(self.key_groups, self.max_parallelism);
+        Ok(TableOf::Spill(Box::new(SpillTable::new(top, port))))
+    }
+}
+
+/// What a store must know of a state.
+pub(crate) struct StateKind {
+    pub(crate) schema: lsm::Fingerprint,
+    pub(crate) align: lsm::sst::ValueAlign,
+    pub(crate) merge: Option<std::sync::Arc<dyn MergeOperator>>,
+}
+
+impl StateKind {
+    /// A state of one value of type `V` for each key.
+    pub(crate) fn value<K: Key, V: crate::StateValue>(what: &str) -> Self {
+        Self {
+            schema: crate::value::fingerprint::<(K, V)>(&[what]),
+            align: align_of_value::<V>(),
+            merge: None,
+        }
+    }
+}
+
+/// Where the values of a type may start.
+pub(crate) fn align_of_value<V: rkyv::Archive>() -> lsm::sst::ValueAlign {
+    if align_of::<V::Archived>() <= 8 { lsm::sst::ValueAlign::Eight } else { lsm::sst::ValueAlign::Sixteen }
+}

@@ -1,0 +1,30 @@
+//! Tables of state larger than memory: what has changed lately, typed, over the files of a store.
+//!
+//! ```text
+//!            ┌ top      cells that have changed since the last freeze
+//!   memory ──┤
+//!            └ frozen   older ones, on their way into the store
+//!   below ───── base    the store; of a batch's keys, what it has said ahead (`prepared`)
+//! ```
+//!
+//! In reading order:
+//! - `table`: [`SpillTable`], and the [`Cell`]s it is made of; `prepared`: look-ups ahead;
+//! - `port`: what connects the tables of a core with its store; `flush`: frozen tables as a sorted run; `work`: what is done
+//!   on other threads.
+//!
+//! Invariants:
+//! - what is higher is newer; a cell that does not hide what is below is added to it;
+//! - on the record path nothing waits for a disk, unless a key was not prepared: that is counted.
+
+mod flush;
+mod port;
+mod prepared;
+mod table;
+mod work;
+
+pub(crate) use port::Port;
+pub(crate) use table::{Below, Cell, SpillTable};
+pub use work::{Work, WorkProgress};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,332 @@
+//! What connects the tables of a core's states with its store: what they ask of it, and what it asks of them.
+//!
+//! ```text
+//!   table ── bytes ──▶ budget ── too many ──▶ epoch rises ──▶ table freezes, hands its layer over ─┐
+//!     ▲                                                                                            ▼ all have
+//!     └── drops its layer ◀── flushed epoch rises ◀── job done ◀── Work, on a helper thread ◀── one flush
+//! ```
+//!
+//! Invariants:
+//! - a flush has what all tables froze at one epoch, and flushes follow each other;
+//! - a table keeps a layer until the store has it;
+//! - what fails is kept as the core's fault; until the job has failed with it, reads say that there is nothing.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use super::flush::{FlushCursor, LayerEntries};
+use super::work::{Task, Work};
+use crate::Error;
+use crate::lsm::key::StateId;
+use crate::lsm::{Answer, Cursor, Job, JobKind, KeyBatch, Options, StateSpec, Store};
+
+/// Compactions that run at the same time, besides a flush.
+const COMPACTIONS_MAX: usize = 1;
+
+/// A store and the tables over it, all on one core.
+pub(crate) struct Port {
+    store: RefCell<Store>,
+    /// The most that tables may have before they are frozen.
+    active_bytes_max: usize,
+    tables: RefCell<Vec<Table>>,
+    /// How often tables were asked to freeze, and up to which time the store has what they froze.
+    epoch: Cell<u64>,
+    flushed: Cell<u64>,
+    freeze: RefCell<Freeze>,
+    /// Frozen, and waiting for the flush before it.
+    frozen: RefCell<VecDeque<Layers>>,
+    flushing: Cell<Option<u64>>,
+    compactions: Cell<usize>,
+    /// Rises with each part that comes in, and each flush that is done.
+    arrivals: Cell<u64>,
+    /// Parts that were asked for and have not come.
+    parts_out: Cell<usize>,
+    garbage: RefCell<Vec<Box<dyn Send>>>,
+    fault: RefCell<Option<Error>>,
+    blocking_reads: Cell<u64>,
+}
+
+/// What all tables froze at an epoch.
+type Layers = (u64, Vec<Box<dyn LayerEntries>>);
+
+/// What is known of a table.
+#[derive(Debug, Clone, Copy)]
+struct Table {
+    bytes: usize,
+    /// The epoch at which it froze last.
+    epoch: u64,
+    is_gone: bool,
+}
+
+/// Layers of the latest epoch, until all tables have handed theirs over.
+#[derive(Default)]
+struct Freeze {
+    layers: Vec<Box<dyn LayerEntries>>,
+    missing: usize,
+}
+
+impl Port {
+    pub(crate) fn new(store: Store, options: &Options) -> Self {
+        Self {
+            store: RefCell::new(store),
+            // Half, as the other half is what was frozen before and is being written.
+            active_bytes_max: options.table_bytes() / 2,
+            tables: RefCell::default(),
+            epoch: Cell::new(0),
+            flushed: Cell::new(0),
+            freeze: RefCell::default(),
+            frozen: RefCell::default(),
+            flushing: Cell::new(None),
+            compactions: Cell::new(0),
+            arrivals: Cell::new(0),
+            parts_out: Cell::new(0),
+            garbage: RefCell::default(),
+            fault: RefCell::new(None),
+            blocking_reads: Cell::new(0),
+        }
+    }
+
+    /// Registers a state, and a table that keeps what changes of it.
+    ///
+    /// Errors: as `Store::register`.
+    pub(crate) fn register(self: &Rc<Self>, spec: StateSpec) -> Result<TablePort, Error> {
+        let name = spec.name.clone();
+        let state = self.store.borrow_mut().register(spec)?;
+        let mut tables = self.tables.borrow_mut();
+        tables.push(Table { bytes: 0, epoch: self.epoch.get(), is_gone: false });
+        Ok(TablePort { port: self.clone(), table: tables.len() - 1, state, name })
+    }
+
+    /// Lets tables freeze if they have grown too large. To be called now and then.
+    pub(crate) fn maintain(&self) {
+        let is_idle = self.freeze.borrow().missing == 0 && self.frozen.borrow().is_empty();
+        if is_idle && self.flushing.get().is_none() && self.active_bytes() > self.active_bytes_max {
+            self.freeze();
+        }
+    }
+
+    /// Asks all tables to freeze. Panics: if some have not done so since the last time.
+    pub(crate) fn freeze(&self) -> u64 {
+        let epoch = self.epoch.get() + 1;
+        self.epoch.set(epoch);
+        let missing = self.tables.borrow().iter().filter(|table| !table.is_gone).count();
+        let mut freeze = self.freeze.borrow_mut();
+        assert_eq!(freeze.missing, 0, "tables freeze once for each epoch");
+        freeze.missing = missing;
+        drop(freeze);
+        self.end_freeze();
+        epoch
+    }
+
+    fn hand_over(&self, layer: Option<Box<dyn LayerEntries>>) {
+        let mut freeze = self.freeze.borrow_mut();
+        freeze.layers.extend(layer);
+        freeze.missing -= 1;
+        drop(freeze);
+        self.end_freeze();
+    }
+
+    fn end_freeze(&self) {
+        let mut freeze = self.freeze.borrow_mut();
+        if freeze.missing == 0 {
+            let layers = std::mem::take(&mut freeze.layers);
+            self.frozen.borrow_mut().push_back((self.epoch.get(), layers));
+        }
+    }
+
+    fn active_bytes(&self) -> usize {
+        self.tables.borrow().iter().map(|table| table.bytes).sum()
+    }
+
+    /// Whether more records would take more memory than there is: what is frozen must be written first.
+    pub(crate) fn is_stalled(&self) -> bool {
+        self.store.borrow().is_stalled()
+            || (self.flushing.get().is_some() && self.active_bytes() > self.active_bytes_max)
+    }
+
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch.get()
+    }
+
+    pub(crate) fn flushed(&self) -> u64 {
+        self.flushed.get()
+    }
+
+    pub(crate) fn arrivals(&self) -> u64 {
+        self.arrivals.get()
+    }
+
+    /// The next thing to be done on a helper thread.
+    pub(crate) fn poll_work(&self) -> Option<Work> {
+        if let Some(request) = self.store.borrow().poll_request() {
+            self.parts_out.set(self.parts_out.get() + 1);
+            return Some(Work::new(Task::Read(request)));
+        }
+        if self.flushing.get().is_none()
+            && let Some((epoch, layers)) = self.frozen.borrow_mut().pop_front()
+        {
+            if layers.is_empty() {
+                self.on_flushed(epoch);
+            } else {
+                self.flushing.set(Some(epoch));
+                // Opened by the job: sorting is not for this thread.
+                let open =
+                    Box::new(move || Ok(Box::new(FlushCursor::open(layers)?) as Box<dyn Cursor + Send>));
+                return Some(Work::new(Task::Job(
+                    self.store.borrow_mut().flush_opening(open, Vec::new()),
+                    None,
+                )));
+            }
+        }
+        if self.compactions.get() < COMPACTIONS_MAX
+            && let Some(job) = self.store.borrow_mut().poll_job()
+        {
+            self.compactions.set(self.compactions.get() + 1);
+            return Some(Work::new(Task::Job(job, None)));
+        }
+        self.garbage.borrow_mut().pop().map(|garbage| Work::new(Task::Drop(Some(garbage))))
+    }
+
+    /// Takes work back that is done, or was given up.
+    pub(crate) fn on_work_done(&self, work: Work) {
+        match work.into_task() {
+            Task::Drop(_) => {}
+            Task::Read(_) => self.parts_out.set(self.parts_out.get() - 1), // It will be asked for again.
+            Task::Ready(ready) => {
+                self.parts_out.set(self.parts_out.get() - 1);
+                self.arrivals.set(self.arrivals.get() + 1);
+                if let Err(error) = self.store.borrow_mut().on_part_ready(ready) {
+                    self.fail(error);
+                }
+            }
+            Task::Job(job, error) => {
+                if let Some(error) = error {
+                    self.fail(error);
+                }
+                self.on_job_done(job);
+            }
+        }
+    }
+
+    fn on_job_done(&self, job: Job) {
+        let is_flush = job.kind() == JobKind::Flush;
+        let is_finished = job.is_finished();
+        self.store.borrow_mut().on_job_done(job);
+        if !is_flush {
+            self.compactions.set(self.compactions.get() - 1);
+            return;
+        }
+        let epoch = self.flushing.take().expect("a flush was begun");
+        if is_finished {
+            self.on_flushed(epoch);
+        } else if self.fault.borrow().is_none() {
+            self.fail(Error::FlushGivenUp);
+        }
+    }
+
+    fn on_flushed(&self, epoch: u64) {
+        self.flushed.set(epoch);
+        self.arrivals.set(self.arrivals.get() + 1);
+    }
+
+    pub(crate) fn fail(&self, error: impl Into<Error>) {
+        self.fault.borrow_mut().get_or_insert(error.into());
+    }
+
+    pub(crate) fn take_fault(&self) -> Option<Error> {
+        self.fault.borrow_mut().take()
+    }
+
+    pub(crate) fn has_work(&self) -> bool {
+        self.parts_out.get() > 0 || self.flushing.get().is_some() || self.compactions.get() > 0
+    }
+
+    pub(crate) fn metrics(&self) -> crate::lsm::Metrics {
+        self.store.borrow().metrics()
+    }
+}
+
+/// A table's own access to its core's store. Dropped with the table.
+pub(crate) struct TablePort {
+    port: Rc<Port>,
+    table: usize,
+    state: StateId,
+    name: String,
+}
+
+impl TablePort {
+    pub(crate) fn state(&self) -> StateId {
+        self.state
+    }
+
+    /// The epoch to freeze at, if that is still to be done.
+    #[inline]
+    pub(crate) fn wants_freeze(&self) -> Option<u64> {
+        let epoch = self.port.epoch();
+        (self.port.tables.borrow()[self.table].epoch < epoch).then_some(epoch)
+    }
+
+    /// Hands over what was frozen, if there was anything.
+    pub(crate) fn hand_over(&self, epoch: u64, layer: Option<Box<dyn LayerEntries>>) {
+        self.port.tables.borrow_mut()[self.table].epoch = epoch;
+        self.port.hand_over(layer);
+    }
+
+    /// Up to which epoch the store has what was frozen.
+    #[inline]
+    pub(crate) fn flushed(&self) -> u64 {
+        self.port.flushed()
+    }
+
+    /// Says how large the table is, in bytes.
+    #[inline]
+    pub(crate) fn report(&self, bytes: usize) {
+        self.port.tables.borrow_mut()[self.table].bytes = bytes;
+    }
+
+    /// Has something dropped by a helper thread, because it is large.
+    pub(crate) fn discard(&self, garbage: Box<dyn Send>) {
+        self.port.garbage.borrow_mut().push(garbage);
+    }
+
+    /// As `Store::get_batch`; an error is the core's fault, and answers are then missing.
+    pub(crate) fn get_batch(&self, keys: &KeyBatch, answer: impl FnMut(usize, Answer<'_>)) {
+        if let Err(error) = self.port.store.borrow().get_batch(keys, answer) {
+            self.fail(error);
+        }
+    }
+
+    /// As `Store::get_waiting`.
+    #[cold]
+    pub(crate) fn get_waiting(&self, keys: &KeyBatch, answer: impl FnMut(usize, Answer<'_>)) {
+        self.port.blocking_reads.set(self.port.blocking_reads.get() + 1);
+        if let Err(error) = self.port.store.borrow_mut().get_waiting(keys, answer) {
+            self.fail(error);
+        }
+    }
+
+    #[cold]
+    pub(crate) fn fail(&self, error: impl Into<Error>) {
+        self.port.fail(error);
+    }
+
+    /// A value of the state cannot be read or written.
+    #[cold]
+    pub(crate) fn fail_value(&self, source: crate::ValueError) {
+        self.fail(Error::Value { state: self.name.clone(), source });
+    }
+}
+
+impl Drop for TablePort {
+    fn drop(&mut self) {
+        let mut tables = self.port.tables.borrow_mut();
+        let table = &mut tables[self.table];
+        (table.bytes, table.is_gone) = (0, true);
+        let owes = table.epoch < self.port.epoch();
+        drop(tables);
+        if owes {
+            self.port.hand_over(None);
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! What the store says of the keys of a batch, asked before its records are processed.
+//!
+//! ```text
+//!   begin ──▶ prepare, for each record ──▶ resolve ──▶ true: answer(record)  … until the next begin
+//!                │ in memory: nothing         │
+//!                └ not: a key of the batch    └──▶ false: something is asked for; begin again when it has come
+//! ```
+//!
+//! Invariants:
+//! - an answer is of the hash it was prepared with;
+//! - answers count until the next flush is done: they say nothing of what was in memory when the store was asked.
+
+use super::port::TablePort;
+use crate::context::NOT_PREPARED;
+use crate::lsm::{Answer, KeyBatch};
+use crate::value::ValueBytes;
+
+/// What is known of a record's key below memory.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Known {
+    hash: u64,
+    start: u32,
+    /// Of the value, or one of the two below.
+    len: u32,
+}
+
+/// Nobody has asked: it was in memory.
+const UNKNOWN: u32 = u32::MAX;
+const ABSENT: u32 = u32::MAX - 1;
+
+impl Known {
+    #[inline]
+    pub(super) fn is_absent(self) -> bool {
+        self.len == ABSENT
+    }
+}
+
+/// The answers for the records of a batch.
+#[derive(Default)]
+pub(crate) struct Prepared {
+    keys: KeyBatch,
+    /// Of each key of the batch, its record.
+    records: Vec<u32>,
+    known: Vec<Known>,
+    values: ValueBytes,
+    /// Up to which epoch the store had what was frozen, when it was asked.
+    flushed: u64,
+    /// For what was not prepared.
+    one: KeyBatch,
+    one_value: ValueBytes,
+}
+
+impl Prepared {
+    pub(crate) fn begin(&mut self) {
+        self.keys.clear();
+        self.records.clear();
+        self.known.clear();
+        self.values.clear();
+    }
+
+    /// A record whose key is in memory. Records come in the order of their numbers.
+    #[inline]
+    pub(crate) fn skip(&mut self, record: u32, hash: u64) {
+        debug_assert_eq!(record as usize, self.known.len());
+        self.known.push(Known { hash, start: 0, len: UNKNOWN });
+    }
+
+    /// A record whose key is not. A key too long to be stored cannot have been: it is refused when it is written.
+    #[inline]
+    pub(crate) fn ask(&mut self, record: u32, hash: u64, key: &[u8]) {
+        self.skip(record, hash);
+        if self.keys.push(key).is_ok() {
+            self.records.push(record);
+        }
+    }
+
+    /// Asks the store, and returns whether it has answered all.
+    pub(crate) fn resolve(&mut self, port: &TablePort) -> bool {
+        let Self { keys, records, known, values, flushed, .. } = self;
+        *flushed = port.flushed();
+        if keys.is_empty() {
+            return true;
+        }
+        let mut is_complete = true;
+        port.get_batch(keys, |at, answer| {
+            let known = &mut known[records[at] as usize];
+            match answer {
+                Answer::Cold => is_complete = false,
+                Answer::Absent => known.len = ABSENT,
+                Answer::Found(value) | Answer::Merged(value) => {
+                    let start = append(values, value);
+                    (known.start, known.len) = (start, value.len() as u32);
+                }
+            }
+        });
+        is_complete
+    }
+
+    /// Whether the store was asked for a record. `None`: nothing may be known of it.
+    #[inline]
+    pub(super) fn known(&self, record: u32, hash: u64, flushed: u64) -> Option<Known> {
+        if record == NOT_PREPARED || flushed != self.flushed {
+            return None;
+        }
+        let known = self.known.get(record as usize)?;
+        (known.hash == hash && known.len != UNKNOWN).then_some(*known)
+    }
+
+    /// What it has said.
+    #[inline]
+    pub(super) fn value(&self, known: Known) -> Option<&[u8]> {
+        (!known.is_absent()).then(|| &self.values[known.start as usize..][..known.len as usize])
+    }
+
+    /// Asks the store now, and waits for it.
+    #[cold]
+    pub(super) fn wait_for(&mut self, port: &TablePort, key: &[u8]) -> Option<&[u8]> {
+        self.one.clear();
+        self.one_value.clear();
+        self.one.push(key).ok()?;
+        let (mut is_found, value) = (false, &mut self.one_value);
+        port.get_waiting(&self.one, |_, answer| {
+            if let Some(found) = answer.value() {
+                is_found = true;
+                value.extend_from_slice(found);
+            }
+        });
+        is_found.then_some(&self.one_value[..])
+    }
+}
+
+/// Appends a value at a multiple of 16, and returns where it begins.
+#[inline]
+fn append(values: &mut ValueBytes, value: &[u8]) -> u32 {
+    let start = values.len().next_multiple_of(16);
+    values.resize(start, 0);
+    values.extend_from_slice(value);
+    start as u32
+}

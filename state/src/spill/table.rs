@@ -1,0 +1,280 @@
+//! A table of cells over a store.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+
+use super::flush::TableLayer;
+use super::port::TablePort;
+use super::prepared::{Known, Prepared};
+use crate::context::KeyRef;
+use crate::handle::KeyedState;
+use crate::heap::KeyedTable;
+use crate::lsm::Kind;
+use crate::lsm::key::KeyBuf;
+use crate::value::ValueBytes;
+use crate::{Key, MaxParallelism, ValueError, key_group};
+
+/// What memory knows of a key.
+pub(crate) trait Cell: Clone + Send + Sync + 'static {
+    /// How it is written: `None` if there is nothing to write.
+    fn kind(&self) -> Option<Kind>;
+
+    /// Appends its value at the next multiple of 16, unless it deletes.
+    ///
+    /// Errors: the value cannot be serialised.
+    fn write(&self, out: &mut ValueBytes) -> Result<(), ValueError>;
+
+    /// Whether what is below of the same key does not count any more.
+    #[inline]
+    fn hides(&self) -> bool {
+        !matches!(self.kind(), Some(Kind::Merge) | None)
+    }
+}
+
+/// Cells by key, over a store. See the [module](super).
+pub(crate) struct SpillTable<K, C> {
+    top: KeyedTable<K, C>,
+    frozen: Frozen<K, C>,
+    prepared: Prepared,
+    port: TablePort,
+    key: KeyBuf,
+    owned: OwnedBytes,
+}
+
+/// What was frozen, each with its epoch, the newest first.
+///
+/// What the store has too does not count, even while it is still here: an operand would be added twice.
+struct Frozen<K, C>(VecDeque<(u64, Arc<KeyedTable<K, C>>)>);
+
+impl<K: Key, C: Cell> Frozen<K, C> {
+    #[inline]
+    fn tables(&self, flushed: u64) -> impl Iterator<Item = &KeyedTable<K, C>> {
+        self.0.iter().take_while(move |(epoch, _)| *epoch > flushed).map(|(_, table)| &**table)
+    }
+}
+
+/// What is below the top for one key.
+pub(crate) struct Below<'a, 'k, K, C> {
+    frozen: &'a Frozen<K, C>,
+    prepared: &'a mut Prepared,
+    port: &'a TablePort,
+    buffer: &'a mut KeyBuf,
+    key: &'k K,
+    hash: u64,
+    record: u32,
+    max: MaxParallelism,
+}
+
+impl<K: Key, C: Cell> SpillTable<K, C> {
+    pub(crate) fn new(top: KeyedTable<K, C>, port: TablePort) -> Self {
+        let (prepared, key, owned) = (Prepared::default(), KeyBuf::default(), OwnedBytes::default());
+        Self { top, frozen: Frozen(VecDeque::new()), prepared, port, key, owned }
+    }
+
+    #[inline(always)]
+    pub(crate) fn prefetch(&self, hash: u64) {
+        self.top.prefetch(hash);
+    }
+
+    /// The size of the tables in memory, and about what their keys and cells own.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let frozen = self.frozen.0.iter().map(|(_, table)| table.memory_bytes()).sum::<usize>();
+        self.top.memory_bytes() + self.owned.of(self.top.len()) + frozen
+    }
+
+    /// The key's cell on top, if it is there.
+    #[inline(always)]
+    pub(crate) fn top(&mut self, key: impl KeyRef<K>) -> Option<&mut C> {
+        self.top.get_mut(key.hash(), |k| key.is(k)).map(|(_, cell)| cell)
+    }
+
+    /// The key's cell on top, or what `with` makes of what is below.
+    #[inline(always)]
+    pub(crate) fn read<'a, R>(
+        &'a mut self,
+        key: impl KeyRef<K>,
+        with: impl FnOnce(Below<'a, '_, K, C>) -> R,
+    ) -> Result<&'a C, R> {
+        let Self { top, frozen, prepared, port, key: buffer, .. } = self;
+        if let Some((_, cell)) = top.get(key.hash(), |k| key.is(k)) {
+            return Ok(cell);
+        }
+        let (hash, record, max, owned) = (key.hash(), key.record(), top.max_parallelism(), key.to_key());
+        Err(with(Below { frozen, prepared, port, buffer, key: &owned, hash, record, max }))
+    }
+
+    /// The key's cell on top, if there is one, and what is below.
+    pub(crate) fn read_all<'a, R>(
+        &'a mut self,
+        key: impl KeyRef<K>,
+        with: impl FnOnce(Option<&'a C>, Below<'a, '_, K, C>) -> R,
+    ) -> R {
+        let Self { top, frozen, prepared, port, key: buffer, .. } = self;
+        let cell = top.get(key.hash(), |k| key.is(k)).map(|(_, cell)| cell);
+        let (hash, record, max, owned) = (key.hash(), key.record(), top.max_parallelism(), key.to_key());
+        with(cell, Below { frozen, prepared, port, buffer, key: &owned, hash, record, max })
+    }
+
+    /// The key's cell on top, which is made of what is below if there is none.
+    #[inline(always)]
+    pub(crate) fn entry(
+        &mut self,
+        key: impl KeyRef<K>,
+        make: impl FnOnce(Below<'_, '_, K, C>) -> C,
+    ) -> (&K, &mut C) {
+        let Self { top, frozen, prepared, port, key: buffer, .. } = self;
+        let max = top.max_parallelism();
+        let make = || {
+            let (hash, record, owned) = (key.hash(), key.record(), key.to_key());
+            let cell = make(Below { frozen, prepared, port, buffer, key: &owned, hash, record, max });
+            (owned, cell)
+        };
+        let (key, cell, _) = top.entry(key.hash(), |k| key.is(k), make);
+        (key, cell)
+    }
+
+    /// Freezes the top, and hands it over to be written.
+    #[cold]
+    fn freeze(&mut self, epoch: u64) {
+        if self.top.is_empty() {
+            return self.port.hand_over(epoch, None);
+        }
+        let fresh = KeyedTable::new(self.top.key_groups(), self.top.max_parallelism());
+        let entries = Arc::new(std::mem::replace(&mut self.top, fresh));
+        self.frozen.0.push_front((epoch, entries.clone()));
+        self.port.report(0);
+        self.port.hand_over(epoch, Some(Box::new(TableLayer { state: self.port.state(), entries })));
+    }
+
+    /// Drops what the store has.
+    #[cold]
+    fn release(&mut self, flushed: u64) {
+        while self.frozen.0.back().is_some_and(|(epoch, _)| *epoch <= flushed) {
+            if let Some((_, layer)) = self.frozen.0.pop_back() {
+                self.port.discard(Box::new(layer));
+            }
+        }
+    }
+}
+
+impl<K: Key, C: Cell> KeyedState for SpillTable<K, C> {
+    fn begin_batch(&mut self) {
+        self.prepared.begin();
+    }
+
+    #[inline]
+    fn prepare(&mut self, record: u32, hash: u64, user_key: &[u8]) {
+        let flushed = self.port.flushed();
+        if self.top.has_hash(hash) || self.frozen.tables(flushed).any(|table| table.has_hash(hash)) {
+            return self.prepared.skip(record, hash);
+        }
+        let group = key_group(hash, self.top.max_parallelism());
+        let key = self.key.begin(group, self.port.state()).push_encoded(user_key);
+        self.prepared.ask(record, hash, key.as_bytes());
+    }
+
+    fn resolve(&mut self) -> bool {
+        self.prepared.resolve(&self.port)
+    }
+
+    fn maintain(&mut self) {
+        let flushed = self.port.flushed();
+        if self.frozen.0.back().is_some_and(|(epoch, _)| *epoch <= flushed) {
+            self.release(flushed);
+        }
+        if let Some(epoch) = self.port.wants_freeze() {
+            self.freeze(epoch);
+        }
+        self.owned.sample(&self.top);
+        self.port.report(self.top.memory_bytes() + self.owned.of(self.top.len()));
+    }
+}
+
+impl<'a, K: Key, C: Cell> Below<'a, '_, K, C> {
+    /// The frozen cells of the key, newest first, to the first one that hides what is below it.
+    pub(crate) fn cells(&self) -> impl Iterator<Item = &'a C> {
+        let (hash, key) = (self.hash, self.key);
+        let mut is_hidden = false;
+        let cells =
+            self.frozen.tables(self.port.flushed()).filter_map(move |table| table.get(hash, |k| k == key));
+        cells.map(|(_, cell)| cell).take_while(move |cell| !std::mem::replace(&mut is_hidden, cell.hides()))
+    }
+
+    /// The newest frozen cell.
+    #[inline]
+    pub(crate) fn cell(&self) -> Option<&'a C> {
+        let mut tables = self.frozen.tables(self.port.flushed());
+        tables.find_map(|table| table.get(self.hash, |k| k == self.key)).map(|(_, cell)| cell)
+    }
+
+    /// What the store has of the key. Waits for it if the key was not prepared.
+    #[inline]
+    pub(crate) fn base(self) -> Option<&'a [u8]> {
+        let Self { prepared, port, buffer, key, hash, record, max, .. } = self;
+        match prepared.known(record, hash, port.flushed()) {
+            Some(known) => prepared.value(known),
+            None => {
+                let key = buffer.begin(key_group(hash, max), port.state()).push(key);
+                prepared.wait_for(port, key.as_bytes())
+            }
+        }
+    }
+
+    /// Whether it is known that there is nothing below.
+    #[inline]
+    pub(crate) fn is_known_absent(&self) -> bool {
+        self.cell().is_none()
+            && self.prepared.known(self.record, self.hash, self.port.flushed()).is_some_and(Known::is_absent)
+    }
+
+    pub(crate) fn port(&self) -> &'a TablePort {
+        self.port
+    }
+}
+
+impl<K, C> fmt::Debug for SpillTable<K, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SpillTable").field("frozen", &self.frozen.0.len()).finish_non_exhaustive()
+    }
+}
+
+/// About how many bytes keys and cells own outside the table: samples of what they take when they are written.
+#[derive(Debug, Default)]
+struct OwnedBytes {
+    /// A running mean for one entry.
+    mean: f64,
+    /// How many entries there were at the last sample.
+    sampled_at: usize,
+    scratch: ValueBytes,
+    key: Vec<u8>,
+    random: u64,
+}
+
+impl OwnedBytes {
+    /// Looks at a few entries, if there are many others by now.
+    fn sample<K: Key, C: Cell>(&mut self, table: &KeyedTable<K, C>) {
+        if !std::mem::needs_drop::<(K, C)>() {
+            return;
+        }
+        let len = table.len();
+        if len.abs_diff(self.sampled_at) * 64 < self.sampled_at {
+            return;
+        }
+        self.sampled_at = len;
+        for _ in 0..4 {
+            self.random = crate::hash_word(self.random ^ len as u64);
+            let Some((key, cell)) = table.near(self.random) else { continue };
+            self.key.clear();
+            self.scratch.clear();
+            key.encode(&mut self.key);
+            let is_written = cell.write(&mut self.scratch).is_ok();
+            let bytes = self.key.len() + if is_written { self.scratch.len() } else { 0 };
+            self.mean += (bytes as f64 - self.mean) / if self.mean == 0.0 { 1.0 } else { 16.0 };
+        }
+    }
+
+    fn of(&self, entries: usize) -> usize {
+        (entries as f64 * self.mean) as usize
+    }
+}

@@ -1,0 +1,239 @@
+//! Values: what state is made of. Typed in memory, an rkyv archive in files.
+//!
+//! Invariants:
+//! - bytes are checked (`bytecheck`) each time they are made a value: what a file says can be wrong, and is then an error;
+//! - an archive starts at a multiple of its alignment, and ends where its bytes end.
+
+use std::fmt;
+
+use rkyv::api::low::{LowSerializer, LowValidator, access, to_bytes_in_with_alloc};
+use rkyv::bytecheck::CheckBytes;
+use rkyv::rancor::{self, Failure, Fallible, Strategy};
+use rkyv::ser::allocator::ArenaHandle;
+use rkyv::ser::{Allocator, Writer};
+use rkyv::util::{AlignedVec, with_arena};
+use rkyv::vec::{ArchivedVec, VecResolver};
+use rkyv::{Archive, Deserialize, Place, Serialize};
+
+use crate::hash_bytes;
+use crate::lsm::Fingerprint;
+
+/// Bytes that begin at a multiple of 16, which every archive is content with.
+pub(crate) type ValueBytes = AlignedVec<16>;
+
+/// What a state can hold: anything that derives rkyv's `Archive`, `Serialize` and `Deserialize`, and `Clone`.
+///
+/// Implemented for all that qualifies: integers, floats, `bool`, `char`, `String`, `Option`, `Vec`, tuples, structs of these.
+///
+/// ```
+/// use thalweg_state::StateValue;
+///
+/// #[derive(Clone, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+/// struct Session {
+///     pages: Vec<String>,
+///     since_ms: i64,
+/// }
+///
+/// let session = Session { pages: vec!["home".into()], since_ms: 7 };
+/// let mut bytes = rkyv::util::AlignedVec::new();
+/// session.write(&mut bytes)?;
+/// assert_eq!(Session::view(&bytes)?.pages[0], "home"); // In place.
+/// assert_eq!(Session::read(&bytes)?.since_ms, 7);
+/// assert!(Session::read(&bytes[..3]).is_err());
+/// # Ok::<(), thalweg_state::ValueError>(())
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be kept in a state",
+    label = "not a value of a state",
+    note = "derive `Clone`, `rkyv::Archive`, `rkyv::Serialize` and `rkyv::Deserialize` for it"
+)]
+pub trait StateValue: Archive + Clone + Send + Sync + 'static {
+    /// Appends the value's archive, at the next multiple of 16.
+    ///
+    /// Errors: [`ValueError`] if a part of it refuses to be serialised.
+    fn write(&self, out: &mut AlignedVec<16>) -> Result<(), ValueError>;
+
+    /// The archive that `bytes` are, in place. They begin at a multiple of the archive's alignment.
+    ///
+    /// Errors: [`ValueError`] if they are not what `write` writes.
+    fn view(bytes: &[u8]) -> Result<&Self::Archived, ValueError>;
+
+    /// The value of an archive.
+    ///
+    /// Errors: [`ValueError`] if a part of it refuses to be made again.
+    fn make(archived: &Self::Archived) -> Result<Self, ValueError>;
+
+    /// Appends the archive of several values as one, at the next multiple of 16.
+    ///
+    /// Errors: as `write`.
+    fn write_list(values: &[Self], out: &mut AlignedVec<16>) -> Result<(), ValueError>;
+
+    /// The archives of several values, in place.
+    ///
+    /// Errors: [`ValueError`] if `bytes` are not what `write_list` writes.
+    fn view_list(bytes: &[u8]) -> Result<&[Self::Archived], ValueError>;
+
+    /// The value that `bytes` are.
+    ///
+    /// Errors: as `view` and `make`.
+    fn read(bytes: &[u8]) -> Result<Self, ValueError> {
+        Self::make(Self::view(bytes)?)
+    }
+}
+
+impl<T> StateValue for T
+where
+    T: Archive + Clone + Send + Sync + 'static,
+    T: for<'a> Serialize<LowSerializer<AlignedVec<16>, ArenaHandle<'a>, rancor::Error>>,
+    T::Archived: for<'a> CheckBytes<LowValidator<'a, Failure>> + Deserialize<T, Strategy<(), Failure>>,
+{
+    fn write(&self, out: &mut AlignedVec<16>) -> Result<(), ValueError> {
+        let start = out.len().next_multiple_of(16);
+        out.resize(start, 0);
+        let writer = std::mem::take(out);
+        *out =
+            with_arena(|arena| to_bytes_in_with_alloc::<_, _, rancor::Error>(self, writer, arena.acquire()))
+                .map_err(|error| ValueError::Refused {
+                    type_name: std::any::type_name::<T>(),
+                    why: error.to_string(),
+                })?;
+        Ok(())
+    }
+
+    #[inline]
+    fn view(bytes: &[u8]) -> Result<&T::Archived, ValueError> {
+        access::<T::Archived, Failure>(bytes).map_err(|Failure| malformed::<T>(bytes))
+    }
+
+    fn write_list(values: &[T], out: &mut AlignedVec<16>) -> Result<(), ValueError> {
+        append(&Items(values), out)
+    }
+
+    #[inline]
+    fn view_list(bytes: &[u8]) -> Result<&[T::Archived], ValueError> {
+        let list = access::<ArchivedVec<T::Archived>, Failure>(bytes);
+        list.map(ArchivedVec::as_slice).map_err(|Failure| malformed::<Vec<T>>(bytes))
+    }
+
+    #[inline]
+    fn make(archived: &T::Archived) -> Result<T, ValueError> {
+        archived.deserialize(Strategy::wrap(&mut ())).map_err(|Failure| malformed::<T>(&[]))
+    }
+}
+
+/// Appends an archive at the next multiple of 16.
+fn append<T>(value: &T, out: &mut AlignedVec<16>) -> Result<(), ValueError>
+where
+    T: for<'a> Serialize<LowSerializer<AlignedVec<16>, ArenaHandle<'a>, rancor::Error>>,
+{
+    let start = out.len().next_multiple_of(16);
+    out.resize(start, 0);
+    let writer = std::mem::take(out);
+    let written = with_arena(|arena| to_bytes_in_with_alloc(value, writer, arena.acquire()));
+    let refused = |error: rancor::Error| ValueError::Refused {
+        type_name: std::any::type_name::<T>(),
+        why: error.to_string(),
+    };
+    *out = written.map_err(refused)?;
+    Ok(())
+}
+
+/// Values whose archive is that of a `Vec` of them.
+struct Items<'a, T>(&'a [T]);
+
+impl<T: Archive> Archive for Items<'_, T> {
+    type Archived = ArchivedVec<T::Archived>;
+    type Resolver = VecResolver;
+
+    fn resolve(&self, resolver: VecResolver, out: Place<Self::Archived>) {
+        ArchivedVec::resolve_from_slice(self.0, resolver, out);
+    }
+}
+
+impl<S: Fallible + Allocator + Writer + ?Sized, T: Serialize<S>> Serialize<S> for Items<'_, T> {
+    fn serialize(&self, serializer: &mut S) -> Result<VecResolver, S::Error> {
+        ArchivedVec::<T::Archived>::serialize_from_slice(self.0, serializer)
+    }
+}
+
+#[cold]
+fn malformed<T>(bytes: &[u8]) -> ValueError {
+    ValueError::Malformed { type_name: std::any::type_name::<T>(), bytes: bytes.len() }
+}
+
+/// Why a value cannot be written, or bytes are not one.
+///
+/// ```
+/// use thalweg_state::StateValue;
+/// let error = u64::read(&[1, 2]).unwrap_err();
+/// assert_eq!(error.to_string(), "2 bytes are not a u64");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages name the fields")]
+#[non_exhaustive]
+pub enum ValueError {
+    /// The bytes of a file are not what the state's type writes.
+    #[error("{bytes} bytes are not a {type_name}")]
+    Malformed { type_name: &'static str, bytes: usize },
+    /// More than can be written at once.
+    #[error("a value of {bytes} bytes is too long to be stored")]
+    TooLong { bytes: usize },
+    /// The type's own serialisation has failed.
+    #[error("a {type_name} cannot be serialised: {why}")]
+    Refused { type_name: &'static str, why: String },
+}
+
+/// What tells a state's types from others: their names, and the size and alignment of the archive. A type that is renamed or
+/// moved is another one; so is one whose archive has another size.
+pub(crate) fn fingerprint<T: Archive>(parts: &[&str]) -> Fingerprint {
+    let mut text = String::new();
+    for part in parts {
+        text += part;
+        text.push('\0');
+    }
+    let archived = (size_of::<T::Archived>(), align_of::<T::Archived>());
+    fmt::Write::write_fmt(&mut text, format_args!("{} {archived:?}", std::any::type_name::<T>()))
+        .expect("a String takes all text");
+    Fingerprint(hash_bytes(text.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(crate::cases(64))]
+
+        /// What was written is read, wherever it stands in a buffer.
+        #[test]
+        fn values_come_back(values in prop::collection::vec(any::<(u8, String, Option<Vec<u64>>)>(), 0..8)) {
+            let mut bytes = ValueBytes::new();
+            let mut ranges = Vec::new();
+            for value in &values {
+                let start = bytes.len().next_multiple_of(16);
+                value.write(&mut bytes).unwrap();
+                ranges.push(start..bytes.len());
+            }
+            for (value, range) in values.iter().zip(ranges) {
+                prop_assert_eq!(&<(u8, String, Option<Vec<u64>>)>::read(&bytes[range]).unwrap(), value);
+            }
+        }
+
+        /// Any bytes are an error or a value, never a panic.
+        #[test]
+        fn any_bytes_are_read_or_refused(noise in prop::collection::vec(any::<u8>(), 0..64)) {
+            let mut bytes = ValueBytes::new();
+            bytes.extend_from_slice(&noise);
+            let _ = <(u8, String, Option<Vec<u64>>)>::read(&bytes);
+            let _ = Vec::<String>::read(&bytes);
+            let _ = <(char, bool)>::read(&bytes);
+        }
+    }
+
+    #[test]
+    fn other_types_have_other_fingerprints() {
+        let all = [fingerprint::<u64>(&[]), fingerprint::<i64>(&[]), fingerprint::<u64>(&["list"])];
+        assert!(all[0] != all[1] && all[0] != all[2]);
+    }
+}
