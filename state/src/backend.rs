@@ -9,12 +9,15 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::heap::{KeyedTable, LayeredTable};
-use crate::lsm::{self, MergeOperator, Options, Recovery, StateSpec, Store};
+use crate::lsm::sst::ValueAlign;
+use crate::lsm::{self, Fingerprint, MergeOperator, Options, Recovery, StateSpec, Store};
 use crate::spill::{Cell, Port, SpillTable, Work};
 use crate::storage::Storage;
-use crate::{Error, Key, KeyGroupRange, MaxParallelism};
+use crate::value::fingerprint;
+use crate::{Error, Key, KeyGroupRange, MaxParallelism, StateValue, Stored};
 
 /// What a state is called, and so where a savepoint keeps it.
 ///
@@ -299,23 +302,22 @@ impl StateBackend {
 
 /// What a store must know of a state.
 pub(crate) struct StateKind {
-    pub(crate) schema: lsm::Fingerprint,
-    pub(crate) align: lsm::sst::ValueAlign,
-    pub(crate) merge: Option<std::sync::Arc<dyn MergeOperator>>,
+    schema: Fingerprint,
+    align: ValueAlign,
+    merge: Option<Arc<dyn MergeOperator>>,
 }
 
 impl StateKind {
     /// A state of one value of type `V` for each key.
-    pub(crate) fn value<K: Key, V: crate::StateValue>(what: &str) -> Self {
-        Self {
-            schema: crate::value::fingerprint::<(K, V)>(&[what]),
-            align: align_of_value::<V>(),
-            merge: None,
-        }
+    pub(crate) fn value<K: Key, V: Stored>() -> Self {
+        let Fingerprint(value) = V::schema();
+        let schema = fingerprint::<K>(&["value", &value.to_string()]);
+        Self { schema, align: V::align(), merge: None }
     }
-}
 
-/// Where the values of a type may start.
-pub(crate) fn align_of_value<V: rkyv::Archive>() -> lsm::sst::ValueAlign {
-    if align_of::<V::Archived>() <= 8 { lsm::sst::ValueAlign::Eight } else { lsm::sst::ValueAlign::Sixteen }
+    /// A state of a list of items of type `T` for each key, to which others are appended.
+    pub(crate) fn list<K: Key, T: StateValue>(append: Arc<dyn MergeOperator>) -> Self {
+        let schema = fingerprint::<(K, T)>(&["list"]);
+        Self { schema, align: ValueAlign::Sixteen, merge: Some(append) }
+    }
 }

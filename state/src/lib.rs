@@ -60,7 +60,7 @@ pub use key::{Key, KeyError, hash_bytes, hash_pair, hash_word};
 pub use key_group::{HashSpread, KeyGroup, KeyGroupRange, MaxParallelism, key_group, range_of, subtask_of};
 pub use spill::{Work, WorkProgress};
 pub use timer::Timers;
-pub use value::{StateValue, ValueError};
+pub use value::{StateValue, Stored, ValueError, fingerprint};
 
 /// How properties are tested: the same cases in every run, and nothing left on the disk.
 #[cfg(test)]

@@ -17,6 +17,7 @@ use rkyv::{Archive, Deserialize, Place, Serialize};
 
 use crate::hash_bytes;
 use crate::lsm::Fingerprint;
+use crate::lsm::sst::ValueAlign;
 
 /// Bytes that begin at a multiple of 16, which every archive is content with.
 pub(crate) type ValueBytes = AlignedVec<16>;
@@ -121,6 +122,71 @@ where
     }
 }
 
+/// What a table of values can hold: every [`StateValue`], and types that write themselves in another way.
+///
+/// ```
+/// use rkyv::util::AlignedVec;
+/// use thalweg_state::lsm::{Fingerprint, sst::ValueAlign};
+/// use thalweg_state::{StateValue, Stored, ValueError, fingerprint};
+/// /// Kept as the vector it is made of.
+/// #[derive(Clone)]
+/// struct Stack(Vec<u64>);
+/// impl Stored for Stack {
+///     fn schema() -> Fingerprint {
+///         fingerprint::<Vec<u64>>(&["stack"])
+///     }
+///     fn align() -> ValueAlign {
+///         ValueAlign::Eight
+///     }
+///     fn store(&self, out: &mut AlignedVec<16>) -> Result<(), ValueError> {
+///         self.0.write(out)
+///     }
+///     fn load(bytes: &[u8]) -> Result<Self, ValueError> {
+///         Ok(Stack(Vec::read(bytes)?))
+///     }
+/// }
+/// let mut bytes = AlignedVec::new();
+/// Stack(vec![7]).store(&mut bytes)?;
+/// assert_eq!(Stack::load(&bytes)?.0, [7]);
+/// # Ok::<(), ValueError>(())
+/// ```
+pub trait Stored: Clone + Send + Sync + 'static {
+    /// What tells this type from others that a state of the same name could have had.
+    fn schema() -> Fingerprint;
+
+    /// The multiple at which a file must place the value for `load`.
+    fn align() -> ValueAlign;
+
+    /// Appends the value, at the next multiple of 16.
+    ///
+    /// Errors: [`ValueError`] if it cannot be written.
+    fn store(&self, out: &mut AlignedVec<16>) -> Result<(), ValueError>;
+
+    /// The value that `bytes` are.
+    ///
+    /// Errors: [`ValueError`] if they are not what `store` writes.
+    fn load(bytes: &[u8]) -> Result<Self, ValueError>;
+}
+
+impl<V: StateValue> Stored for V {
+    fn schema() -> Fingerprint {
+        fingerprint::<V>(&[])
+    }
+
+    fn align() -> ValueAlign {
+        if align_of::<V::Archived>() <= 8 { ValueAlign::Eight } else { ValueAlign::Sixteen }
+    }
+
+    fn store(&self, out: &mut AlignedVec<16>) -> Result<(), ValueError> {
+        self.write(out)
+    }
+
+    #[inline]
+    fn load(bytes: &[u8]) -> Result<Self, ValueError> {
+        V::read(bytes)
+    }
+}
+
 /// Appends an archive at the next multiple of 16.
 fn append<T>(value: &T, out: &mut AlignedVec<16>) -> Result<(), ValueError>
 where
@@ -184,8 +250,13 @@ pub enum ValueError {
 }
 
 /// What tells a state's types from others: their names, and the size and alignment of the archive. A type that is renamed or
-/// moved is another one; so is one whose archive has another size.
-pub(crate) fn fingerprint<T: Archive>(parts: &[&str]) -> Fingerprint {
+/// moved is another one; so is one whose archive has another size. `parts`: what else there is to tell them by.
+///
+/// ```
+/// use thalweg_state::fingerprint;
+/// assert_ne!(fingerprint::<u64>(&[]), fingerprint::<i64>(&[]));
+/// ```
+pub fn fingerprint<T: Archive>(parts: &[&str]) -> Fingerprint {
     let mut text = String::new();
     for part in parts {
         text += part;

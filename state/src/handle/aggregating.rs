@@ -29,7 +29,7 @@ use std::fmt;
 /// assert_eq!(mean.get(cx), Some(3.5));
 /// # Ok::<(), thalweg_state::Error>(())
 /// ```
-pub struct AggregatingState<K, A: StateValue, C, F, R> {
+pub struct AggregatingState<K, A, C, F, R> {
     accumulator: ValueState<K, A>,
     create: C,
     add: F,
@@ -169,7 +169,7 @@ impl<K: Key, A: StateValue, C, F, R> StateSet for AggregatingState<K, A, C, F, R
     }
 }
 
-impl<K: fmt::Debug, A: StateValue + fmt::Debug, C, F, R> fmt::Debug for AggregatingState<K, A, C, F, R> {
+impl<K: fmt::Debug, A: fmt::Debug, C, F, R> fmt::Debug for AggregatingState<K, A, C, F, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AggregatingState").field("accumulator", &self.accumulator).finish_non_exhaustive()
     }

@@ -53,12 +53,8 @@ impl<K: Key, T: StateValue> ListState<K, T> {
     /// # Ok::<(), thalweg_state::Error>(())
     /// ```
     pub fn new(descriptor: impl Into<StateDescriptor>, backend: &StateBackend) -> Result<Self, Error> {
-        let kind = StateKind {
-            // Items are added to what is written already, which nobody reads for it.
-            merge: Some(Arc::new(ListAppend)),
-            align: crate::lsm::sst::ValueAlign::Sixteen,
-            ..StateKind::value::<K, T>("list")
-        };
+        // Items are added to what is written already, which nobody reads for it.
+        let kind = StateKind::list::<K, T>(Arc::new(ListAppend));
         let table = match backend.table(descriptor.into(), kind)? {
             TableOf::Heap(table) => Table::Heap(table),
             TableOf::Spill(table) => Table::Spill(Box::new(Spilled { table, lent: Vec::new() })),

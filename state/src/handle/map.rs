@@ -2,12 +2,13 @@
 
 use super::set::{KeyedState, StateSet};
 use super::small_map::{SmallIter, SmallMap};
-use super::spilled::{Spilled, Stored};
-use crate::backend::{StateBackend, StateDescriptor, StateKind, TableOf};
+use super::value::ValueState;
+use crate::backend::{StateBackend, StateDescriptor};
 use crate::context::KeyRef;
-use crate::heap::LayeredTable;
-use crate::value::ValueBytes;
-use crate::{Error, Key, StateValue, ValueError};
+use crate::lsm::Fingerprint;
+use crate::lsm::sst::ValueAlign;
+use crate::value::{ValueBytes, fingerprint};
+use crate::{Error, Key, StateValue, Stored, ValueError};
 
 /// A map from `UK` to `UV` under each key.
 ///
@@ -30,13 +31,7 @@ use crate::{Error, Key, StateValue, ValueError};
 #[derive(Debug)]
 pub struct MapState<K, UK, UV> {
     /// No map in it is empty.
-    table: Table<K, SmallMap<UK, UV>>,
-}
-
-#[derive(Debug)]
-enum Table<K, M> {
-    Heap(LayeredTable<K, M>),
-    Spill(Box<Spilled<K, M>>),
+    maps: ValueState<K, SmallMap<UK, UV>>,
 }
 
 impl<K: Key, UK: Key, UV: StateValue> MapState<K, UK, UV> {
@@ -53,11 +48,7 @@ impl<K: Key, UK: Key, UV: StateValue> MapState<K, UK, UV> {
     /// # Ok::<(), thalweg_state::Error>(())
     /// ```
     pub fn new(descriptor: impl Into<StateDescriptor>, backend: &StateBackend) -> Result<Self, Error> {
-        let table = match backend.table(descriptor.into(), StateKind::value::<(K, UK), UV>("map"))? {
-            TableOf::Heap(table) => Table::Heap(table),
-            TableOf::Spill(table) => Table::Spill(Box::new(Spilled::new(table))),
-        };
-        Ok(Self { table })
+        Ok(Self { maps: ValueState::new(descriptor, backend)? })
     }
 
     /// The value of `user_key` in the key's map, or `None` if it has none.
@@ -151,10 +142,7 @@ impl<K: Key, UK: Key, UV: StateValue> MapState<K, UK, UV> {
     /// ```
     #[inline]
     pub fn remove(&mut self, cx: impl KeyRef<K>, user_key: &UK) -> Option<UV> {
-        let map = match &mut self.table {
-            Table::Heap(table) => table.get_mut(cx),
-            Table::Spill(spilled) => spilled.get_mut(cx),
-        }?;
+        let map = self.maps.get_mut(cx)?;
         let removed = map.remove(user_key);
         if map.len() == 0 {
             self.clear(cx);
@@ -231,53 +219,44 @@ impl<K: Key, UK: Key, UV: StateValue> MapState<K, UK, UV> {
     /// ```
     #[inline]
     pub fn clear(&mut self, cx: impl KeyRef<K>) {
-        match &mut self.table {
-            Table::Heap(table) => drop(table.remove(cx)),
-            Table::Spill(spilled) => spilled.clear(cx),
-        }
+        self.maps.clear(cx);
     }
 
     #[inline(always)]
     fn map(&mut self, cx: impl KeyRef<K>) -> Option<&SmallMap<UK, UV>> {
-        match &mut self.table {
-            Table::Heap(table) => table.get(cx),
-            Table::Spill(spilled) => spilled.get(cx),
-        }
+        self.maps.get(cx)
     }
 
     #[inline(always)]
     fn map_mut(&mut self, cx: impl KeyRef<K>) -> &mut SmallMap<UK, UV> {
-        match &mut self.table {
-            Table::Heap(table) => table.get_or_insert_with(cx, SmallMap::new),
-            Table::Spill(spilled) => spilled.get_or_insert_with(cx, SmallMap::new).1,
-        }
+        self.maps.get_or_insert_with(cx, SmallMap::new)
     }
 }
 
 impl<K: Key, UK: Key, UV: StateValue> StateSet for MapState<K, UK, UV> {
     #[inline(always)]
     fn prefetch(&self, hash: u64) {
-        match &self.table {
-            Table::Heap(table) => table.prefetch(hash),
-            Table::Spill(spilled) => spilled.prefetch(hash),
-        }
+        self.maps.prefetch(hash);
     }
 
     fn each(&mut self, f: &mut dyn FnMut(&mut dyn KeyedState)) {
-        if let Table::Spill(spilled) = &mut self.table {
-            f(spilled.table());
-        }
+        self.maps.each(f);
     }
 
     fn memory_bytes(&self) -> usize {
-        match &self.table {
-            Table::Heap(table) => table.memory_bytes(),
-            Table::Spill(spilled) => spilled.memory_bytes(),
-        }
+        self.maps.memory_bytes()
     }
 }
 
 impl<UK: Key, UV: StateValue> Stored for SmallMap<UK, UV> {
+    fn schema() -> Fingerprint {
+        fingerprint::<(UK, UV)>(&["map"])
+    }
+
+    fn align() -> ValueAlign {
+        ValueAlign::Sixteen
+    }
+
     /// The number of bytes of the keys, the keys, and the values as one archive.
     fn store(&self, out: &mut ValueBytes) -> Result<(), ValueError> {
         let mut keys = vec![0; 4];

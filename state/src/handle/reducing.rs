@@ -24,7 +24,7 @@ use std::fmt;
 /// assert_eq!(highest.get(cx), Some(&5));
 /// # Ok::<(), thalweg_state::Error>(())
 /// ```
-pub struct ReducingState<K, V: StateValue, F = fn(&mut V, V)> {
+pub struct ReducingState<K, V, F = fn(&mut V, V)> {
     value: ValueState<K, V>,
     reduce: F,
 }
@@ -138,7 +138,7 @@ impl<K: Key, V: StateValue, F> StateSet for ReducingState<K, V, F> {
     }
 }
 
-impl<K: fmt::Debug, V: StateValue + fmt::Debug, F> fmt::Debug for ReducingState<K, V, F> {
+impl<K: fmt::Debug, V: fmt::Debug, F> fmt::Debug for ReducingState<K, V, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ReducingState").field("value", &self.value).finish_non_exhaustive()
     }

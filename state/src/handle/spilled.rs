@@ -6,27 +6,7 @@ use crate::context::KeyRef;
 use crate::lsm::Kind;
 use crate::spill::{Below, Cell, SpillTable};
 use crate::value::ValueBytes;
-use crate::{Key, StateValue, ValueError};
-
-/// What can be a value of a store.
-pub(super) trait Stored: Clone + Send + Sync + 'static {
-    /// As [`StateValue::write`].
-    fn store(&self, out: &mut ValueBytes) -> Result<(), ValueError>;
-
-    /// As [`StateValue::read`].
-    fn load(bytes: &[u8]) -> Result<Self, ValueError>;
-}
-
-impl<V: StateValue> Stored for V {
-    fn store(&self, out: &mut ValueBytes) -> Result<(), ValueError> {
-        self.write(out)
-    }
-
-    #[inline]
-    fn load(bytes: &[u8]) -> Result<Self, ValueError> {
-        V::read(bytes)
-    }
-}
+use crate::{Key, StateValue, Stored, ValueError};
 
 /// A value, or that there is none any more.
 #[derive(Debug, Clone)]

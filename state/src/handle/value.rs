@@ -5,7 +5,7 @@ use super::spilled::Spilled;
 use crate::backend::{StateBackend, StateDescriptor, StateKind, TableOf};
 use crate::context::KeyRef;
 use crate::heap::LayeredTable;
-use crate::{Error, Key, StateValue};
+use crate::{Error, Key, StateValue, Stored};
 
 /// One value of type `V` under each key, or none.
 ///
@@ -26,13 +26,13 @@ use crate::{Error, Key, StateValue};
 /// # Ok::<(), thalweg_state::Error>(())
 /// ```
 #[derive(Debug)]
-pub struct ValueState<K, V: StateValue> {
+pub struct ValueState<K, V> {
     table: Table<K, V>,
     prefetch: Option<fn(&V)>,
 }
 
 #[derive(Debug)]
-enum Table<K, V: StateValue> {
+enum Table<K, V> {
     Heap(LayeredTable<K, V>),
     Spill(Box<Spilled<K, V>>),
 }
@@ -51,7 +51,7 @@ pub enum View<'a, V: StateValue> {
     Archived(&'a V::Archived),
 }
 
-impl<K: Key, V: StateValue> ValueState<K, V> {
+impl<K: Key, V: Stored> ValueState<K, V> {
     /// Registers the state with the operator's backend.
     ///
     /// Errors: [`Error::DuplicateState`] if the operator has another state of that name. O(key groups).
@@ -66,7 +66,7 @@ impl<K: Key, V: StateValue> ValueState<K, V> {
     /// # Ok::<(), thalweg_state::Error>(())
     /// ```
     pub fn new(descriptor: impl Into<StateDescriptor>, backend: &StateBackend) -> Result<Self, Error> {
-        let table = match backend.table(descriptor.into(), StateKind::value::<K, V>("value"))? {
+        let table = match backend.table(descriptor.into(), StateKind::value::<K, V>())? {
             TableOf::Heap(table) => Table::Heap(table),
             TableOf::Spill(table) => Table::Spill(Box::new(Spilled::new(table))),
         };
@@ -112,30 +112,6 @@ impl<K: Key, V: StateValue> ValueState<K, V> {
         match &mut self.table {
             Table::Heap(table) => table.get(cx),
             Table::Spill(spilled) => spilled.get(cx),
-        }
-    }
-
-    /// The key's value where it lies: as it is, or as the archive that a file holds, which is then neither copied nor decoded.
-    ///
-    /// ```
-    /// # use thalweg_state::{KeyContext, KeyGroupRange, MaxParallelism, StateBackend, ValueState, View};
-    /// # let max = MaxParallelism::default();
-    /// # let backend = StateBackend::heap(KeyGroupRange::all(max), max);
-    /// let mut name = ValueState::<u64, String>::new("name", &backend)?;
-    /// name.set(KeyContext::new(&7), "seven".into());
-    /// let length = match name.view(KeyContext::new(&7)) {
-    ///     Some(View::Value(name)) => name.len(),
-    ///     Some(View::Archived(name)) => name.len(),
-    ///     None => 0,
-    /// };
-    /// assert_eq!(length, 5);
-    /// # Ok::<(), thalweg_state::Error>(())
-    /// ```
-    #[inline]
-    pub fn view(&mut self, cx: impl KeyRef<K>) -> Option<View<'_, V>> {
-        match &mut self.table {
-            Table::Heap(table) => table.get(cx).map(View::Value),
-            Table::Spill(spilled) => spilled.view(cx),
         }
     }
 
@@ -336,7 +312,33 @@ impl<K: Key, V: StateValue> ValueState<K, V> {
     }
 }
 
-impl<K: Key, V: StateValue> StateSet for ValueState<K, V> {
+impl<K: Key, V: StateValue> ValueState<K, V> {
+    /// The key's value where it lies: as it is, or as the archive that a file holds, which is then neither copied nor decoded.
+    ///
+    /// ```
+    /// # use thalweg_state::{KeyContext, KeyGroupRange, MaxParallelism, StateBackend, ValueState, View};
+    /// # let max = MaxParallelism::default();
+    /// # let backend = StateBackend::heap(KeyGroupRange::all(max), max);
+    /// let mut name = ValueState::<u64, String>::new("name", &backend)?;
+    /// name.set(KeyContext::new(&7), "seven".into());
+    /// let length = match name.view(KeyContext::new(&7)) {
+    ///     Some(View::Value(name)) => name.len(),
+    ///     Some(View::Archived(name)) => name.len(),
+    ///     None => 0,
+    /// };
+    /// assert_eq!(length, 5);
+    /// # Ok::<(), thalweg_state::Error>(())
+    /// ```
+    #[inline]
+    pub fn view(&mut self, cx: impl KeyRef<K>) -> Option<View<'_, V>> {
+        match &mut self.table {
+            Table::Heap(table) => table.get(cx).map(View::Value),
+            Table::Spill(spilled) => spilled.view(cx),
+        }
+    }
+}
+
+impl<K: Key, V: Stored> StateSet for ValueState<K, V> {
     #[inline(always)]
     fn prefetch(&self, hash: u64) {
         match &self.table {
