@@ -50,7 +50,7 @@ pub(super) struct Start {
 }
 
 impl Start {
-    fn mailbox(&self) -> &Mailbox {
+    fn mailbox(&self) -> &Mailbox<Command> {
         &self.control.mailboxes[self.core]
     }
 }
@@ -146,7 +146,7 @@ fn wait_for_others(core: &mut Core, start: &Start) -> Result<()> {
 
 /// Hands the core what it was told since the last look.
 #[inline]
-fn take_mail(core: &mut Core, mailbox: &Mailbox) {
+fn take_mail(core: &mut Core, mailbox: &Mailbox<Command>) {
     if mailbox.has_mail() {
         mailbox.take().into_iter().for_each(|command| core.on_command(command));
     }

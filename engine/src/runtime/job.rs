@@ -165,7 +165,7 @@ pub(super) struct JobControl {
     /// Cores that are built and wait for the others.
     pub(super) ready: AtomicUsize,
     /// One for each core.
-    pub(super) mailboxes: Vec<Mailbox>,
+    pub(super) mailboxes: Vec<Mailbox<Command>>,
 }
 
 impl JobControl {

@@ -1,28 +1,29 @@
-//! What a core is told from outside while it runs.
+//! What a core gets from other threads while it runs.
 //!
-//! Control threads post commands, the core's driver takes them between two steps and hands them to [`Core::on_command`]. A core that
-//! gets no mail pays one load per step.
+//! Control threads post commands, which the core's driver takes between two steps and hands to [`Core::on_command`]; helper threads
+//! post the work that they have done. A core that gets no mail pays one load per step and mailbox.
+//!
+//! Invariant: the core waits for nobody. A thread may be put to sleep while it has the lock; the core then looks again later.
 //!
 //! [`Core::on_command`]: crate::data_plane::core::Core::on_command
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, TryLockError};
 
 use super::bell::Bell;
-use crate::data_plane::core::Command;
 
-/// The commands for one core, in the order in which they were posted.
+/// The mail for one core, in the order in which it was posted.
 #[derive(Debug)]
-pub(crate) struct Mailbox {
+pub(crate) struct Mailbox<T> {
     has_mail: AtomicBool,
-    commands: Mutex<Vec<Command>>,
+    letters: Mutex<Vec<T>>,
     bell: Bell,
 }
 
-impl Mailbox {
+impl<T> Mailbox<T> {
     /// An empty one; `bell` wakes the core.
     pub(crate) fn new(bell: Bell) -> Self {
-        Self { has_mail: AtomicBool::new(false), commands: Mutex::default(), bell }
+        Self { has_mail: AtomicBool::new(false), letters: Mutex::default(), bell }
     }
 
     /// The bell of the core.
@@ -30,9 +31,9 @@ impl Mailbox {
         &self.bell
     }
 
-    /// Leaves a command, from any thread.
-    pub(crate) fn post(&self, command: Command) {
-        self.commands.lock().unwrap_or_else(PoisonError::into_inner).push(command);
+    /// Leaves something, from any thread.
+    pub(crate) fn post(&self, letter: T) {
+        self.letters.lock().unwrap_or_else(PoisonError::into_inner).push(letter);
         self.has_mail.store(true, Ordering::Release);
         self.bell.ring();
     }
@@ -43,17 +44,22 @@ impl Mailbox {
         self.has_mail.load(Ordering::Acquire)
     }
 
-    /// All commands that have come.
-    pub(crate) fn take(&self) -> Vec<Command> {
-        let mut commands = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
+    /// All that has come; or nothing, while someone is just leaving more: then there still is mail.
+    pub(crate) fn take(&self) -> Vec<T> {
+        let mut letters = match self.letters.try_lock() {
+            Ok(letters) => letters,
+            Err(TryLockError::Poisoned(letters)) => letters.into_inner(),
+            Err(TryLockError::WouldBlock) => return Vec::new(),
+        };
         self.has_mail.store(false, Ordering::Relaxed); // Under the lock: what is posted from now on sets it again.
-        std::mem::take(&mut *commands)
+        std::mem::take(&mut *letters)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data_plane::core::Command;
 
     #[test]
     fn commands_are_taken_once_and_in_order() {
@@ -73,5 +79,15 @@ mod tests {
         bell.prepare();
         mailbox.post(Command::Stop);
         assert!(!bell.is_silent());
+    }
+
+    #[test]
+    fn nobody_waits_for_one_who_leaves_mail() {
+        let mailbox = Mailbox::new(Bell::default());
+        mailbox.post(1);
+        let leaving = mailbox.letters.lock().unwrap();
+        assert!(mailbox.take().is_empty() && mailbox.has_mail());
+        drop(leaving);
+        assert_eq!(mailbox.take(), [1]);
     }
 }
