@@ -57,6 +57,9 @@ pub enum Error {
     /// The job was told to stop.
     #[error("the job was cancelled")]
     Cancelled,
+    /// State could not be read or written.
+    #[error("the state of core {core}: {message}")]
+    State { core: usize, message: String },
     /// A simulated job came to rest before its end, or took more steps than it may.
     #[error("simulation with seed {seed}: {message}")]
     Simulation { seed: u64, message: String },

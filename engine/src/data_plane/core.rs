@@ -4,8 +4,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::background::{Background, Helpers};
 use super::subtask::{Progress, Subtask};
-use super::switch::Switch;
+use super::switch::{CoreStats, Switch};
 use crate::error::{Error, Result};
 use crate::time::Timestamp;
 
@@ -24,6 +25,8 @@ pub(crate) struct Core {
     switch: Rc<Switch>,
     /// In topological order: a record never flows to an earlier one.
     subtasks: Vec<Slot>,
+    background: Rc<Background>,
+    helpers: Rc<dyn Helpers>,
     /// Sources wait until everything else on this core has come to rest.
     lockstep: bool,
 }
@@ -36,8 +39,13 @@ struct Slot {
 }
 
 impl Core {
-    pub(crate) fn new(switch: Rc<Switch>, lockstep: bool) -> Self {
-        Self { switch, subtasks: Vec::new(), lockstep }
+    pub(crate) fn new(
+        switch: Rc<Switch>,
+        background: Rc<Background>,
+        helpers: Rc<dyn Helpers>,
+        lockstep: bool,
+    ) -> Self {
+        Self { switch, subtasks: Vec::new(), background, helpers, lockstep }
     }
 
     pub(crate) fn add(&mut self, name: Arc<str>, index: usize, subtask: Box<dyn Subtask>) {
@@ -46,6 +54,15 @@ impl Core {
 
     pub(crate) fn switch(&self) -> &Switch {
         &self.switch
+    }
+
+    /// What the core has done so far.
+    pub(crate) fn stats(&self) -> CoreStats {
+        CoreStats {
+            stalls: self.background.stalls(),
+            buffers_put_aside: self.background.buffers_put_aside(),
+            ..self.switch.stats()
+        }
     }
 
     /// Takes a command from outside. It shows with the next step.
@@ -63,6 +80,10 @@ impl Core {
         }
         self.switch.set_now(now);
         let mut worked = self.switch.receive() || self.switch.has_backlog();
+        worked |= self.background.take_in(&self.switch);
+        if self.switch.has_failed() {
+            return Progress::Finished;
+        }
         let mut hold_sources = self.lockstep && !self.is_quiet();
         for i in (0..self.subtasks.len()).rev() {
             let is_source = self.lockstep && self.subtasks[i].subtask.is_source();
@@ -75,6 +96,7 @@ impl Core {
                 return Progress::Finished;
             }
         }
+        worked |= self.background.hand_out(&*self.helpers, &self.switch);
         if worked {
             return Progress::Worked;
         }
@@ -161,6 +183,7 @@ impl Core {
             let what = match &slot.subtask {
                 subtask if subtask.is_blocked() => "credit",
                 subtask if subtask.is_source() => "its source",
+                subtask if subtask.awaits_state() => "its state",
                 subtask if !subtask.is_quiet() => "its turn",
                 _ => "input",
             };

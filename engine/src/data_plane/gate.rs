@@ -4,13 +4,18 @@
 //! watermark back. A source that is ahead runs out of credit meanwhile, so sources that have drifted apart come together
 //! again, and what waits in the state for the watermark is little. Every fourth buffer is taken in turn, so that no
 //! channel starves another. The gate knows nothing of the records.
+//!
+//! A buffer may be put aside, because state that its records need is not in memory. Its channel then gives nothing else, so that its
+//! records keep their order; the others go on. It is given again when the reads are done that were asked for because of it.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::rc::Rc;
 
 use thalweg_net::{Buffer, Signal};
 
+use super::background::Background;
 use super::subtask::SubtaskContext;
 use super::switch::{ChannelId, Switch};
 use crate::graph::EdgeId;
@@ -45,6 +50,21 @@ pub(crate) enum GateEvent {
     Forward(Signal),
 }
 
+/// A buffer that was taken from a channel.
+pub(crate) struct Taken {
+    pub(crate) position: Position,
+    pub(crate) buffer: Buffer,
+    /// How often it was put aside.
+    pub(crate) tries: u32,
+}
+
+/// A buffer that waits for state.
+struct Aside {
+    taken: Taken,
+    /// The reads that must be done before it is given again.
+    reads: Range<u64>,
+}
+
 /// How often the channel that has waited longest is taken, wherever it is in event time: one time in so many.
 const TURN_EVERY: u32 = 4;
 
@@ -70,6 +90,9 @@ pub(crate) struct Gate {
     switch: Rc<Switch>,
     /// Places of the channels that may have something, those that have waited longest first.
     ready: Rc<RefCell<VecDeque<usize>>>,
+    /// One of each channel at most, and those channels are not in `ready`.
+    aside: VecDeque<Aside>,
+    background: Rc<Background>,
     choice: Choice,
     channels: Vec<Channel>,
     valves: Vec<Valve>,
@@ -107,12 +130,18 @@ impl Gate {
         }
         let combined = (places.len() > 1).then(Combined::new);
         let valves = places.into_iter().map(Valve::new).collect();
-        let (switch, choice, open) = (cx.switch.clone(), Choice::default(), channels.len());
-        Self { switch, ready, choice, open, channels, valves, combined }
+        let (switch, background) = (cx.switch.clone(), cx.background.clone());
+        let (aside, choice, open) = (VecDeque::new(), Choice::default(), channels.len());
+        Self { switch, ready, aside, background, choice, open, channels, valves, combined }
     }
 
-    /// The next buffer and the channel it came from; the channel goes to the end of the line.
-    pub(crate) fn next_buffer(&mut self) -> Option<(Position, Buffer)> {
+    /// The next buffer; its channel goes to the end of the line. One that was put aside comes first.
+    pub(crate) fn next_buffer(&mut self) -> Option<Taken> {
+        if let Some(place) = self.next_aside() {
+            let taken = self.aside.remove(place)?.taken;
+            self.ready.borrow_mut().push_back(taken.position.0);
+            return Some(taken);
+        }
         loop {
             let position = {
                 let mut ready = self.ready.borrow_mut();
@@ -124,13 +153,31 @@ impl Gate {
             };
             if let Some(buffer) = self.switch.take_input(self.channels[position].id) {
                 self.ready.borrow_mut().push_back(position);
-                return Some((Position(position), buffer));
+                return Some(Taken { position: Position(position), buffer, tries: 0 });
             }
         }
     }
 
+    /// The buffer taken last cannot be read before state has come in that was asked for.
+    pub(crate) fn put_aside(&mut self, taken: Taken) {
+        self.ready.borrow_mut().retain(|&position| position != taken.position.0);
+        let reads = self.background.on_put_aside();
+        self.aside.push_back(Aside { taken: Taken { tries: taken.tries + 1, ..taken }, reads });
+    }
+
+    /// The place of the first buffer aside that can be tried again.
+    fn next_aside(&self) -> Option<usize> {
+        self.aside.iter().position(|aside| self.background.are_done(&aside.reads))
+    }
+
+    /// Whether there may be a buffer to be taken now.
     pub(crate) fn has_buffer(&self) -> bool {
-        !self.ready.borrow().is_empty()
+        !self.ready.borrow().is_empty() || self.next_aside().is_some()
+    }
+
+    /// Whether a buffer waits for state.
+    pub(crate) fn has_aside(&self) -> bool {
+        !self.aside.is_empty()
     }
 
     /// The buffer taken from this channel has been read to its end.

@@ -3,13 +3,17 @@
 //! A [`Head`] takes one buffer after the other from its gate and gives the records to its operator. Three things can cut a
 //! buffer in two, and the rest is read later: timers that are due, which fire within a budget; an output without credit;
 //! a failure. A [`SourceHead`] does the same with the batches of a source.
+//!
+//! An operator whose state may not be in memory is shown all records of a buffer before it is begun. If state is missing, the gate
+//! keeps the buffer until it has come; a buffer that was begun is read to its end before another is shown.
 
 use std::cell::Cell;
 use std::rc::Rc;
 
 use thalweg_net::{Buffer, Item, RawRecord, Reader, Run, Signal, WrongType};
 
-use super::gate::{Gate, GateEvent, Position};
+use super::background::Background;
+use super::gate::{Gate, GateEvent, Position, Taken};
 use super::subtask::{Guard, Progress, Subtask, SubtaskContext};
 use crate::api::record::{Key, Record};
 use crate::api::source::{Said, SourceOutput, SourceReader, SourceStatus};
@@ -28,6 +32,10 @@ const ANNOUNCED_MAX: usize = 2 * LOOK_AHEAD_RECORDS;
 /// Firings of windows and timers between two looks at the rest of the core.
 const FIRINGS_PER_STEP: u32 = 4096;
 
+/// How often a buffer is put aside at most. Then it is read although state is missing, which its operator must wait for: a sign that
+/// memory does not even hold what one buffer needs, and better than to bring the same state in for ever.
+const PUT_ASIDE_MAX: u32 = 8;
+
 /// Why reading stopped.
 pub(crate) enum Read {
     /// The buffer has been read to its end.
@@ -40,6 +48,8 @@ pub(crate) enum Read {
 
 /// The buffer being read, typed for the operator `O`.
 pub(crate) trait Inbox<O>: 'static {
+    /// Shows all records of a buffer to the operator, which may then ask for what they need.
+    fn prepare(&self, input: usize, buffer: Buffer, operator: &mut O) -> Result<(), WrongType>;
     fn open(&mut self, input: usize, buffer: Buffer, operator: &O) -> Result<(), WrongType>;
     fn read(&mut self, operator: &mut O, guard: &Guard) -> Read;
 }
@@ -48,6 +58,8 @@ pub(crate) trait Inbox<O>: 'static {
 pub(crate) struct Open<K: Key, T: Record> {
     reader: Reader<K, T>,
     looks_ahead: bool,
+    /// How many records were read.
+    number: u32,
     /// If what the state owns is announced too.
     announced: Option<Announced>,
 }
@@ -112,18 +124,18 @@ impl<K: Key, T: Record> Open<K, T> {
                 announced.pop().into_iter().for_each(|key_hash| prefetch_owned(operator, key_hash));
             }
         }
-        Ok(Self { reader, looks_ahead, announced })
+        Ok(Self { reader, looks_ahead, number: 0, announced })
     }
 
-    /// Reads records until something else comes. This is the loop in which all work behind an exchange happens.
+    /// Reads records until something else comes, or `process` says that it takes no further one. This is the loop in which all
+    /// work behind an exchange happens.
     #[inline]
     fn read<O>(
         &mut self,
         operator: &mut O,
-        guard: &Guard,
         prefetch: impl Fn(&O, u64, Timestamp),
         prefetch_owned: impl Fn(&O, u64),
-        process: impl Fn(&mut O, Received<'_, K, T>),
+        process: impl Fn(&mut O, Received<'_, K, T>) -> bool,
     ) -> Read {
         let announced = self.announced.as_ref();
         let announce = |operator: &O, key_hash, timestamp| {
@@ -132,16 +144,20 @@ impl<K: Key, T: Record> Open<K, T> {
                 announced.push(key_hash);
             }
         };
+        let mut number = self.number;
         let take = |operator: &mut O, record: RawRecord<'_, K, T>| {
             if let Some(key_hash) = announced.and_then(Announced::pop) {
                 prefetch_owned(operator, key_hash);
             }
             let (key, value) = (record.key(), record.value());
             let (key_hash, timestamp) = (record.key_hash(), record.timestamp());
-            process(operator, Received { key, key_hash, value, timestamp });
-            !guard.should_stop()
+            let received = Received { key, key_hash, value, timestamp, number };
+            number += 1;
+            process(operator, received)
         };
-        match self.reader.records::<LOOK_AHEAD_RECORDS, _>(self.looks_ahead, operator, announce, take) {
+        let run = self.reader.records::<LOOK_AHEAD_RECORDS, _>(self.looks_ahead, operator, announce, take);
+        self.number = number;
+        match run {
             Run::Refused => Read::Stopped,
             Run::NoRecord => match self.reader.next() {
                 Some(Item::Signal(signal)) => Read::Signal(signal),
@@ -150,9 +166,35 @@ impl<K: Key, T: Record> Open<K, T> {
             },
         }
     }
+
+    /// Gives all records to `prepare`; signals are for who reads.
+    fn show<O>(
+        mut self,
+        operator: &mut O,
+        prefetch: impl Fn(&O, u64, Timestamp),
+        prefetch_owned: impl Fn(&O, u64),
+        prepare: impl Fn(&mut O, Received<'_, K, T>),
+    ) {
+        let prepare = |operator: &mut O, record: Received<'_, K, T>| {
+            prepare(operator, record);
+            true
+        };
+        loop {
+            if let Read::Empty = self.read(operator, &prefetch, &prefetch_owned, prepare) {
+                return;
+            }
+        }
+    }
 }
 
 impl<K: Key, T: Record, O: OneInput<K, T>> Inbox<O> for One<K, T> {
+    fn prepare(&self, _input: usize, buffer: Buffer, operator: &mut O) -> Result<(), WrongType> {
+        let ahead = (operator.looks_ahead(), operator.owns());
+        let open = Open::new(buffer, ahead, operator, O::prefetch, O::prefetch_owned)?;
+        open.show(operator, O::prefetch, O::prefetch_owned, O::prepare);
+        Ok(())
+    }
+
     fn open(&mut self, _input: usize, buffer: Buffer, operator: &O) -> Result<(), WrongType> {
         let ahead = (operator.looks_ahead(), operator.owns());
         self.0 = Some(Open::new(buffer, ahead, operator, O::prefetch, O::prefetch_owned)?);
@@ -161,7 +203,7 @@ impl<K: Key, T: Record, O: OneInput<K, T>> Inbox<O> for One<K, T> {
 
     fn read(&mut self, operator: &mut O, guard: &Guard) -> Read {
         let Some(open) = &mut self.0 else { return Read::Empty };
-        let result = open.read(operator, guard, O::prefetch, O::prefetch_owned, O::process);
+        let result = open.read(operator, O::prefetch, O::prefetch_owned, processing(guard, O::process));
         if let Read::Empty = result {
             self.0 = None;
         }
@@ -170,6 +212,18 @@ impl<K: Key, T: Record, O: OneInput<K, T>> Inbox<O> for One<K, T> {
 }
 
 impl<K: Key, A: Record, B: Record, O: TwoInput<K, A, B>> Inbox<O> for Two<K, A, B> {
+    fn prepare(&self, input: usize, buffer: Buffer, operator: &mut O) -> Result<(), WrongType> {
+        let ahead = (operator.looks_ahead(), operator.owns());
+        if input == 0 {
+            let open = Open::new(buffer, ahead, operator, O::prefetch, O::prefetch_owned)?;
+            open.show(operator, O::prefetch, O::prefetch_owned, O::prepare_left);
+        } else {
+            let open = Open::new(buffer, ahead, operator, O::prefetch, O::prefetch_owned)?;
+            open.show(operator, O::prefetch, O::prefetch_owned, O::prepare_right);
+        }
+        Ok(())
+    }
+
     fn open(&mut self, input: usize, buffer: Buffer, operator: &O) -> Result<(), WrongType> {
         let ahead = (operator.looks_ahead(), operator.owns());
         *self = match input {
@@ -182,13 +236,28 @@ impl<K: Key, A: Record, B: Record, O: TwoInput<K, A, B>> Inbox<O> for Two<K, A, 
     fn read(&mut self, operator: &mut O, guard: &Guard) -> Read {
         let result = match self {
             Two::Empty => Read::Empty,
-            Two::Left(open) => open.read(operator, guard, O::prefetch, O::prefetch_owned, O::process_left),
-            Two::Right(open) => open.read(operator, guard, O::prefetch, O::prefetch_owned, O::process_right),
+            Two::Left(open) => {
+                open.read(operator, O::prefetch, O::prefetch_owned, processing(guard, O::process_left))
+            }
+            Two::Right(open) => {
+                open.read(operator, O::prefetch, O::prefetch_owned, processing(guard, O::process_right))
+            }
         };
         if let Read::Empty = result {
             *self = Two::Empty;
         }
         result
+    }
+}
+
+/// Takes records until the step is to end.
+fn processing<O, K: Key, T: Record>(
+    guard: &Guard,
+    process: impl Fn(&mut O, Received<'_, K, T>),
+) -> impl Fn(&mut O, Received<'_, K, T>) -> bool {
+    move |operator, record| {
+        process(operator, record);
+        !guard.should_stop()
     }
 }
 
@@ -253,6 +322,7 @@ pub(crate) struct Head<I, O> {
     operator: O,
     /// What the gate said, while the operator is still firing for it.
     advancing: Option<ValveOutput>,
+    background: Rc<Background>,
     guard: Guard,
     pace: Pace,
     ended: bool,
@@ -289,8 +359,8 @@ impl<K: Key, A: Record, B: Record, O: TwoInput<K, A, B>> Head<Two<K, A, B>, O> {
 
 impl<I, O: Operator> Head<I, O> {
     fn new(cx: &SubtaskContext, gate: Gate, inbox: I, operator: O) -> Self {
-        let (guard, pace) = (cx.guard(), Pace::new(cx));
-        Self { gate, inbox, reading: None, operator, advancing: None, guard, pace, ended: false }
+        let (background, guard, pace) = (cx.background.clone(), cx.guard(), Pace::new(cx));
+        Self { gate, inbox, reading: None, operator, advancing: None, background, guard, pace, ended: false }
     }
 
     /// Fires what the watermark allows, then passes it on. Returns whether that is done.
@@ -347,18 +417,17 @@ impl<I: Inbox<O>, O: Operator> Head<I, O> {
 
     /// Reads on in the buffer at hand, or in the next one. Returns whether there was anything.
     fn read(&mut self) -> bool {
-        let position = match self.reading {
-            Some(position) => position,
-            None => {
-                let Some((position, buffer)) = self.gate.next_buffer() else { return false };
-                if let Err(error) = self.inbox.open(self.gate.input_of(position), buffer, &self.operator) {
-                    self.guard.fail(error.to_string());
-                    return false;
-                }
-                self.reading = Some(position);
-                position
+        if self.reading.is_none() {
+            if self.background.is_stalled() {
+                return false;
             }
-        };
+            let Some(taken) = self.gate.next_buffer() else { return false };
+            if let Err(error) = self.open(taken) {
+                self.guard.fail(error.to_string());
+                return false;
+            }
+        }
+        let Some(position) = self.reading else { return true };
         loop {
             match self.inbox.read(&mut self.operator, &self.guard) {
                 Read::Signal(signal) => {
@@ -369,11 +438,28 @@ impl<I: Inbox<O>, O: Operator> Head<I, O> {
                 Read::Stopped => return true,
                 Read::Empty => {
                     self.reading = None;
+                    self.operator.batch_done();
                     self.gate.consumed(position);
                     return true;
                 }
             }
         }
+    }
+
+    /// Opens a buffer to be read; or puts it aside, if state that its records need is not in memory.
+    fn open(&mut self, taken: Taken) -> Result<(), WrongType> {
+        let input = self.gate.input_of(taken.position);
+        if self.operator.prepares() {
+            self.inbox.prepare(input, taken.buffer.clone(), &mut self.operator)?;
+            if !self.operator.prepared() && taken.tries < PUT_ASIDE_MAX {
+                self.operator.batch_done();
+                self.gate.put_aside(taken);
+                return Ok(());
+            }
+        }
+        self.inbox.open(input, taken.buffer, &self.operator)?;
+        self.reading = Some(taken.position);
+        Ok(())
     }
 }
 
@@ -424,7 +510,12 @@ impl<I: Inbox<O>, O: Operator> Subtask for Head<I, O> {
             || (self.reading.is_none()
                 && self.advancing.is_none()
                 && !self.gate.has_buffer()
+                && !self.gate.has_aside()
                 && !self.pace.dirty)
+    }
+
+    fn awaits_state(&self) -> bool {
+        self.gate.has_aside()
     }
 
     fn is_dry(&self) -> bool {
@@ -440,6 +531,7 @@ impl<I: Inbox<O>, O: Operator> Subtask for Head<I, O> {
 pub(crate) struct SourceHead<R, N> {
     reader: R,
     next: N,
+    background: Rc<Background>,
     guard: Guard,
     pace: Pace,
     batch_records: u32,
@@ -458,6 +550,7 @@ impl<R: SourceReader, N: Output<R::Item>> SourceHead<R, N> {
         Box::new(Self {
             reader,
             next,
+            background: cx.background.clone(),
             guard,
             pace,
             batch_records,
@@ -496,7 +589,7 @@ impl<R: SourceReader, N: Output<R::Item>> Subtask for SourceHead<R, N> {
         if ticked {
             self.pace.worked(now);
         }
-        if self.pace.is_blocked() {
+        if self.pace.is_blocked() || self.background.is_stalled() {
             return if ticked { Progress::Worked } else { Progress::Idle };
         }
         if self.stopped {
@@ -537,7 +630,8 @@ impl<R: SourceReader, N: Output<R::Item>> Subtask for SourceHead<R, N> {
         if self.ended {
             return None;
         }
-        [self.wakes_at, self.pace.flushes_at(), self.next.wakes_at()].into_iter().flatten().min()
+        let reader = self.wakes_at.filter(|_| !self.background.is_stalled());
+        [reader, self.pace.flushes_at(), self.next.wakes_at()].into_iter().flatten().min()
     }
 
     fn is_quiet(&self) -> bool {

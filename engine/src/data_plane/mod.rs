@@ -12,13 +12,16 @@
 //! - [`gate`]: the input of a subtask: which channel is next, what the channels' watermarks say together;
 //! - [`subtask`]: a head and its chain, stepped;
 //! - [`writer`]: the tail of a chain, which writes records to channels;
+//! - [`background`]: what others do for the core meanwhile;
 //! - [`core`]: all subtasks of a core, stepped in turn, and what they can be told from outside.
 //!
 //! Invariants:
 //! - a subtask takes a record only while all its outputs have credit; what one record writes beyond it is bounded and counted;
 //! - a watermark goes downstream after everything that it fires;
+//! - the records of a channel keep their order, also when state that they need is not in memory: then the channel waits, no other;
 //! - a step is bounded by a budget, so that no input starves another.
 
+pub(crate) mod background;
 pub(crate) mod core;
 pub(crate) mod gate;
 pub(crate) mod head;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use thalweg_state::{KeyGroupRange, MaxParallelism, StateBackend, range_of};
 
+use super::background::Background;
 use super::switch::{LateRecords, Switch};
 use crate::api::config::Config;
 use crate::error::Error;
@@ -57,6 +58,11 @@ pub trait Subtask {
         false
     }
 
+    /// Whether it has taken input that it cannot read yet, because state is not in memory.
+    fn awaits_state(&self) -> bool {
+        false
+    }
+
     /// Whether it begins a job: in lockstep it waits for the rest of the core to be quiet.
     fn is_source(&self) -> bool {
         false
@@ -76,6 +82,7 @@ pub struct SubtaskContext {
     /// Outputs of this subtask without credit.
     pub(crate) blocked: Rc<Cell<u32>>,
     pub(crate) bell: Bell,
+    pub(crate) background: Rc<Background>,
 }
 
 impl SubtaskContext {

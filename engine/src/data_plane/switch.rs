@@ -121,6 +121,7 @@ impl LateRecords {
 }
 
 /// What a core has done.
+#[derive(Default)]
 pub(crate) struct CoreStats {
     pub(crate) buffers_sent: u64,
     /// The greatest overdraft of one channel.
@@ -129,6 +130,9 @@ pub(crate) struct CoreStats {
     pub(crate) buffer_memory_bytes: usize,
     /// By the chain that begins with the operator.
     pub(crate) late_records: Vec<(ChainId, u64)>,
+    /// See [`super::background::Background`].
+    pub(crate) stalls: u64,
+    pub(crate) buffers_put_aside: u64,
 }
 
 struct LinkState {
@@ -376,6 +380,11 @@ impl Switch {
         self.allowance.set(0);
     }
 
+    /// The job has failed for what its state says.
+    pub(crate) fn fail_with_state(&self, message: String) {
+        self.fail(Error::State { core: self.core, message });
+    }
+
     pub(crate) fn has_failed(&self) -> bool {
         self.failure.borrow().is_some()
     }
@@ -408,6 +417,7 @@ impl Switch {
             overdraft_buffers_max: self.overdraft_buffers_peak.get(),
             buffer_memory_bytes: self.pool.borrow().memory_bytes(),
             late_records: late_records.iter().map(|(chain, count)| (*chain, count.get())).collect(),
+            ..CoreStats::default()
         }
     }
 }

@@ -35,6 +35,24 @@ pub trait Operator: Stage {
     fn fire_due(&mut self, _budget: &mut Budget) -> bool {
         true
     }
+
+    /// Whether the records of the next buffer shall be shown to the operator before they are processed, because its state may not
+    /// be in memory. Asked once per buffer.
+    fn prepares(&self) -> bool {
+        false
+    }
+
+    /// All records of a buffer were shown. Returns whether what they need is in memory.
+    ///
+    /// If not, it was asked for: the buffer is put aside, and its records are shown again when that has come. Otherwise they are
+    /// processed, in as many steps as it takes, before another buffer is shown. They are also if state is missing even after
+    /// some times: the operator must then wait for it.
+    fn prepared(&mut self) -> bool {
+        true
+    }
+
+    /// A buffer has been read to its end, or put aside: what was prepared for its records is of no use any more.
+    fn batch_done(&mut self) {}
 }
 
 /// A record as it lies in a received buffer.
@@ -44,6 +62,9 @@ pub struct Received<'a, K: Key, T: Record> {
     pub(crate) key_hash: u64,
     pub(crate) value: &'a T::Archived,
     pub(crate) timestamp: Timestamp,
+    /// Its place among the records of its buffer.
+    #[cfg_attr(not(test), expect(dead_code, reason = "no operator prepares so far"))]
+    pub(crate) number: u32,
 }
 
 /// State up to this size stays in a core's cache by itself: looking ahead would cost more than it brings. In bytes.
@@ -67,6 +88,9 @@ pub trait OneInput<K: Key, T: Record>: Operator {
     /// The same record is closer now, and what `prefetch` asked for is there: asks for what it points to.
     fn prefetch_owned(&self, _key_hash: u64) {}
 
+    /// A record that is about to come, if the operator [prepares](Operator::prepares).
+    fn prepare(&mut self, _record: Received<'_, K, T>) {}
+
     /// Takes a record.
     fn process(&mut self, record: Received<'_, K, T>);
 }
@@ -88,6 +112,12 @@ pub trait TwoInput<K: Key, A: Record, B: Record>: Operator {
 
     /// The same record is closer now, and what `prefetch` asked for is there: asks for what it points to.
     fn prefetch_owned(&self, _key_hash: u64) {}
+
+    /// A record of the first input that is about to come, if the operator [prepares](Operator::prepares).
+    fn prepare_left(&mut self, _record: Received<'_, K, A>) {}
+
+    /// The same of the second input.
+    fn prepare_right(&mut self, _record: Received<'_, K, B>) {}
 
     /// Takes a record of the first input.
     fn process_left(&mut self, record: Received<'_, K, A>);

@@ -1,6 +1,7 @@
 //! One core: built on its own pinned thread, stepped until it ends.
 
 use std::future::poll_fn;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -13,6 +14,7 @@ use super::bell::Bell;
 use super::job::{CoreResult, JobControl};
 use super::link::Rings;
 use super::mailbox::Mailbox;
+use super::pool::Pool;
 use super::seam::{self, Clock, CoreParts};
 use crate::api::config::{Config, IdleStrategy};
 use crate::data_plane::core::{Command, Core};
@@ -46,6 +48,7 @@ pub(super) struct Start {
     pub(super) graph: Arc<ExecutionGraph>,
     pub(super) config: Arc<Config>,
     pub(super) control: Arc<JobControl>,
+    pub(super) pool: Arc<Pool>,
     pub(super) links: Vec<Option<Rings>>,
 }
 
@@ -104,7 +107,7 @@ async fn run_to_end(mut start: Start) -> Result<CoreResult> {
     let started = Instant::now();
     drive(&mut core, &start, &clock).await?;
     let ended = Instant::now();
-    let stats = core.switch().stats();
+    let stats = core.stats();
     core.dismantle()?;
     Ok(CoreResult { started, ended, stats })
 }
@@ -119,6 +122,7 @@ fn build(start: &Start, links: Vec<Option<Rings>>, now: Timestamp) -> Result<Cor
         config: start.config.clone(),
         links: links.collect(),
         bell: bell(start.core),
+        helpers: Rc::new(start.pool.clone()),
         now,
     })
 }

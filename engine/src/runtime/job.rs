@@ -8,6 +8,7 @@ use std::time::Instant;
 use super::bell::Bell;
 use super::core_thread::{self, CoreThread};
 use super::mailbox::Mailbox;
+use super::pool::Pool;
 use super::result::JobResult;
 use super::{link, machine};
 use crate::api::config::Config;
@@ -188,6 +189,8 @@ pub(crate) fn start(graph: Arc<ExecutionGraph>, config: Arc<Config>) -> Result<J
     let mailboxes = (0..cores).map(|_| Mailbox::new(Bell::default())).collect();
     let control = Arc::new(JobControl { ready: AtomicUsize::new(0), mailboxes });
     let client = JobClient { control: control.clone() };
+    // The cores alone have it: when the last of them has ended, its threads have too.
+    let pool = Arc::new(Pool::new(&config.name, cores));
     let mut threads = Vec::new();
     let mut failure = None;
     for (core, links) in link::mesh(cores, graph.channels()).into_iter().enumerate() {
@@ -199,6 +202,7 @@ pub(crate) fn start(graph: Arc<ExecutionGraph>, config: Arc<Config>) -> Result<J
             graph: graph.clone(),
             config: config.clone(),
             control: control.clone(),
+            pool: pool.clone(),
             links,
         };
         match core_thread::spawn(start) {

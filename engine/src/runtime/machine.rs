@@ -36,7 +36,7 @@ pub(super) fn place(cores: usize) -> Result<Placement> {
 }
 
 /// The CPUs that the process is allowed to run on, by affinity mask.
-fn allowed_cpus() -> Vec<usize> {
+pub(super) fn allowed_cpus() -> Vec<usize> {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let list = status.lines().find_map(|l| l.strip_prefix("Cpus_allowed_list:")).unwrap_or("");
     let cpus = parse_cpu_list(list);

@@ -13,6 +13,7 @@
 //! - [`core_thread`]: builds a core on its thread and drives it;
 //! - [`job`]: all threads of a job, started, told what to do, and waited for; [`result`]: what they did;
 //! - [`link`]: the rings between two cores;
+//! - [`pool`]: the threads that work for cores in the background;
 //! - [`machine`]: which cores there are, and what the kernel lacks.
 
 pub(crate) mod bell;
@@ -20,7 +21,8 @@ mod core_thread;
 pub(crate) mod job;
 mod link;
 mod machine;
-mod mailbox;
+pub(crate) mod mailbox;
+mod pool;
 pub(crate) mod result;
 pub(crate) mod seam;
 

@@ -29,6 +29,10 @@ pub struct JobResult {
     pub overdraft_buffers_max: usize,
     /// Bytes of the exchange buffers of all cores, at the end.
     pub buffer_memory_bytes: usize,
+    /// How often a buffer had to wait for state that was not in memory, while buffers of other channels went on.
+    pub buffers_put_aside: u64,
+    /// How often a core took no input until its state had caught up with what was written to it.
+    pub stalls: u64,
     /// The operators that may drop records: windows and joins of windows, in the order of the program.
     pub operators: Vec<OperatorResult>,
 }
@@ -84,6 +88,8 @@ impl JobResult {
             buffers_sent: cores.iter().map(|core| core.buffers_sent).sum(),
             overdraft_buffers_max: cores.iter().map(|core| core.overdraft_buffers_max).max().unwrap_or(0),
             buffer_memory_bytes: cores.iter().map(|core| core.buffer_memory_bytes).sum(),
+            buffers_put_aside: cores.iter().map(|core| core.buffers_put_aside).sum(),
+            stalls: cores.iter().map(|core| core.stalls).sum(),
             operators: operators.collect(),
         }
     }

@@ -6,6 +6,7 @@
 //!   Link               RingLink: two SPSC rings               SimulatedLink: queues that delay and run full
 //!   Clock              WallClock                              ManualClock: virtual, or moved by a test
 //!   Bell               parks and wakes the thread             parks and wakes the core's turn
+//!   Helpers            Pool: threads that are not pinned      Crew: the scheduler's own turns, with delays
 //! ```
 //!
 //! Both sides call [`build_core`], so that what is simulated is what runs. No type of glommio appears here.
@@ -19,6 +20,8 @@ use thalweg_net::BufferPool;
 
 use super::bell::Bell;
 use crate::api::config::Config;
+use crate::data_plane::background::Background;
+pub(crate) use crate::data_plane::background::Helpers;
 use crate::data_plane::core::{Core, panic_message};
 use crate::data_plane::subtask::SubtaskContext;
 pub(crate) use crate::data_plane::switch::Link;
@@ -41,13 +44,14 @@ pub(crate) struct CoreParts {
     /// By peer; none to the core itself.
     pub(crate) links: Vec<Option<Box<dyn Link>>>,
     pub(crate) bell: Bell,
+    pub(crate) helpers: Rc<dyn Helpers>,
     pub(crate) now: Timestamp,
 }
 
 /// Builds the subtasks of a core, on the thread where they will run. The user's factories are called here; a panic of theirs
 /// is an error.
 pub(crate) fn build_core(parts: CoreParts) -> Result<Core> {
-    let CoreParts { core, graph, config, links, bell, now } = parts;
+    let CoreParts { core, graph, config, links, bell, helpers, now } = parts;
     let pool = BufferPool::new(config.buffer_bytes)
         .map_err(|e| Error::Config { name: "buffer_bytes", reason: e.to_string() })?;
     let limits = SwitchLimits {
@@ -56,7 +60,8 @@ pub(crate) fn build_core(parts: CoreParts) -> Result<Core> {
     };
     let switch = Rc::new(Switch::new(core, graph.channels(), limits, pool, links));
     switch.set_now(now);
-    let mut built = Core::new(switch.clone(), config.lockstep);
+    let background = Rc::new(Background::default());
+    let mut built = Core::new(switch.clone(), background.clone(), helpers, config.lockstep);
     for (chain, subtask) in graph.subtasks_on(core) {
         let plan = &graph.chains[chain.0 as usize];
         let mut cx = SubtaskContext {
@@ -70,6 +75,7 @@ pub(crate) fn build_core(parts: CoreParts) -> Result<Core> {
             switch: switch.clone(),
             blocked: Rc::new(Cell::new(0)),
             bell: bell.clone(),
+            background: background.clone(),
         };
         let made = catch_unwind(AssertUnwindSafe(|| (plan.factory)(&mut cx)));
         let made = made.unwrap_or_else(|panic| {

@@ -27,6 +27,7 @@
 //! });
 //! ```
 
+mod crew;
 mod network;
 mod random;
 mod recorder;

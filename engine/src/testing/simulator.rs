@@ -14,6 +14,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::crew::{Crew, Diligence};
 use super::network::{Network, Weather};
 use super::random::Random;
 use crate::api::config::Config;
@@ -56,7 +57,7 @@ pub fn seeds(count: u64, test: impl Fn(u64)) {
 /// Runs jobs deterministically, on any number of simulated cores, on the calling thread.
 ///
 /// The seed decides in which order the cores run, for how long one is left alone, how long messages take, when a link has
-/// no room, when the clock moves, and settings that must not change results: [`Env::buffer_bytes`] (1 to 32 KiB),
+/// no room, when work in the background goes on, when the clock moves, and settings that must not change results: [`Env::buffer_bytes`] (1 to 32 KiB),
 /// [`Env::credit_buffers`] (1 to 8), [`Env::batch_records`] (1 to 1024), [`Env::buffer_timeout`] (0 to 100 ms), and whether
 /// aggregates are pre-aggregated.
 ///
@@ -198,6 +199,13 @@ impl Simulator {
         if self.varies_settings {
             vary(&mut config, &mut random);
         }
+        // Of a seed's choices those for the background are apart: a job without such work runs as it did before there was any.
+        let mut background = Random::new(!self.seed);
+        let diligence = Diligence {
+            delay_max: background.pick(&[0, 3, 30, 300]),
+            refuse_one_in: background.pick(&[0, 0, 2, 20]),
+        };
+        let crew = Crew::new(diligence, background);
         config.is_simulated = true;
         let (graph, config) = (Arc::new(graph), Arc::new(config));
         let network = Network::new(graph.cores(), weather, Random::new(random.next()));
@@ -211,6 +219,7 @@ impl Simulator {
                 config: config.clone(),
                 links: network.links(core),
                 bell: bell.clone(),
+                helpers: Rc::new(crew.clone()),
                 now: clock.now(),
             })?;
             cores.push(SimulatedCore {
@@ -225,6 +234,7 @@ impl Simulator {
         Ok(RunningJob {
             graph,
             cores,
+            crew,
             network,
             clock,
             random,
@@ -335,6 +345,7 @@ enum Turn {
 pub struct RunningJob {
     graph: Arc<ExecutionGraph>,
     cores: Vec<SimulatedCore>,
+    crew: Crew,
     network: Network,
     clock: Rc<ManualClock>,
     random: Random,
@@ -552,11 +563,12 @@ impl RunningJob {
     /// ```
     pub fn result(&self) -> JobResult {
         let elapsed = Duration::from_millis(self.clock.now().abs_diff(self.started));
-        let cores: Vec<_> = self.cores.iter().map(|core| core.core.switch().stats()).collect();
+        let cores: Vec<_> = self.cores.iter().map(|core| core.core.stats()).collect();
         JobResult::new(&self.graph, elapsed, &cores)
     }
 
-    /// Steps one of the cores that could be stepped now; when there is none, time passes to when there will be.
+    /// Steps one of the cores, or of the pieces of work in the background, that could be stepped now; when there is none, time
+    /// passes to when there will be.
     fn turn(&mut self) -> Result<Turn> {
         if let Some(failure) = &self.failure {
             return Err(failure.clone());
@@ -568,16 +580,22 @@ impl RunningJob {
         let now = self.clock.now();
         let ready_at = |(index, core): (usize, &SimulatedCore)| core.ready_at(index, &self.network, now);
         let ready: Vec<Option<u64>> = self.cores.iter().enumerate().map(ready_at).collect();
-        let Some(earliest) = ready.iter().flatten().min().copied() else {
-            let finished = self.cores.iter().all(|core| core.finished);
+        let earliest = ready.iter().flatten().copied().chain(self.crew.next_step(now)).min();
+        let finished = self.cores.iter().all(|core| core.finished);
+        let Some(earliest) = earliest.filter(|_| !finished) else {
             return Ok(if finished { Turn::Finished } else { Turn::Quiet });
         };
         let tick = tick.max(earliest);
         self.network.set_tick(tick);
+        self.crew.set_tick(tick);
         let is_ready = |at: &Option<u64>| at.is_some_and(|at| at <= tick);
-        let choice = self.random.below(ready.iter().filter(|at| is_ready(at)).count() as u64);
-        let chosen = ready.iter().enumerate().filter(|(_, at)| is_ready(at)).nth(choice as usize);
-        let (index, _) = chosen.expect("at least the earliest is ready");
+        let cores = ready.iter().filter(|at| is_ready(at)).count();
+        let choice = self.random.below((cores + self.crew.ready(now)) as u64) as usize;
+        let Some((index, _)) = ready.iter().enumerate().filter(|(_, at)| is_ready(at)).nth(choice) else {
+            self.crew.step(choice - cores, now);
+            self.network.note(choice as u64);
+            return Ok(Turn::Stepped);
+        };
         self.step(index, now);
         if self.random.one_in(self.habits.nap_one_in) {
             self.cores[index].naps_until = tick + 1 + self.random.below(self.habits.nap_ticks_max);
@@ -618,7 +636,8 @@ impl RunningJob {
     fn next_timer(&self) -> Option<Timestamp> {
         let now = self.clock.now();
         let running = self.cores.iter().filter(|core| !core.finished);
-        running.filter_map(|core| core.core.wakes_at()).map(|at| at.max(now.saturating_add(1))).min()
+        let timers = running.filter_map(|core| core.core.wakes_at()).map(|at| at.max(now.saturating_add(1)));
+        timers.chain(self.crew.next_due(now)).min()
     }
 
     fn stuck(&self, what: &str) -> Error {

@@ -68,6 +68,7 @@ fn context() -> SubtaskContext {
         switch: Rc::new(Switch::new(0, 0, limits, pool, Vec::new())),
         blocked: Rc::new(Cell::new(0)),
         bell: Bell::default(),
+        background: Rc::default(),
     }
 }
 
@@ -201,7 +202,7 @@ fn received(key: &str, value: &str, timestamp: Timestamp, take: impl FnOnce(Rece
     let key_hash = key.to_string().key_hash();
     let key = rkyv::access::<ArchivedString, rancor::Error>(&key_bytes).expect("an archive");
     let value = rkyv::access::<ArchivedString, rancor::Error>(&value_bytes).expect("an archive");
-    take(Received { key, key_hash, value, timestamp });
+    take(Received { key, key_hash, value, timestamp, number: 0 });
 }
 
 /// What the head does before it takes any input.
@@ -595,5 +596,5 @@ fn record(operator: &mut impl OneInput<u64, (bool, i64)>, key: u64, register: bo
     let value =
         rkyv::access::<<(bool, i64) as rkyv::Archive>::Archived, rancor::Error>(&bytes).expect("an archive");
     let archived = rkyv::rend::u64_le::from_native(key);
-    operator.process(Received { key: &archived, key_hash: key.key_hash(), value, timestamp: 0 });
+    operator.process(Received { key: &archived, key_hash: key.key_hash(), value, timestamp: 0, number: 0 });
 }

@@ -57,6 +57,7 @@ fn context() -> SubtaskContext {
         graph: Arc::new(graph),
         blocked: Rc::new(Cell::new(0)),
         bell: Default::default(),
+        background: Rc::default(),
     }
 }
 
@@ -87,7 +88,8 @@ fn bench<A: WindowAssigner<i64>, Tr: Trigger<i64>>(
 impl<A: WindowAssigner<i64>, Tr: Trigger<i64>> Bench<WindowOperator<u64, i64, A, Tr, EmitAll, (), Recorder>> {
     fn element(&mut self, key: u64, timestamp: Timestamp, value: i64) -> Vec<Fired> {
         let (archived_key, archived) = (u64_le::from_native(key), i64_le::from_native(value));
-        let record = Received { key: &archived_key, key_hash: key.key_hash(), value: &archived, timestamp };
+        let record =
+            Received { key: &archived_key, key_hash: key.key_hash(), value: &archived, timestamp, number: 0 };
         self.operator.process(record);
         self.fire_due();
         self.recorder.0.take()
