@@ -20,9 +20,10 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::rc::Rc;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
+
+use thalweg_state::{CoreState, WorkProgress};
 
 use super::core::panic_message;
 use super::switch::Switch;
@@ -30,24 +31,24 @@ use crate::error::Result;
 use crate::runtime::bell::Bell;
 use crate::runtime::mailbox::Mailbox;
 
-/// The state of a core, as far as work in the background goes.
-pub(crate) trait CoreState: 'static {
+/// The state of a core, as far as work in the background goes: [`CoreState`], or what a test puts in its place.
+pub(crate) trait WorkSource: 'static {
     type Work: Work;
 
     /// The next piece of work that somebody shall step until it is finished.
-    fn poll_work(&mut self) -> Option<Self::Work>;
+    fn poll_work(&self) -> Option<Self::Work>;
 
     /// Takes a finished piece of work back.
-    fn on_work_done(&mut self, work: Self::Work);
+    fn on_work_done(&self, work: Self::Work);
 
-    /// Called once per step: the time to keep to a memory budget.
-    fn maintain(&mut self) {}
+    /// Called once per step, before input is taken: the time to keep to a memory budget.
+    fn maintain(&self);
 
     /// Whether the core shall take no input until some work is done.
     fn is_stalled(&self) -> bool;
 
     /// Why the job must fail: a read or a write that did.
-    fn take_fault(&mut self) -> Option<String>;
+    fn take_fault(&self) -> Option<String>;
 }
 
 /// A piece of work, to be stepped on any thread.
@@ -55,21 +56,55 @@ pub(crate) trait Work: Send + 'static {
     /// Works for a while, and may wait for a disk; `now` is on a clock that does not go back.
     fn step(&mut self, now: Duration) -> WorkProgress;
 
+    /// Lets the disk begin with it, and does not wait.
+    fn prefetch(&self) {}
+
     /// Whether records wait for it: it then goes before work that is not.
     fn is_read(&self) -> bool;
 }
 
-/// What a step of a piece of work came to.
-#[must_use]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(not(test), expect(dead_code, reason = "no state has work so far"))]
-pub(crate) enum WorkProgress {
-    /// There is more to do.
-    Worked,
-    /// There is more to do, not before that time.
-    Throttled { until: Duration },
-    /// It goes back to its state.
-    Finished,
+impl WorkSource for CoreState {
+    type Work = thalweg_state::Work;
+
+    fn poll_work(&self) -> Option<Self::Work> {
+        self.poll_work()
+    }
+
+    fn on_work_done(&self, work: Self::Work) {
+        self.on_work_done(work);
+    }
+
+    fn maintain(&self) {
+        self.maintain();
+    }
+
+    fn is_stalled(&self) -> bool {
+        self.is_stalled()
+    }
+
+    fn take_fault(&self) -> Option<String> {
+        self.take_fault().map(|error| with_sources(&error))
+    }
+}
+
+impl Work for thalweg_state::Work {
+    fn step(&mut self, now: Duration) -> WorkProgress {
+        self.step(now)
+    }
+
+    fn prefetch(&self) {
+        self.prefetch();
+    }
+
+    fn is_read(&self) -> bool {
+        self.is_urgent()
+    }
+}
+
+/// What an error says, and what its causes do.
+fn with_sources(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// Who steps the work of a core: helper threads, or the simulator.
@@ -84,6 +119,9 @@ pub(crate) trait Helpers {
 pub(crate) trait Errand: Send {
     /// See [`Work::is_read`].
     fn is_read(&self) -> bool;
+
+    /// See [`Work::prefetch`].
+    fn prefetch(&self);
 
     /// Steps the work, and delivers it when it is finished.
     fn step(self: Box<Self>, now: Duration) -> Step;
@@ -118,6 +156,10 @@ enum Delivery<W> {
 impl<W: Work> Errand for Task<W> {
     fn is_read(&self) -> bool {
         self.work.is_read()
+    }
+
+    fn prefetch(&self) {
+        self.work.prefetch();
     }
 
     fn step(mut self: Box<Self>, now: Duration) -> Step {
@@ -161,12 +203,16 @@ struct Reads {
 
 impl Background {
     /// From now on the work of `state` is done; `bell` wakes the core when a piece of it is.
-    #[cfg_attr(not(test), expect(dead_code, reason = "operators keep their state in memory so far"))]
-    pub(crate) fn attach<S: CoreState>(&self, state: Rc<RefCell<S>>, bell: Bell) {
+    pub(crate) fn attach<S: WorkSource>(&self, state: S, bell: Bell) {
         let home = Arc::new(Mailbox::new(bell));
         let attached = Attached { state, home, outbox: VecDeque::new() };
         let before = self.desk.replace(Some(Box::new(attached)));
         assert!(before.is_none(), "a core has one state");
+    }
+
+    /// Whether there is a state that work is done for.
+    pub(crate) fn is_attached(&self) -> bool {
+        self.desk.borrow().is_some()
     }
 
     /// Before the subtasks of a step: takes in what is done. Returns whether there was anything.
@@ -232,15 +278,15 @@ trait Desk {
     fn is_stalled(&self) -> bool;
 }
 
-struct Attached<S: CoreState> {
-    state: Rc<RefCell<S>>,
+struct Attached<S: WorkSource> {
+    state: S,
     home: Arc<Mailbox<Delivery<S::Work>>>,
     outbox: VecDeque<Box<dyn Errand>>,
 }
 
-impl<S: CoreState> Desk for Attached<S> {
+impl<S: WorkSource> Desk for Attached<S> {
     fn take_in(&mut self, reads: &mut Reads, switch: &Switch) -> bool {
-        let mut state = self.state.borrow_mut();
+        let state = &self.state;
         let has_mail = self.home.has_mail();
         if has_mail {
             for delivery in self.home.take() {
@@ -263,7 +309,7 @@ impl<S: CoreState> Desk for Attached<S> {
     }
 
     fn collect(&mut self, reads: &mut Reads) {
-        let mut state = self.state.borrow_mut();
+        let state = &self.state;
         while let Some(work) = state.poll_work() {
             let read = work.is_read().then_some(reads.asked);
             if read.is_some() {
@@ -285,6 +331,6 @@ impl<S: CoreState> Desk for Attached<S> {
     }
 
     fn is_stalled(&self) -> bool {
-        self.state.borrow().is_stalled()
+        self.state.is_stalled()
     }
 }

@@ -81,6 +81,11 @@ impl Core {
         self.switch.set_now(now);
         let mut worked = self.switch.receive() || self.switch.has_backlog();
         worked |= self.background.take_in(&self.switch);
+        if self.background.is_attached() {
+            (0..self.subtasks.len()).for_each(|i| {
+                self.guarded(i, |subtask| subtask.maintain());
+            });
+        }
         if self.switch.has_failed() {
             return Progress::Finished;
         }

@@ -525,6 +525,10 @@ impl<I: Inbox<O>, O: Operator> Subtask for Head<I, O> {
     fn is_blocked(&self) -> bool {
         self.pace.is_blocked()
     }
+
+    fn maintain(&mut self) {
+        self.operator.maintain();
+    }
 }
 
 /// A subtask that begins with a source.

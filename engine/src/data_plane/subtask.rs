@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use thalweg_state::{KeyGroupRange, MaxParallelism, StateBackend, range_of};
+use thalweg_state::{CoreState, KeyGroupRange, MaxParallelism, StateBackend, range_of};
 
 use super::background::Background;
 use super::switch::{LateRecords, Switch};
@@ -63,6 +63,9 @@ pub trait Subtask {
         false
     }
 
+    /// See [`Operator::maintain`](crate::operator::Operator::maintain).
+    fn maintain(&mut self) {}
+
     /// Whether it begins a job: in lockstep it waits for the rest of the core to be quiet.
     fn is_source(&self) -> bool {
         false
@@ -83,6 +86,7 @@ pub struct SubtaskContext {
     pub(crate) blocked: Rc<Cell<u32>>,
     pub(crate) bell: Bell,
     pub(crate) background: Rc<Background>,
+    pub(crate) state: CoreState,
 }
 
 impl SubtaskContext {
@@ -106,7 +110,9 @@ impl SubtaskContext {
     }
 
     pub(crate) fn backend(&self) -> StateBackend {
-        StateBackend::heap(self.key_groups(), self.max_parallelism)
+        let chain = &self.graph.chains[self.chain.0 as usize];
+        let operator = chain.head_uid.clone().unwrap_or_else(|| format!("#{}", chain.head.0));
+        self.state.backend(&operator, self.key_groups(), self.max_parallelism)
     }
 
     /// A count of the records that the operator at the head of the chain drops as late.

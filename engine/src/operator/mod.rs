@@ -51,6 +51,10 @@ pub trait Operator: Stage {
         true
     }
 
+    /// Called once per step of the core, if its state may be elsewhere than in memory, and after the operator's end too: the state
+    /// freezes what has changed and lets go what has been written.
+    fn maintain(&mut self) {}
+
     /// A buffer has been read to its end, or put aside: what was prepared for its records is of no use any more.
     fn batch_done(&mut self) {}
 }
@@ -63,7 +67,6 @@ pub struct Received<'a, K: Key, T: Record> {
     pub(crate) value: &'a T::Archived,
     pub(crate) timestamp: Timestamp,
     /// Its place among the records of its buffer.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no operator prepares so far"))]
     pub(crate) number: u32,
 }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use futures_lite::FutureExt;
 use glommio::timer::Timer;
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
+use thalweg_state::CoreState;
 
 use super::bell::Bell;
 use super::job::{CoreResult, JobControl};
@@ -123,6 +124,7 @@ fn build(start: &Start, links: Vec<Option<Rings>>, now: Timestamp) -> Result<Cor
         links: links.collect(),
         bell: bell(start.core),
         helpers: Rc::new(start.pool.clone()),
+        state: CoreState::heap(),
         now,
     })
 }

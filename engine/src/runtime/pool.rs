@@ -8,6 +8,7 @@
 //!
 //! Invariants:
 //! - reads go before all else: a job is given back after each of its steps, which are short;
+//! - reads that are there together are begun together, so that the disk has as many to do as it can;
 //! - work that must wait keeps no thread busy;
 //! - there are no threads before there is work, and none is left when the last core of the job has ended.
 
@@ -21,6 +22,9 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 use super::machine;
 use crate::data_plane::background::{Errand, Helpers, Step};
 use crate::error::{Error, Result};
+
+/// How many reads a thread begins together at most: a disk of flash is hardly faster with more.
+const READS_AT_ONCE: usize = 16;
 
 /// See the [module](self). Dropping it ends its threads after the step that each is in, and drops what is not done.
 pub(super) struct Pool {
@@ -125,15 +129,16 @@ impl Queue {
         if errand.is_read() { self.reads.push_back(errand) } else { self.jobs.push_back(errand) }
     }
 
-    /// What a thread shall step next.
-    fn pop(&mut self, now: Duration) -> Option<Box<dyn Errand>> {
-        if let Some(read) = self.reads.pop_front() {
-            return Some(read);
+    /// Moves what a thread shall step next into `errands`: its share of the reads, or one of the others.
+    fn pop(&mut self, now: Duration, errands: &mut Vec<Box<dyn Errand>>) {
+        let reads = self.reads.len().div_ceil(self.threads.len().max(1)).min(READS_AT_ONCE);
+        if reads > 0 {
+            return errands.extend(self.reads.drain(..reads));
         }
-        match self.later.iter().position(|(until, _)| *until <= now) {
+        errands.extend(match self.later.iter().position(|(until, _)| *until <= now) {
             Some(place) => Some(self.later.swap_remove(place).1),
             None => self.jobs.pop_front(),
-        }
+        });
     }
 
     /// When the first errand that waits may go on.
@@ -144,10 +149,12 @@ impl Queue {
 
 /// What a helper thread does until the pool is closed.
 fn help(shared: &Shared) {
+    let mut errands = Vec::new();
     let mut queue = shared.lock();
     while !queue.is_closed {
         let now = shared.origin.elapsed();
-        let Some(errand) = queue.pop(now) else {
+        queue.pop(now, &mut errands);
+        if errands.is_empty() {
             queue = match queue.next_due() {
                 None => shared.wake.wait(queue).unwrap_or_else(PoisonError::into_inner),
                 Some(due) => {
@@ -156,17 +163,22 @@ fn help(shared: &Shared) {
                 }
             };
             continue;
-        };
+        }
         drop(queue);
-        let step = errand.step(now);
+        if errands.len() > 1 {
+            errands.iter().for_each(|errand| errand.prefetch());
+        }
+        let steps: Vec<Step> = errands.drain(..).map(|errand| errand.step(now)).collect();
         queue = shared.lock();
-        match step {
-            Step::Again(errand) => queue.push(errand),
-            Step::Later { until, errand } => {
-                queue.later.push((until, errand));
-                shared.wake.notify_one(); // One that sleeps for longer shall know of it: this thread may be busy then.
+        for step in steps {
+            match step {
+                Step::Again(errand) => queue.push(errand),
+                Step::Later { until, errand } => {
+                    queue.later.push((until, errand));
+                    shared.wake.notify_one(); // One that sleeps for longer shall know of it: this thread may be busy then.
+                }
+                Step::Over => {}
             }
-            Step::Over => {}
         }
     }
 }
@@ -194,6 +206,10 @@ mod tests {
     impl Errand for Told {
         fn is_read(&self) -> bool {
             self.is_read
+        }
+
+        fn prefetch(&self) {
+            self.said.send("prefetch").unwrap();
         }
 
         fn step(self: Box<Self>, now: Duration) -> Step {
@@ -275,6 +291,19 @@ mod tests {
         second.send(Order::Over).unwrap();
     }
 
+    #[test]
+    fn reads_that_wait_together_are_begun_together() {
+        let bench = Bench::new(1);
+        let job = bench.give("job", false);
+        assert_eq!(bench.said(), "job");
+        let (first, second) = (bench.give("first", true), bench.give("second", true));
+        job.send(Order::Over).unwrap();
+        assert_eq!([bench.said(), bench.said(), bench.said()], ["prefetch", "prefetch", "first"]);
+        first.send(Order::Over).unwrap();
+        assert_eq!(bench.said(), "second");
+        second.send(Order::Over).unwrap();
+    }
+
     /// Says when it goes.
     struct Counted(Arc<AtomicUsize>);
 
@@ -288,6 +317,8 @@ mod tests {
         fn is_read(&self) -> bool {
             false
         }
+
+        fn prefetch(&self) {}
 
         fn step(self: Box<Self>, _now: Duration) -> Step {
             Step::Again(self)

@@ -17,6 +17,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use thalweg_net::BufferPool;
+use thalweg_state::CoreState;
 
 use super::bell::Bell;
 use crate::api::config::Config;
@@ -45,13 +46,14 @@ pub(crate) struct CoreParts {
     pub(crate) links: Vec<Option<Box<dyn Link>>>,
     pub(crate) bell: Bell,
     pub(crate) helpers: Rc<dyn Helpers>,
+    pub(crate) state: CoreState,
     pub(crate) now: Timestamp,
 }
 
 /// Builds the subtasks of a core, on the thread where they will run. The user's factories are called here; a panic of theirs
 /// is an error.
 pub(crate) fn build_core(parts: CoreParts) -> Result<Core> {
-    let CoreParts { core, graph, config, links, bell, helpers, now } = parts;
+    let CoreParts { core, graph, config, links, bell, helpers, state, now } = parts;
     let pool = BufferPool::new(config.buffer_bytes)
         .map_err(|e| Error::Config { name: "buffer_bytes", reason: e.to_string() })?;
     let limits = SwitchLimits {
@@ -61,6 +63,9 @@ pub(crate) fn build_core(parts: CoreParts) -> Result<Core> {
     let switch = Rc::new(Switch::new(core, graph.channels(), limits, pool, links));
     switch.set_now(now);
     let background = Rc::new(Background::default());
+    if state.spills() {
+        background.attach(state.clone(), bell.clone());
+    }
     let mut built = Core::new(switch.clone(), background.clone(), helpers, config.lockstep);
     for (chain, subtask) in graph.subtasks_on(core) {
         let plan = &graph.chains[chain.0 as usize];
@@ -76,6 +81,7 @@ pub(crate) fn build_core(parts: CoreParts) -> Result<Core> {
             blocked: Rc::new(Cell::new(0)),
             bell: bell.clone(),
             background: background.clone(),
+            state: state.clone(),
         };
         let made = catch_unwind(AssertUnwindSafe(|| (plan.factory)(&mut cx)));
         let made = made.unwrap_or_else(|panic| {

@@ -14,6 +14,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use thalweg_state::CoreState;
+
 use super::crew::{Crew, Diligence};
 use super::network::{Network, Weather};
 use super::random::Random;
@@ -220,6 +222,7 @@ impl Simulator {
                 links: network.links(core),
                 bell: bell.clone(),
                 helpers: Rc::new(crew.clone()),
+                state: CoreState::heap(),
                 now: clock.now(),
             })?;
             cores.push(SimulatedCore {

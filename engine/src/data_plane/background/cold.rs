@@ -11,8 +11,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rkyv::rend::u64_le;
+use thalweg_state::WorkProgress;
 
-use super::{CoreState, Work, WorkProgress};
+use super::{Work, WorkSource};
 use crate::api::chain::{OneInputFactory, TwoInputFactory};
 use crate::data_plane::SubtaskContext;
 use crate::error::Result;
@@ -138,9 +139,7 @@ impl Work for Chore {
     }
 }
 
-impl CoreState for Counts {
-    type Work = Chore;
-
+impl Counts {
     fn poll_work(&mut self) -> Option<Chore> {
         if let Some(key) = self.wanted.pop_front() {
             let until = self.cold.slow.filter(|slow| slow.0 == key).map_or(Duration::ZERO, |slow| slow.1);
@@ -165,13 +164,28 @@ impl CoreState for Counts {
             }
         }
     }
+}
 
-    fn is_stalled(&self) -> bool {
-        self.updates >= self.cold.stall_updates
+impl WorkSource for Rc<RefCell<Counts>> {
+    type Work = Chore;
+
+    fn poll_work(&self) -> Option<Chore> {
+        self.borrow_mut().poll_work()
     }
 
-    fn take_fault(&mut self) -> Option<String> {
-        self.fault.take()
+    fn on_work_done(&self, work: Chore) {
+        self.borrow_mut().on_work_done(work);
+    }
+
+    fn maintain(&self) {}
+
+    fn is_stalled(&self) -> bool {
+        let counts = self.borrow();
+        counts.updates >= counts.cold.stall_updates
+    }
+
+    fn take_fault(&self) -> Option<String> {
+        self.borrow_mut().fault.take()
     }
 }
 

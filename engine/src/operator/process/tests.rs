@@ -69,6 +69,7 @@ fn context() -> SubtaskContext {
         blocked: Rc::new(Cell::new(0)),
         bell: Bell::default(),
         background: Rc::default(),
+        state: thalweg_state::CoreState::heap(),
     }
 }
 

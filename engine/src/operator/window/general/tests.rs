@@ -58,6 +58,7 @@ fn context() -> SubtaskContext {
         blocked: Rc::new(Cell::new(0)),
         bell: Default::default(),
         background: Rc::default(),
+        state: thalweg_state::CoreState::heap(),
     }
 }
 
