@@ -74,3 +74,9 @@ impl Error {
         Error::Io { path: path.into(), source: Arc::new(source) }
     }
 }
+
+/// What an error says, and what its causes do.
+pub(crate) fn with_sources(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}

@@ -136,6 +136,7 @@ pub use time::trigger::{
 pub use time::window::TimeWindow;
 
 // Functions with state and timers.
+pub use api::backend::{Backend, LsmBackend, LsmOptions};
 pub use api::connect::KeyedCoProcessFunction;
 pub use api::context::{Aggregating, Context, KeyedContext, OpenContext, TimeDomain};
 pub use api::process::{KeyedProcessFunction, ProcessFunction};

@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use thalweg_net::{BUFFER_BYTES_DEFAULT, BufferPool};
 
-use crate::error::{Error, Result};
+use thalweg_state::CoreState;
+use thalweg_state::storage::Storage;
+
+use super::backend::Backend;
+use crate::error::{Error, Result, with_sources};
 
 /// How a core waits when it has nothing to do.
 ///
@@ -49,6 +53,7 @@ pub(crate) struct Config {
     /// Records that a source may emit before the rest of its core has its turn.
     pub(crate) batch_records: u32,
     pub(crate) pre_aggregation: bool,
+    pub(crate) backend: Backend,
     pub(crate) idle: IdleStrategy,
     /// How long `Balanced` polls.
     pub(crate) spin: Duration,
@@ -71,6 +76,7 @@ impl Default for Config {
             auto_watermark_interval: Duration::ZERO,
             batch_records: 1024,
             pre_aggregation: true,
+            backend: Backend::Heap,
             idle: IdleStrategy::default(),
             spin: Duration::from_micros(100),
             lockstep: false,
@@ -96,6 +102,30 @@ impl Config {
                 reason: "a batch has at least one record".into(),
             });
         }
+        if let Backend::Lsm(lsm) = &self.backend {
+            lsm.core_options()
+                .check()
+                .map_err(|error| Error::Config { name: "backend", reason: error.to_string() })?;
+        }
         Ok(())
+    }
+
+    /// The state of a core, in `storage` if it is in files. Waits for the disk.
+    ///
+    /// Errors: `State` if files cannot be made there.
+    pub(crate) fn open_state(
+        &self,
+        core: usize,
+        storage: impl FnOnce() -> Result<Storage, thalweg_state::Error>,
+    ) -> Result<CoreState> {
+        let Backend::Lsm(lsm) = &self.backend else { return Ok(CoreState::heap()) };
+        // Told from other stores that are there at the same time.
+        let identity = thalweg_state::hash_pair(u64::from(std::process::id()), core as u64);
+        let opened =
+            storage().and_then(|storage| CoreState::lsm(&storage, lsm.core_options().clone(), identity));
+        match opened {
+            Ok((state, _)) => Ok(state),
+            Err(error) => Err(Error::State { core, message: with_sources(&error) }),
+        }
     }
 }

@@ -330,7 +330,7 @@ impl<'a> OpenContext<'a> {
     /// # Ok::<(), thalweg::Error>(())
     /// ```
     pub fn value<K: Key, V: StateValue>(&self, name: impl Into<StateDescriptor>) -> Result<ValueState<K, V>> {
-        ValueState::new(name, self.backend()?).map_err(|error| self.refused(error))
+        ValueState::new(name, self.backend()?).map_err(|error| self.cx.refused(error))
     }
 
     /// A list under each key. Errors: [`Error::Plan`] if the name is taken. Source: Flink's `ListState`.
@@ -365,7 +365,7 @@ impl<'a> OpenContext<'a> {
     /// # Ok::<(), thalweg::Error>(())
     /// ```
     pub fn list<K: Key, T: StateValue>(&self, name: impl Into<StateDescriptor>) -> Result<ListState<K, T>> {
-        ListState::new(name, self.backend()?).map_err(|error| self.refused(error))
+        ListState::new(name, self.backend()?).map_err(|error| self.cx.refused(error))
     }
 
     /// A map under each key. Errors: [`Error::Plan`] if the name is taken. Source: Flink's `MapState`.
@@ -408,7 +408,7 @@ impl<'a> OpenContext<'a> {
         &self,
         name: impl Into<StateDescriptor>,
     ) -> Result<MapState<K, UK, UV>> {
-        MapState::new(name, self.backend()?).map_err(|error| self.refused(error))
+        MapState::new(name, self.backend()?).map_err(|error| self.cx.refused(error))
     }
 
     /// A running reduction under each key: `reduce` adds its second argument to its first. Errors: [`Error::Plan`] if the name is
@@ -448,7 +448,7 @@ impl<'a> OpenContext<'a> {
         name: impl Into<StateDescriptor>,
         reduce: fn(&mut V, V),
     ) -> Result<ReducingState<K, V>> {
-        ReducingState::new(name, self.backend()?, reduce).map_err(|error| self.refused(error))
+        ReducingState::new(name, self.backend()?, reduce).map_err(|error| self.cx.refused(error))
     }
 
     /// A running aggregate under each key: `create` makes an accumulator, `add` puts an item into one, `result` reads one. Errors:
@@ -489,11 +489,8 @@ impl<'a> OpenContext<'a> {
         add: fn(&mut A, I),
         result: fn(&A) -> O,
     ) -> Result<Aggregating<K, A, I, O>> {
-        AggregatingState::new(name, self.backend()?, create, add, result).map_err(|error| self.refused(error))
-    }
-
-    fn refused(&self, error: thalweg_state::Error) -> Error {
-        Error::Plan(format!("{}: {error}", self.cx.name))
+        AggregatingState::new(name, self.backend()?, create, add, result)
+            .map_err(|error| self.cx.refused(error))
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::backend::Backend;
 use super::chain::Chain;
 use super::config::{Config, IdleStrategy};
 use super::source::{Elements, Generated, Source, SourceContext};
@@ -245,6 +246,22 @@ impl Env {
     /// ```
     pub fn pre_aggregation(self, on: bool) -> Self {
         self.set(|c| c.pre_aggregation = on)
+    }
+
+    /// Where keyed state is kept. Default: [`Backend::Heap`]. Source: Flink's `state.backend.type`.
+    ///
+    /// ```
+    /// use thalweg::{Backend, Env, LsmBackend};
+    ///
+    /// let env = Env::new().parallelism(1).backend(Backend::Lsm(LsmBackend::new(std::env::temp_dir())));
+    /// let last = env.from_elements([("a", 1), ("b", 2), ("a", 3)]).map(|(k, v)| (k.to_string(), *v));
+    /// let sums = last.key_by(|(k, _)| k.clone()).sum(|(_, v): &mut (String, i32)| v).collect();
+    /// env.execute()?;
+    /// assert_eq!(sums.take().last(), Some(&("a".to_string(), 4)));
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
+    pub fn backend(self, backend: Backend) -> Self {
+        self.set(|c| c.backend = backend)
     }
 
     /// How a core waits when it has nothing to do. Default: [`IdleStrategy::Balanced`]. With more subtasks than cores a core

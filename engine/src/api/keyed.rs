@@ -2,6 +2,8 @@
 
 use std::marker::PhantomData;
 
+use thalweg_state::StateValue;
+
 use super::chain::{Chain, Exchanged, OneInputFactory};
 use super::env::Env;
 use super::record::{Key, Record};
@@ -76,7 +78,7 @@ impl<C: Chain, X: Extract<C::Out>> KeyedStream<C, X> {
     /// ```
     pub fn reduce<F>(self, function: F) -> Stream<Exchanged<X::Key, X::Value, RollingFactory<Reduce<F>>>>
     where
-        X::Value: Record + Clone,
+        X::Value: Record + StateValue,
         F: Fn(&X::Value, &X::Value) -> X::Value + Clone + Send + Sync + 'static,
     {
         self.operator("Reduce", RollingFactory(Reduce(function)))
@@ -95,7 +97,7 @@ impl<C: Chain, X: Extract<C::Out>> KeyedStream<C, X> {
     /// ```
     pub fn sum<V, F>(self, field: F) -> Stream<Exchanged<X::Key, X::Value, RollingFactory<SumField<F, V>>>>
     where
-        X::Value: Record + Clone,
+        X::Value: Record + StateValue,
         V: Number,
         F: Fn(&mut X::Value) -> &mut V + Clone + Send + Sync + 'static,
     {
@@ -115,7 +117,7 @@ impl<C: Chain, X: Extract<C::Out>> KeyedStream<C, X> {
     /// ```
     pub fn min<V, F>(self, field: F) -> Stream<Exchanged<X::Key, X::Value, RollingFactory<MinField<F, V>>>>
     where
-        X::Value: Record + Clone,
+        X::Value: Record + StateValue,
         V: PartialOrd + Clone + 'static,
         F: Fn(&mut X::Value) -> &mut V + Clone + Send + Sync + 'static,
     {
@@ -135,7 +137,7 @@ impl<C: Chain, X: Extract<C::Out>> KeyedStream<C, X> {
     /// ```
     pub fn max<V, F>(self, field: F) -> Stream<Exchanged<X::Key, X::Value, RollingFactory<MaxField<F, V>>>>
     where
-        X::Value: Record + Clone,
+        X::Value: Record + StateValue,
         V: PartialOrd + Clone + 'static,
         F: Fn(&mut X::Value) -> &mut V + Clone + Send + Sync + 'static,
     {
@@ -157,7 +159,7 @@ impl<C: Chain, X: Extract<C::Out>> KeyedStream<C, X> {
         by: F,
     ) -> Stream<Exchanged<X::Key, X::Value, RollingFactory<Extreme<F, V, (Better<false>, First)>>>>
     where
-        X::Value: Record + Clone,
+        X::Value: Record + StateValue,
         F: Fn(&X::Value) -> V + Clone + Send + Sync + 'static,
     {
         self.operator("MinBy", RollingFactory(Extreme::new(by)))
@@ -178,7 +180,7 @@ impl<C: Chain, X: Extract<C::Out>> KeyedStream<C, X> {
         by: F,
     ) -> Stream<Exchanged<X::Key, X::Value, RollingFactory<Extreme<F, V, (Better<true>, First)>>>>
     where
-        X::Value: Record + Clone,
+        X::Value: Record + StateValue,
         F: Fn(&X::Value) -> V + Clone + Send + Sync + 'static,
     {
         self.operator("MaxBy", RollingFactory(Extreme::new(by)))
@@ -199,7 +201,7 @@ impl<C: Chain, X: Extract<C::Out>> KeyedStream<C, X> {
         by: F,
     ) -> Stream<Exchanged<X::Key, X::Value, RollingFactory<Extreme<F, V, (Better<false>, Last)>>>>
     where
-        X::Value: Record + Clone,
+        X::Value: Record + StateValue,
         F: Fn(&X::Value) -> V + Clone + Send + Sync + 'static,
     {
         self.operator("MinBy", RollingFactory(Extreme::new(by)))
@@ -220,7 +222,7 @@ impl<C: Chain, X: Extract<C::Out>> KeyedStream<C, X> {
         by: F,
     ) -> Stream<Exchanged<X::Key, X::Value, RollingFactory<Extreme<F, V, (Better<true>, Last)>>>>
     where
-        X::Value: Record + Clone,
+        X::Value: Record + StateValue,
         F: Fn(&X::Value) -> V + Clone + Send + Sync + 'static,
     {
         self.operator("MaxBy", RollingFactory(Extreme::new(by)))
@@ -347,7 +349,7 @@ impl<T: 'static> Extract<T> for Unkeyed<T> {
 #[derive(Debug, Clone)]
 pub struct RollingFactory<R>(R);
 
-impl<K: Key, V: Record + Clone, R: Reducer<V>> OneInputFactory<K, V> for RollingFactory<R> {
+impl<K: Key, V: Record + StateValue, R: Reducer<V>> OneInputFactory<K, V> for RollingFactory<R> {
     type Out = V;
 
     fn build<N: Output<V>>(&self, next: N, cx: &mut SubtaskContext) -> Result<impl OneInput<K, V>> {

@@ -7,9 +7,10 @@
 //! - [`process`]: functions with state and timers; [`connect`]: the same over two streams;
 //!   [`context`]: what they see;
 //! - [`source`], [`sink`]: where records come from and go to;
-//! - [`record`]: what can cross an exchange; [`tag`]: side outputs; [`config`]: settings.
+//! - [`record`]: what can cross an exchange; [`tag`]: side outputs; [`config`]: settings; [`backend`]: where state is.
 
 pub(crate) mod aggregate;
+pub(crate) mod backend;
 pub(crate) mod chain;
 pub(crate) mod config;
 pub(crate) mod connect;

@@ -27,7 +27,7 @@ use thalweg_state::{CoreState, WorkProgress};
 
 use super::core::panic_message;
 use super::switch::Switch;
-use crate::error::Result;
+use crate::error::{Result, with_sources};
 use crate::runtime::bell::Bell;
 use crate::runtime::mailbox::Mailbox;
 
@@ -99,12 +99,6 @@ impl Work for thalweg_state::Work {
     fn is_read(&self) -> bool {
         self.is_urgent()
     }
-}
-
-/// What an error says, and what its causes do.
-fn with_sources(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// Who steps the work of a core: helper threads, or the simulator.

@@ -4,12 +4,14 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use thalweg_state::{CoreState, KeyGroupRange, MaxParallelism, StateBackend, range_of};
+use thalweg_state::{
+    CoreState, Key, KeyGroupRange, MaxParallelism, StateBackend, Stored, ValueState, range_of,
+};
 
 use super::background::Background;
 use super::switch::{LateRecords, Switch};
 use crate::api::config::Config;
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::graph::ChainId;
 use crate::graph::execution::ExecutionGraph;
 use crate::runtime::bell::Bell;
@@ -109,10 +111,21 @@ impl SubtaskContext {
         range_of(self.subtask as u32, self.max_parallelism, self.parallelism as u32)
     }
 
+    /// The backend of the operator at the head of the chain.
     pub(crate) fn backend(&self) -> StateBackend {
         let chain = &self.graph.chains[self.chain.0 as usize];
         let operator = chain.head_uid.clone().unwrap_or_else(|| format!("#{}", chain.head.0));
         self.state.backend(&operator, self.key_groups(), self.max_parallelism)
+    }
+
+    /// The only state of an operator.
+    pub(crate) fn value_state<K: Key, V: Stored>(&self, name: &str) -> Result<ValueState<K, V>> {
+        ValueState::new(name, &self.backend()).map_err(|error| self.refused(error))
+    }
+
+    /// The program's states cannot be made.
+    pub(crate) fn refused(&self, error: thalweg_state::Error) -> Error {
+        Error::Plan(format!("{}: {error}", self.name))
     }
 
     /// A count of the records that the operator at the head of the chain drops as late.

@@ -78,6 +78,18 @@ where
         let Self { function, state, services, .. } = self;
         services.fire_due(budget, |timestamp, cx| function.on_timer(timestamp, state, cx))
     }
+
+    fn prepares(&self) -> bool {
+        self.services.ahead.spills()
+    }
+
+    fn prepared(&mut self) -> bool {
+        self.services.ahead.is_ready(&mut self.state)
+    }
+
+    fn maintain(&mut self) {
+        self.services.ahead.maintain(&mut self.state);
+    }
 }
 
 impl<K, A, B, F, S, N> TwoInput<K, A, B> for KeyedCoProcess<K, A, B, F, F::State, S, N>
@@ -107,12 +119,20 @@ where
         self.state.prefetch_owned(key_hash);
     }
 
+    fn prepare_left(&mut self, record: Received<'_, K, A>) {
+        self.services.ahead.show(&mut self.state, &record);
+    }
+
+    fn prepare_right(&mut self, record: Received<'_, K, B>) {
+        self.services.ahead.show(&mut self.state, &record);
+    }
+
     #[inline]
     fn process_left(&mut self, record: Received<'_, K, A>) {
         let Self { function, state, key, services, .. } = self;
         let mut made = None;
         let key = key.get(record.key, &mut made);
-        let mut cx = services.on_record(key, record.key_hash, record.timestamp);
+        let mut cx = services.on_record(record.at(key), record.timestamp);
         function.process_left(record.value, state, &mut cx);
         services.stop_if_due();
     }
@@ -122,7 +142,7 @@ where
         let Self { function, state, key, services, .. } = self;
         let mut made = None;
         let key = key.get(record.key, &mut made);
-        let mut cx = services.on_record(key, record.key_hash, record.timestamp);
+        let mut cx = services.on_record(record.at(key), record.timestamp);
         function.process_right(record.value, state, &mut cx);
         services.stop_if_due();
     }

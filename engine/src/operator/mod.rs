@@ -2,9 +2,11 @@
 //!
 //! - [`output`]: what an operator gives its results to;
 //! - [`stateless`]: map, filter, flat_map, and other operators in the middle of a chain;
+//! - [`lookahead`]: how operators look their state up before they get their records;
 //! - [`rolling`], [`process`], [`co_process`], [`window`], [`join`]: operators at the head of a chain, behind an exchange.
 
 pub(crate) mod co_process;
+pub(crate) mod lookahead;
 pub(crate) mod output;
 pub(crate) mod partition;
 pub(crate) mod process;

@@ -22,6 +22,7 @@ use std::marker::PhantomData;
 use thalweg_net::Signal;
 use thalweg_state::{KeyContext, StateSet, Timers};
 
+use super::lookahead::Lookahead;
 use super::output::{Control, Output, Stage};
 use super::stateless::Collector;
 use super::{Budget, CACHED_STATE_BYTES, OneInput, Operator, Received};
@@ -172,11 +173,13 @@ pub(crate) struct Services<K, S, N> {
     emitter: Emitter<S, N>,
     event_timers: Timers<K>,
     processing_timers: Timers<K>,
+    pub(crate) ahead: Lookahead<K>,
 }
 
 impl<K: Key, S: SideWriters, N: Stage> Services<K, S, N> {
     pub(crate) fn new(cx: &SubtaskContext, sides: S, next: N) -> Self {
         Self {
+            ahead: Lookahead::new(cx),
             emitter: Emitter::new(cx, sides, next),
             event_timers: Timers::new(),
             processing_timers: Timers::new(),
@@ -187,16 +190,10 @@ impl<K: Key, S: SideWriters, N: Stage> Services<K, S, N> {
     #[inline]
     pub(crate) fn on_record<'a>(
         &'a mut self,
-        key: &'a K,
-        hash: u64,
+        at: KeyContext<'a, K>,
         timestamp: Timestamp,
     ) -> TimedContext<'a, K, S, N> {
-        TimedContext {
-            at: KeyContext::with_hash(key, hash),
-            timestamp,
-            domain: TimeDomain::Event,
-            services: self,
-        }
+        TimedContext { at, timestamp, domain: TimeDomain::Event, services: self }
     }
 
     /// Fires the event-time timers that a new watermark has reached. Returns whether those were all.
@@ -416,6 +413,18 @@ impl<K: Key, T: Record, F: KeyedProcessFunction<K, T>, S: SideWriters, N: Output
         let Self { function, state, services, .. } = self;
         services.fire_due(budget, |timestamp, cx| function.on_timer(timestamp, state, cx))
     }
+
+    fn prepares(&self) -> bool {
+        self.services.ahead.spills()
+    }
+
+    fn prepared(&mut self) -> bool {
+        self.services.ahead.is_ready(&mut self.state)
+    }
+
+    fn maintain(&mut self) {
+        self.services.ahead.maintain(&mut self.state);
+    }
 }
 
 impl<K: Key, T: Record, F: KeyedProcessFunction<K, T>, S: SideWriters, N: Output<F::Out>> OneInput<K, T>
@@ -439,12 +448,16 @@ impl<K: Key, T: Record, F: KeyedProcessFunction<K, T>, S: SideWriters, N: Output
         self.state.prefetch_owned(key_hash);
     }
 
+    fn prepare(&mut self, record: Received<'_, K, T>) {
+        self.services.ahead.show(&mut self.state, &record);
+    }
+
     #[inline]
     fn process(&mut self, record: Received<'_, K, T>) {
         let Self { function, state, key, services, .. } = self;
         let mut made = None;
         let key = key.get(record.key, &mut made);
-        let mut cx = services.on_record(key, record.key_hash, record.timestamp);
+        let mut cx = services.on_record(record.at(key), record.timestamp);
         function.process(record.value, state, &mut cx);
         services.stop_if_due();
     }

@@ -2,8 +2,9 @@
 
 use std::marker::PhantomData;
 
-use thalweg_state::heap::KeyedTable;
+use thalweg_state::{StateSet, StateValue, ValueState};
 
+use super::lookahead::Lookahead;
 use super::output::{Control, Output, Stage};
 use super::stateless::pass_through;
 use super::{CACHED_STATE_BYTES, OneInput, Operator, Received};
@@ -21,21 +22,34 @@ pub trait Reducer<T>: Clone + Send + Sync + 'static {
 /// The operator: one aggregate for each key.
 pub(crate) struct Rolling<K, T, R, N> {
     reducer: R,
-    aggregates: KeyedTable<K, T>,
+    aggregates: ValueState<K, T>,
+    ahead: Lookahead<K>,
     next: N,
 }
 
 pass_through!(Rolling<K, T, R, N>);
 
-impl<K: Key, T: 'static, R, N> Rolling<K, T, R, N> {
+impl<K: Key, T: StateValue, R, N> Rolling<K, T, R, N> {
     pub(crate) fn new(cx: &SubtaskContext, reducer: R, next: N) -> Result<Self> {
-        Ok(Self { reducer, aggregates: KeyedTable::new(cx.key_groups(), cx.max_parallelism), next })
+        Ok(Self { reducer, aggregates: cx.value_state("aggregate")?, ahead: Lookahead::new(cx), next })
     }
 }
 
-impl<K: 'static, T: 'static, R: 'static, N: Stage> Operator for Rolling<K, T, R, N> {}
+impl<K: Key, T: StateValue, R: 'static, N: Stage> Operator for Rolling<K, T, R, N> {
+    fn prepares(&self) -> bool {
+        self.ahead.spills()
+    }
 
-impl<K: Key, T: Record + Clone, R: Reducer<T>, N: Output<T>> OneInput<K, T> for Rolling<K, T, R, N> {
+    fn prepared(&mut self) -> bool {
+        self.ahead.is_ready(&mut self.aggregates)
+    }
+
+    fn maintain(&mut self) {
+        self.ahead.maintain(&mut self.aggregates);
+    }
+}
+
+impl<K: Key, T: Record + StateValue, R: Reducer<T>, N: Output<T>> OneInput<K, T> for Rolling<K, T, R, N> {
     fn looks_ahead(&self) -> bool {
         self.aggregates.memory_bytes() > CACHED_STATE_BYTES
     }
@@ -45,14 +59,15 @@ impl<K: Key, T: Record + Clone, R: Reducer<T>, N: Output<T>> OneInput<K, T> for 
         self.aggregates.prefetch(key_hash);
     }
 
+    fn prepare(&mut self, record: Received<'_, K, T>) {
+        self.ahead.show(&mut self.aggregates, &record);
+    }
+
     #[inline]
     fn process(&mut self, record: Received<'_, K, T>) {
-        let mut value = Some(T::unarchive(record.value));
-        let make = || (K::from_archived(record.key), value.take().expect("it is taken once"));
-        let (_, aggregate, _) = self.aggregates.entry(record.key_hash, |k| k.eq_archived(record.key), make);
-        if let Some(value) = value {
-            self.reducer.reduce(aggregate, value);
-        }
+        let value = T::unarchive(record.value);
+        let reduce = |aggregate: &mut T, value| self.reducer.reduce(aggregate, value);
+        let aggregate = self.aggregates.upsert(record.archived_key(), value, |first| first, reduce);
         self.next.collect(aggregate, record.timestamp);
     }
 }
@@ -225,7 +240,8 @@ impl<T, V: PartialOrd + 'static, P: Prefer, F: Fn(&T) -> V + Clone + Send + Sync
 
 /// Counts the records of each key; needs nothing of them but the key.
 pub(crate) struct CountRolling<K, N> {
-    counts: KeyedTable<K, u64>,
+    counts: ValueState<K, u64>,
+    ahead: Lookahead<K>,
     next: N,
 }
 
@@ -233,11 +249,23 @@ pass_through!(CountRolling<K, N>);
 
 impl<K: Key, N> CountRolling<K, N> {
     pub(crate) fn new(cx: &SubtaskContext, next: N) -> Result<Self> {
-        Ok(Self { counts: KeyedTable::new(cx.key_groups(), cx.max_parallelism), next })
+        Ok(Self { counts: cx.value_state("count")?, ahead: Lookahead::new(cx), next })
     }
 }
 
-impl<K: 'static, N: Stage> Operator for CountRolling<K, N> {}
+impl<K: Key, N: Stage> Operator for CountRolling<K, N> {
+    fn prepares(&self) -> bool {
+        self.ahead.spills()
+    }
+
+    fn prepared(&mut self) -> bool {
+        self.ahead.is_ready(&mut self.counts)
+    }
+
+    fn maintain(&mut self) {
+        self.ahead.maintain(&mut self.counts);
+    }
+}
 
 impl<K: Key, N: Output<(K, u64)>> OneInput<K, ()> for CountRolling<K, N> {
     fn looks_ahead(&self) -> bool {
@@ -249,11 +277,14 @@ impl<K: Key, N: Output<(K, u64)>> OneInput<K, ()> for CountRolling<K, N> {
         self.counts.prefetch(key_hash);
     }
 
+    fn prepare(&mut self, record: Received<'_, K, ()>) {
+        self.ahead.show(&mut self.counts, &record);
+    }
+
     #[inline]
     fn process(&mut self, record: Received<'_, K, ()>) {
-        let make = || (K::from_archived(record.key), 0);
         // The row is what the table keeps: a key with memory of its own is not cloned for each record.
-        let row = self.counts.update(record.key_hash, |k| k.eq_archived(record.key), make, |n| *n += 1);
+        let row = self.counts.update_row(record.archived_key(), || 0, |n| *n += 1);
         self.next.collect(row, record.timestamp);
     }
 }

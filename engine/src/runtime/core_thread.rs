@@ -9,7 +9,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use futures_lite::FutureExt;
 use glommio::timer::Timer;
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
-use thalweg_state::CoreState;
 
 use super::bell::Bell;
 use super::job::{CoreResult, JobControl};
@@ -117,6 +116,14 @@ async fn run_to_end(mut start: Start) -> Result<CoreResult> {
 fn build(start: &Start, links: Vec<Option<Rings>>, now: Timestamp) -> Result<Core> {
     let bell = |core: usize| start.control.mailboxes[core].bell().clone();
     let links = links.into_iter().enumerate().map(|(peer, rings)| rings.map(|rings| rings.link(bell(peer))));
+    let state = start.config.open_state(start.core, || {
+        start
+            .control
+            .work_dir
+            .as_ref()
+            .expect("a job whose state is in files has a directory")
+            .storage(start.core)
+    })?;
     seam::build_core(CoreParts {
         core: start.core,
         graph: start.graph.clone(),
@@ -124,7 +131,7 @@ fn build(start: &Start, links: Vec<Option<Rings>>, now: Timestamp) -> Result<Cor
         links: links.collect(),
         bell: bell(start.core),
         helpers: Rc::new(start.pool.clone()),
-        state: CoreState::heap(),
+        state,
         now,
     })
 }

@@ -10,7 +10,9 @@ use super::core_thread::{self, CoreThread};
 use super::mailbox::Mailbox;
 use super::pool::Pool;
 use super::result::JobResult;
+use super::work_dir::WorkDir;
 use super::{link, machine};
+use crate::api::backend::Backend;
 use crate::api::config::Config;
 use crate::data_plane::core::Command;
 use crate::data_plane::switch::CoreStats;
@@ -167,6 +169,8 @@ pub(super) struct JobControl {
     pub(super) ready: AtomicUsize,
     /// One for each core.
     pub(super) mailboxes: Vec<Mailbox<Command>>,
+    /// Goes with the last core, and the handles.
+    pub(super) work_dir: Option<WorkDir>,
 }
 
 impl JobControl {
@@ -187,7 +191,11 @@ pub(crate) fn start(graph: Arc<ExecutionGraph>, config: Arc<Config>) -> Result<J
     let cores = graph.cores();
     let placement = machine::place(cores)?;
     let mailboxes = (0..cores).map(|_| Mailbox::new(Bell::default())).collect();
-    let control = Arc::new(JobControl { ready: AtomicUsize::new(0), mailboxes });
+    let work_dir = match &config.backend {
+        Backend::Heap => None,
+        Backend::Lsm(lsm) => Some(WorkDir::make(lsm.dir())?),
+    };
+    let control = Arc::new(JobControl { ready: AtomicUsize::new(0), mailboxes, work_dir });
     let client = JobClient { control: control.clone() };
     // The cores alone have it: when the last of them has ended, its threads have too.
     let pool = Arc::new(Pool::new(&config.name, cores));

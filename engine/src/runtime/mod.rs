@@ -14,6 +14,7 @@
 //! - [`job`]: all threads of a job, started, told what to do, and waited for; [`result`]: what they did;
 //! - [`link`]: the rings between two cores;
 //! - [`pool`]: the threads that work for cores in the background;
+//! - [`work_dir`]: where the state of a running job is, if it is in files;
 //! - [`machine`]: which cores there are, and what the kernel lacks.
 
 pub(crate) mod bell;
@@ -25,5 +26,6 @@ pub(crate) mod mailbox;
 mod pool;
 pub(crate) mod result;
 pub(crate) mod seam;
+pub(crate) mod work_dir;
 
 pub(crate) use machine::available_cores;

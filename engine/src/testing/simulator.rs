@@ -14,7 +14,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use thalweg_state::CoreState;
+use thalweg_state::storage::Storage;
 
 use super::crew::{Crew, Diligence};
 use super::network::{Network, Weather};
@@ -222,7 +222,7 @@ impl Simulator {
                 links: network.links(core),
                 bell: bell.clone(),
                 helpers: Rc::new(crew.clone()),
-                state: CoreState::heap(),
+                state: config.open_state(core, || Ok(Storage::memory()))?,
                 now: clock.now(),
             })?;
             cores.push(SimulatedCore {

@@ -13,6 +13,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use thalweg::testing::Simulator;
 use thalweg::{Env, IdleStrategy};
 
+use super::backend::StateArgs;
 use crate::nexmark::job::{DigestTotal, Events};
 use crate::nexmark::queries::Query;
 use crate::nexmark::{DataSet, Digest, Meta, generate_in_memory, write_shards};
@@ -23,7 +24,8 @@ use crate::report::{CpuTime, QueryResult, peak_rss_bytes, plot, reset_peak_rss, 
 #[command(after_help = "Examples:
   thalweg bench nexmark --query all --events 1000000
   thalweg bench nexmark --write data --events 10000000 --shards 2
-  thalweg bench nexmark --query q5,wc --data data --parallelism 2 --passes 5 --json")]
+  thalweg bench nexmark --query q5,wc --data data --parallelism 2 --passes 5 --json
+  thalweg bench nexmark --query q18 --events 10000000 --backend lsm --memory-budget 256M --state-dir /mnt/nvme")]
 pub struct NexmarkArgs {
     /// Queries, separated by commas, or `all`.
     #[arg(long, default_value = "all")]
@@ -43,9 +45,8 @@ pub struct NexmarkArgs {
     /// Prints one line of JSON for each query, and nothing else, on standard output.
     #[arg(long)]
     json: bool,
-    /// Where keyed state is kept.
-    #[arg(long, value_name = "BACKEND", default_value = "heap", value_parser = ["heap"])]
-    backend: String,
+    #[command(flatten)]
+    state: StateArgs,
     /// Draws the results as a bar chart.
     #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
@@ -207,6 +208,7 @@ fn run_query(
         .name(query.name())
         .parallelism(parallelism)
         .pre_aggregation(args.pre_aggregation)
+        .backend(args.state.backend(parallelism))
         .idle_strategy(IdleStrategy::Balanced);
     query.build(&env, events.clone(), &total);
     reset_peak_rss();
@@ -251,8 +253,11 @@ fn simulate(
     let mut first: Option<Digest> = None;
     for seed in 0..seeds {
         let total = DigestTotal::default();
-        let env =
-            Env::new().name(query.name()).parallelism(parallelism).pre_aggregation(args.pre_aggregation);
+        let env = Env::new()
+            .name(query.name())
+            .parallelism(parallelism)
+            .pre_aggregation(args.pre_aggregation)
+            .backend(args.state.backend(parallelism));
         query.build(&env, Events::new(data.clone(), args.passes), &total);
         Simulator::new(seed)
             .ticks_max(u64::MAX)

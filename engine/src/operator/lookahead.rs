@@ -1,0 +1,78 @@
+//! Looks state up ahead for the records of a buffer, where it may be elsewhere than in memory.
+//!
+//! ```text
+//!   buffer ─▶ show, each record: key ─▶ each state's prepare ─▶ is_ready: resolve ─▶ true: the records find all in memory
+//!                                                                            └▶ false: the buffer is put aside
+//! ```
+
+use thalweg_state::{ArchivedKey, KeyContext, StateSet};
+
+use super::Received;
+use super::process::OwnedKey;
+use crate::api::record::{Key, Record};
+use crate::data_plane::SubtaskContext;
+
+/// What an operator needs to look its state up ahead.
+pub(crate) struct Lookahead<K> {
+    /// Not on the heap: everything here then costs one test for each buffer.
+    spills: bool,
+    key: OwnedKey<K>,
+    bytes: Vec<u8>,
+}
+
+impl<K: Key> Lookahead<K> {
+    pub(crate) fn new(cx: &SubtaskContext) -> Self {
+        Self { spills: cx.state.spills(), key: OwnedKey::new(), bytes: Vec::new() }
+    }
+
+    /// Whether there is anything to look up.
+    #[inline]
+    pub(crate) fn spills(&self) -> bool {
+        self.spills
+    }
+
+    /// A record of the buffer, in its turn.
+    pub(crate) fn show<T: Record>(
+        &mut self,
+        state: &mut (impl StateSet + ?Sized),
+        record: &Received<'_, K, T>,
+    ) {
+        if record.number == 0 {
+            state.each(&mut |state| state.begin_batch());
+        }
+        let mut made = None;
+        let key = self.key.get(record.key, &mut made);
+        self.bytes.clear();
+        key.encode(&mut self.bytes);
+        state.each(&mut |state| state.prepare(record.number, record.key_hash, &self.bytes));
+    }
+
+    /// Whether all that the records need is in memory. If not, it has been asked for.
+    pub(crate) fn is_ready(&mut self, state: &mut (impl StateSet + ?Sized)) -> bool {
+        let mut is_ready = true;
+        state.each(&mut |state| is_ready &= state.resolve());
+        is_ready
+    }
+
+    /// See [`super::Operator::maintain`].
+    #[inline]
+    pub(crate) fn maintain(&self, state: &mut (impl StateSet + ?Sized)) {
+        if self.spills {
+            state.each(&mut |state| state.maintain());
+        }
+    }
+}
+
+impl<'a, K: Key, T: Record> Received<'a, K, T> {
+    /// The record's key, which is made an owned one only where a state is new.
+    #[inline(always)]
+    pub(crate) fn archived_key(&self) -> ArchivedKey<'a, K> {
+        ArchivedKey::new(self.key, self.key_hash, self.number)
+    }
+
+    /// The context of the record's key.
+    #[inline(always)]
+    pub(crate) fn at<'k>(&self, key: &'k K) -> KeyContext<'k, K> {
+        KeyContext::with_hash(key, self.key_hash).prepared_as(self.number)
+    }
+}
