@@ -37,7 +37,7 @@ pub trait Operator: Stage {
     }
 
     /// Whether the records of the next buffer shall be shown to the operator before they are processed, because its state may not
-    /// be in memory. Asked once per buffer.
+    /// be in memory. Always the same.
     fn prepares(&self) -> bool {
         false
     }
@@ -66,7 +66,7 @@ pub struct Received<'a, K: Key, T: Record> {
     pub(crate) key_hash: u64,
     pub(crate) value: &'a T::Archived,
     pub(crate) timestamp: Timestamp,
-    /// Its place among the records of its buffer.
+    /// Its place among the records of its buffer; zero if the operator does not [prepare](Operator::prepares).
     pub(crate) number: u32,
 }
 
