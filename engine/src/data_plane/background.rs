@@ -14,6 +14,8 @@
 #[cfg(test)]
 mod cold;
 #[cfg(test)]
+mod files;
+#[cfg(test)]
 mod tests;
 
 use std::cell::{Cell, RefCell};

@@ -10,256 +10,26 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use thalweg_net::{Buffer, Item, RawRecord, Reader, Run, Signal, WrongType};
+use thalweg_net::{Signal, WrongType};
 
 use super::background::Background;
 use super::gate::{Gate, GateEvent, Position, Taken};
+use super::inbox::{Inbox, One, Read, Two};
 use super::subtask::{Guard, Progress, Subtask, SubtaskContext};
 use crate::api::record::{Key, Record};
 use crate::api::source::{Said, SourceOutput, SourceReader, SourceStatus};
 use crate::graph::EdgeId;
 use crate::operator::output::{Control, Output};
-use crate::operator::{Budget, OneInput, Operator, Received, TwoInput};
+use crate::operator::{Budget, OneInput, Operator, TwoInput};
 use crate::time::watermark::ValveOutput;
 use crate::time::{MAX_WATERMARK, Timestamp};
 
-/// How many records ahead of the current one the operator's state is prefetched.
-const LOOK_AHEAD_RECORDS: usize = 16;
-/// How many records ahead what the state owns is prefetched: late enough for the state itself to be there.
-const LOOK_AHEAD_OWNED_RECORDS: usize = 8;
-/// How many records have been announced at most, and what their state owns has not: they are announced in groups, one ahead.
-const ANNOUNCED_MAX: usize = 2 * LOOK_AHEAD_RECORDS;
 /// Firings of windows and timers between two looks at the rest of the core.
 const FIRINGS_PER_STEP: u32 = 4096;
 
 /// How often a buffer is put aside at most. Then it is read although state is missing, which its operator must wait for: a sign that
 /// memory does not even hold what one buffer needs, and better than to bring the same state in for ever.
 const PUT_ASIDE_MAX: u32 = 8;
-
-/// Why reading stopped.
-pub(crate) enum Read {
-    /// The buffer has been read to its end.
-    Empty,
-    /// A signal stood before the next record.
-    Signal(Signal),
-    /// The operator may take no further record now.
-    Stopped,
-}
-
-/// The buffer being read, typed for the operator `O`.
-pub(crate) trait Inbox<O>: 'static {
-    /// Shows all records of a buffer to the operator, which may then ask for what they need.
-    fn prepare(&self, input: usize, buffer: Buffer, operator: &mut O) -> Result<(), WrongType>;
-    fn open(&mut self, input: usize, buffer: Buffer, operator: &O) -> Result<(), WrongType>;
-    fn read(&mut self, operator: &mut O, guard: &Guard) -> Read;
-}
-
-/// A buffer being read, and whether its keys are announced ahead.
-pub(crate) struct Open<K: Key, T: Record> {
-    reader: Reader<K, T>,
-    looks_ahead: bool,
-    /// How many records were read.
-    number: u32,
-    /// If what the state owns is announced too.
-    announced: Option<Announced>,
-}
-
-/// The key hashes that have been announced, in a ring, until what their state owns is prefetched.
-#[derive(Default)]
-struct Announced {
-    hashes: [Cell<u64>; ANNOUNCED_MAX],
-    pushed: Cell<usize>,
-    popped: Cell<usize>,
-}
-
-impl Announced {
-    /// What finds no place is left out: these are hints.
-    #[inline]
-    fn push(&self, key_hash: u64) {
-        let pushed = self.pushed.get();
-        if pushed - self.popped.get() < ANNOUNCED_MAX {
-            self.hashes[pushed % ANNOUNCED_MAX].set(key_hash);
-            self.pushed.set(pushed + 1);
-        }
-    }
-
-    #[inline]
-    fn pop(&self) -> Option<u64> {
-        let popped = self.popped.get();
-        (popped < self.pushed.get()).then(|| {
-            self.popped.set(popped + 1);
-            self.hashes[popped % ANNOUNCED_MAX].get()
-        })
-    }
-}
-
-/// The inbox of an operator with one input.
-pub(crate) struct One<K: Key, T: Record>(Option<Open<K, T>>);
-
-/// The inbox of an operator with two inputs: at any time one of them is being read.
-pub(crate) enum Two<K: Key, A: Record, B: Record> {
-    Empty,
-    Left(Open<K, A>),
-    Right(Open<K, B>),
-}
-
-impl<K: Key, T: Record> Open<K, T> {
-    fn new<O>(
-        buffer: Buffer,
-        (looks_ahead, owns): (bool, bool),
-        operator: &O,
-        prefetch: impl Fn(&O, u64, Timestamp),
-        prefetch_owned: impl Fn(&O, u64),
-    ) -> Result<Self, WrongType> {
-        let mut reader = Reader::open(buffer)?;
-        let announced = (looks_ahead && owns).then(Announced::default);
-        if looks_ahead {
-            reader.ahead(LOOK_AHEAD_RECORDS, |key_hash, timestamp| {
-                prefetch(operator, key_hash, timestamp);
-                announced.iter().for_each(|announced| announced.push(key_hash));
-            });
-        }
-        if let Some(announced) = &announced {
-            for _ in 0..LOOK_AHEAD_OWNED_RECORDS {
-                announced.pop().into_iter().for_each(|key_hash| prefetch_owned(operator, key_hash));
-            }
-        }
-        Ok(Self { reader, looks_ahead, number: 0, announced })
-    }
-
-    /// Reads records until something else comes, or `process` says that it takes no further one. This is the loop in which all
-    /// work behind an exchange happens.
-    #[inline]
-    fn read<O>(
-        &mut self,
-        operator: &mut O,
-        prefetch: impl Fn(&O, u64, Timestamp),
-        prefetch_owned: impl Fn(&O, u64),
-        process: impl Fn(&mut O, Received<'_, K, T>) -> bool,
-    ) -> Read {
-        let announced = self.announced.as_ref();
-        let announce = |operator: &O, key_hash, timestamp| {
-            prefetch(operator, key_hash, timestamp);
-            if let Some(announced) = announced {
-                announced.push(key_hash);
-            }
-        };
-        let mut number = self.number;
-        let take = |operator: &mut O, record: RawRecord<'_, K, T>| {
-            if let Some(key_hash) = announced.and_then(Announced::pop) {
-                prefetch_owned(operator, key_hash);
-            }
-            let (key, value) = (record.key(), record.value());
-            let (key_hash, timestamp) = (record.key_hash(), record.timestamp());
-            let received = Received { key, key_hash, value, timestamp, number };
-            number += 1;
-            process(operator, received)
-        };
-        let run = self.reader.records::<LOOK_AHEAD_RECORDS, _>(self.looks_ahead, operator, announce, take);
-        self.number = number;
-        match run {
-            Run::Refused => Read::Stopped,
-            Run::NoRecord => match self.reader.next() {
-                Some(Item::Signal(signal)) => Read::Signal(signal),
-                Some(Item::Record { .. }) => unreachable!("the run ended where no record is"),
-                None => Read::Empty,
-            },
-        }
-    }
-
-    /// Gives all records to `prepare`; signals are for who reads.
-    fn show<O>(
-        mut self,
-        operator: &mut O,
-        prefetch: impl Fn(&O, u64, Timestamp),
-        prefetch_owned: impl Fn(&O, u64),
-        prepare: impl Fn(&mut O, Received<'_, K, T>),
-    ) {
-        let prepare = |operator: &mut O, record: Received<'_, K, T>| {
-            prepare(operator, record);
-            true
-        };
-        loop {
-            if let Read::Empty = self.read(operator, &prefetch, &prefetch_owned, prepare) {
-                return;
-            }
-        }
-    }
-}
-
-impl<K: Key, T: Record, O: OneInput<K, T>> Inbox<O> for One<K, T> {
-    fn prepare(&self, _input: usize, buffer: Buffer, operator: &mut O) -> Result<(), WrongType> {
-        let ahead = (operator.looks_ahead(), operator.owns());
-        let open = Open::new(buffer, ahead, operator, O::prefetch, O::prefetch_owned)?;
-        open.show(operator, O::prefetch, O::prefetch_owned, O::prepare);
-        Ok(())
-    }
-
-    fn open(&mut self, _input: usize, buffer: Buffer, operator: &O) -> Result<(), WrongType> {
-        let ahead = (operator.looks_ahead(), operator.owns());
-        self.0 = Some(Open::new(buffer, ahead, operator, O::prefetch, O::prefetch_owned)?);
-        Ok(())
-    }
-
-    fn read(&mut self, operator: &mut O, guard: &Guard) -> Read {
-        let Some(open) = &mut self.0 else { return Read::Empty };
-        let result = open.read(operator, O::prefetch, O::prefetch_owned, processing(guard, O::process));
-        if let Read::Empty = result {
-            self.0 = None;
-        }
-        result
-    }
-}
-
-impl<K: Key, A: Record, B: Record, O: TwoInput<K, A, B>> Inbox<O> for Two<K, A, B> {
-    fn prepare(&self, input: usize, buffer: Buffer, operator: &mut O) -> Result<(), WrongType> {
-        let ahead = (operator.looks_ahead(), operator.owns());
-        if input == 0 {
-            let open = Open::new(buffer, ahead, operator, O::prefetch, O::prefetch_owned)?;
-            open.show(operator, O::prefetch, O::prefetch_owned, O::prepare_left);
-        } else {
-            let open = Open::new(buffer, ahead, operator, O::prefetch, O::prefetch_owned)?;
-            open.show(operator, O::prefetch, O::prefetch_owned, O::prepare_right);
-        }
-        Ok(())
-    }
-
-    fn open(&mut self, input: usize, buffer: Buffer, operator: &O) -> Result<(), WrongType> {
-        let ahead = (operator.looks_ahead(), operator.owns());
-        *self = match input {
-            0 => Two::Left(Open::new(buffer, ahead, operator, O::prefetch, O::prefetch_owned)?),
-            _ => Two::Right(Open::new(buffer, ahead, operator, O::prefetch, O::prefetch_owned)?),
-        };
-        Ok(())
-    }
-
-    fn read(&mut self, operator: &mut O, guard: &Guard) -> Read {
-        let result = match self {
-            Two::Empty => Read::Empty,
-            Two::Left(open) => {
-                open.read(operator, O::prefetch, O::prefetch_owned, processing(guard, O::process_left))
-            }
-            Two::Right(open) => {
-                open.read(operator, O::prefetch, O::prefetch_owned, processing(guard, O::process_right))
-            }
-        };
-        if let Read::Empty = result {
-            *self = Two::Empty;
-        }
-        result
-    }
-}
-
-/// Takes records until the step is to end.
-fn processing<O, K: Key, T: Record>(
-    guard: &Guard,
-    process: impl Fn(&mut O, Received<'_, K, T>),
-) -> impl Fn(&mut O, Received<'_, K, T>) -> bool {
-    move |operator, record| {
-        process(operator, record);
-        !guard.should_stop()
-    }
-}
 
 /// When a chain is flushed and told the time. Shared by both kinds of head.
 struct Pace {
@@ -331,7 +101,7 @@ pub(crate) struct Head<I, O> {
 impl<K: Key, T: Record, O: OneInput<K, T>> Head<One<K, T>, O> {
     /// A subtask with one input, which may come from several edges.
     pub(crate) fn one_input(cx: &SubtaskContext, edges: &[EdgeId], operator: O) -> Box<dyn Subtask> {
-        Box::new(Head::new(cx, Gate::new(cx, &[edges]), One(None), operator))
+        Box::new(Head::new(cx, Gate::new(cx, &[edges]), One::default(), operator))
     }
 }
 
@@ -343,7 +113,7 @@ impl<K: Key, A: Record, B: Record, O: TwoInput<K, A, B>> Head<Two<K, A, B>, O> {
         right: &[EdgeId],
         operator: O,
     ) -> Box<dyn Subtask> {
-        Box::new(Head::new(cx, Gate::new(cx, &[left, right]), Two::Empty, operator))
+        Box::new(Head::new(cx, Gate::new(cx, &[left, right]), Two::default(), operator))
     }
 
     /// The same with the watermarks of a union: see [`Gate::united`].
@@ -353,7 +123,7 @@ impl<K: Key, A: Record, B: Record, O: TwoInput<K, A, B>> Head<Two<K, A, B>, O> {
         right: &[EdgeId],
         operator: O,
     ) -> Box<dyn Subtask> {
-        Box::new(Head::new(cx, Gate::united(cx, &[left, right]), Two::Empty, operator))
+        Box::new(Head::new(cx, Gate::united(cx, &[left, right]), Two::default(), operator))
     }
 }
 

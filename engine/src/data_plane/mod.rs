@@ -10,6 +10,7 @@
 //!
 //! - [`switch`]: the channels of this core, their credit, and the links to its peers;
 //! - [`gate`]: the input of a subtask: which channel is next, what the channels' watermarks say together;
+//! - [`inbox`]: the buffer that is read, and what its records need ahead;
 //! - [`subtask`]: a head and its chain, stepped;
 //! - [`writer`]: the tail of a chain, which writes records to channels;
 //! - [`background`]: what others do for the core meanwhile;
@@ -25,6 +26,7 @@ pub(crate) mod background;
 pub(crate) mod core;
 pub(crate) mod gate;
 pub(crate) mod head;
+mod inbox;
 pub(crate) mod subtask;
 pub(crate) mod switch;
 pub(crate) mod writer;

@@ -39,7 +39,7 @@ pub trait Operator: Stage {
     }
 
     /// Whether the records of the next buffer shall be shown to the operator before they are processed, because its state may not
-    /// be in memory. Asked once per buffer.
+    /// be in memory. Always the same.
     fn prepares(&self) -> bool {
         false
     }
@@ -68,7 +68,8 @@ pub struct Received<'a, K: Key, T: Record> {
     pub(crate) key_hash: u64,
     pub(crate) value: &'a T::Archived,
     pub(crate) timestamp: Timestamp,
-    /// Its place among the records of its buffer.
+    /// Its place among the records of its buffer; zero if the operator does not [prepare](Operator::prepares).
+    #[cfg_attr(not(test), expect(dead_code, reason = "for operators over state in files"))]
     pub(crate) number: u32,
 }
 

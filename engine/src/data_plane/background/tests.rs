@@ -5,11 +5,13 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::cold::{Cold, Loss};
-use crate::api::chain::Connected;
+use super::files::InFiles;
+use crate::api::chain::{Connected, OneInputFactory};
 use crate::api::stream::Stream;
 use crate::testing::{Event, Recorder, RunningJob, Script, Simulator, script, seeds};
 use crate::{Env, Error, MAX_WATERMARK, monotonous};
@@ -21,9 +23,12 @@ const CORES: u64 = 3;
 type Counted = Vec<(u64, u64, u64)>;
 
 /// Counts `RECORDS` numbers by key. Subtask n of the source makes those that are n modulo `CORES`, in ascending order.
-fn count(env: &Env, cold: Cold) -> impl Fn() -> Counted + use<> {
+fn count<F>(env: &Env, factory: F) -> impl Fn() -> Counted + use<F>
+where
+    F: OneInputFactory<u64, u64, Out = (u64, u64, u64)>,
+{
     let numbers = env.generate(RECORDS, |n| n).watermarks(monotonous().by(|n: &u64| *n as i64));
-    let counts = numbers.key_by(|n| n % KEYS).operator("Cold", cold).collect();
+    let counts = numbers.key_by(|n| n % KEYS).operator("Count", factory).collect();
     move || counts.take()
 }
 
@@ -85,6 +90,30 @@ fn helper_threads_bring_cold_state_in() {
     let result = env.execute().unwrap();
     check(counted());
     assert!(result.buffers_put_aside > 0, "{result:?}");
+}
+
+#[test]
+fn counts_in_files_are_those_in_memory() {
+    let (put_aside, blocking_reads) = (Cell::new(0), Arc::default());
+    seeds(200, |seed| {
+        let env = Env::new().parallelism(CORES as usize);
+        let freeze_steps = [1, 7, 40][seed as usize % 3];
+        let counted = count(&env, InFiles { freeze_steps, blocking_reads: Arc::clone(&blocking_reads) });
+        let result = Simulator::new(seed).run(&env).unwrap();
+        check(counted());
+        put_aside.set(put_aside.get() + result.buffers_put_aside);
+    });
+    let blocking_reads = blocking_reads.load(Ordering::Relaxed);
+    println!("{} buffers put aside, {blocking_reads} blocking reads", put_aside.get());
+    assert!(put_aside.get() > 200 && blocking_reads < put_aside.get() / 4);
+}
+
+#[test]
+fn helper_threads_keep_counts_in_files() {
+    let env = Env::new().parallelism(CORES as usize).buffer_bytes(1 << 10).batch_records(16);
+    let counted = count(&env, InFiles { freeze_steps: 20, blocking_reads: Arc::default() });
+    env.execute().unwrap(); // Whether a buffer is put aside is a matter of who is faster.
+    check(counted());
 }
 
 /// An operator with two channels, one from each script, on one core.
