@@ -46,7 +46,7 @@ pub use block::{Block, BlockError, Codec, Entry, ValueAlign};
 pub use cursor::{SstCursor, Step};
 pub use index::Candidates;
 pub use meta::{KeyRange, Purpose, Section, SstMeta, StateMeta};
-pub use reader::{Place, Sst, SstError};
+pub use reader::{Place, Sst, SstDamage, SstError};
 pub use writer::{SstOptions, SstTail, SstWriter, VALUE_BYTES_MAX, WriteError};
 
 use meta::FOOTER_BYTES;
