@@ -147,8 +147,8 @@ pub struct VerifyTotals {
 #[derive(Debug)]
 pub struct Verifier {
     storage: Storage,
-    /// Of the manifest, until they are handed out.
-    damages: Vec<Damage>,
+    /// Of the manifest, until it is handed out.
+    damage: Option<Damage>,
     files: VecDeque<File>,
     unnamed: Vec<String>,
     totals: VerifyTotals,
@@ -174,11 +174,11 @@ impl Verifier {
             return Err(ManifestError::Lost { path: storage.path(MANIFEST), files: numbers().count() });
         }
         let bytes = storage.read(MANIFEST, MANIFEST_BYTES_MAX)?;
-        let (version, damages) = match Manifest::read_alone(storage) {
-            Ok((version, None)) => (Some(version), Vec::new()),
+        let (version, damage) = match Manifest::read_alone(storage) {
+            Ok((version, None)) => (Some(version), None),
             Ok((version, Some(torn))) => {
                 let kind = DamageKind::TornRecord { offset: torn.offset };
-                (Some(version), vec![manifest_damage(storage, kind, &bytes, torn.offset)])
+                (Some(version), Some(manifest_damage(storage, kind, &bytes, torn.offset)))
             }
             Err(error) => {
                 let (kind, offset) = match error {
@@ -189,7 +189,7 @@ impl Verifier {
                     }
                     other => return Err(other),
                 };
-                (None, vec![manifest_damage(storage, kind, &bytes, offset)])
+                (None, Some(manifest_damage(storage, kind, &bytes, offset)))
             }
         };
         let files: VecDeque<File> = match &version {
@@ -203,7 +203,12 @@ impl Verifier {
             bytes_left: files.iter().fold(0, |sum, file| file.bytes.saturating_add(sum)),
             ..VerifyTotals::default()
         };
-        Ok(Self { storage: storage.clone(), damages, files, unnamed, totals })
+        Ok(Self { storage: storage.clone(), damage, files, unnamed, totals })
+    }
+
+    /// What is wrong with the manifest, until a step hands it out.
+    pub fn manifest_damage(&self) -> Option<&Damage> {
+        self.damage.as_ref()
     }
 
     /// What was done, and is left to do.
@@ -221,7 +226,7 @@ impl Verifier {
     /// and brings all of a file into memory while it is being verified.
     pub fn step(&mut self, damages: &mut Vec<Damage>) -> bool {
         let before = damages.len();
-        damages.append(&mut self.damages);
+        damages.extend(self.damage.take());
         let file = self.files.pop_front();
         if let Some(file) = &file {
             self.totals.files_left -= 1;

@@ -15,7 +15,8 @@ fn key(user: u32) -> Vec<u8> {
 
 /// A file of `users`, some of which have 8 bytes, and others more.
 fn sst(codec: Codec, users: Range<u32>) -> Vec<u8> {
-    let states = vec![StateMeta { id: 7, name: "counts".to_owned(), schema: 0xfeed }];
+    let states =
+        vec![StateMeta { id: 7, name: "counts".to_owned(), schema: 0xfeed, align: ValueAlign::Eight }];
     let mut writer = SstWriter::new(SstOptions { block_bytes: 4096, codec, states, ..SstOptions::default() });
     for user in users {
         let value = vec![user as u8; if user % 500 < 250 { 8 } else { user as usize % 40 }];
