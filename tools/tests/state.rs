@@ -5,6 +5,7 @@ mod command;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::thread;
 
 use command::{Ran, fails, thalweg};
 use tempfile::TempDir;
@@ -133,6 +134,31 @@ fn a_store_in_use_is_read_and_not_touched() {
     says(dir.path(), "state verify {dir}/store");
     assert!(before == contents(dir.path()), "something was written");
     drop(store);
+}
+
+/// Goal: commands succeed while the owner writes, compacts and removes files all the time.
+#[test]
+fn a_store_that_changes_is_read_as_of_one_time() {
+    let dir = TempDir::new().expect("a folder for the test");
+    let (mut store, [counts, ..]) = open(dir.path());
+    thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            for command in ["verify", "inspect", "ls --limit 0", "ls --files", "verify"] {
+                let (command, arguments) = command.split_once(' ').unwrap_or((command, ""));
+                says(dir.path(), format!("state {command} {{dir}}/store {arguments}").trim_end());
+            }
+        });
+        let mut round = 0_u64;
+        while !reader.is_finished() {
+            let put = |user| (encoded(counts, &user), Kind::Put, round.to_le_bytes().to_vec());
+            flush(&mut store, (0..COUNTS).map(put).collect(), vec![]);
+            while let Some(mut job) = store.poll_job() {
+                job.run().expect("there is room");
+                store.on_job_done(job);
+            }
+            round += 1;
+        }
+    });
 }
 
 /// Goal: a snapshot says of itself what the store does, but for its place.
@@ -300,7 +326,7 @@ fn get_says_what_counts_and_where_it_is() {
 
 /// Verifies a store to which `harm` was done: the lines on stdout, without the folder.
 #[track_caller]
-fn damages(harm: impl FnOnce(&Path)) -> Vec<String> {
+fn damages<T>(harm: impl FnOnce(&Path) -> T) -> Vec<String> {
     let dir = stores();
     let store = dir.path().join("store");
     harm(&store);
@@ -332,18 +358,24 @@ fn verify_names_damaged_bytes() {
         let found = damages(|store| flip(&store.join("000000.sst"), at));
         assert_eq!(found.len(), 1, "{found:?}");
         assert!(found[0].starts_with(&line), "{found:?}");
-        assert!(found[0].ends_with(&format!(" (bytes {} to {})", block.start, block.end - 1)), "{found:?}");
+        assert!(found[0].ends_with(&format!(" (byte {at})")), "{found:?}");
     }
     for section in [Section::Index, Section::Filter, Section::Table, Section::Metadata, Section::Footer] {
         let range = sst.section_range(section);
-        let found = damages(|store| flip(&store.join("000000.sst"), range.start + 5));
+        let at = range.start + 5;
+        let found = damages(|store| flip(&store.join("000000.sst"), at));
         assert_eq!(found.len(), 1, "{found:?}");
         let line = format!("000000.sst: the {section} is damaged at byte {}", range.start);
         assert!(found[0].starts_with(&line), "{found:?}");
-        assert!(found[0].ends_with(&format!(" (bytes {} to {})", range.start, range.end - 1)), "{found:?}");
+        assert!(found[0].ends_with(&format!(" (byte {at})")), "{found:?}");
     }
     let found = damages(|store| flip(&store.join("MANIFEST"), 60));
     assert!(found[0].starts_with("MANIFEST: the record at byte 19 is none"), "{found:?}");
+    // Where it is more than a byte: what is under one checksum.
+    let found = damages(|store| {
+        [block.start + 20, block.end - 4].map(|at| flip(&store.join("000000.sst"), at)).len()
+    });
+    assert!(found[0].ends_with(&format!(" (bytes {} to {})", block.start, block.end - 1)), "{found:?}");
     // All of several damages, in several files.
     let found = damages(|store| {
         flip(&store.join("000000.sst"), block.start);

@@ -58,6 +58,7 @@ impl fmt::Display for Damage {
             source = error.source();
         }
         match &self.bytes {
+            Some(bytes) if bytes.end - bytes.start == 1 => write!(f, " (byte {})", bytes.start),
             Some(bytes) => write!(f, " (bytes {} to {})", bytes.start, bytes.end.saturating_sub(1)),
             None => Ok(()),
         }
@@ -235,6 +236,21 @@ impl Verifier {
         }
         self.totals.damages += (damages.len() - before) as u64;
         file.is_some()
+    }
+
+    /// Narrows a damage to the byte that it is, if it is a single one of an SST. Returns whether it was found.
+    ///
+    /// Cost: as [`SstDamage::locate`].
+    pub fn locate(&self, damage: &mut Damage) -> bool {
+        let (DamageKind::Sst(of_file), Some(name)) = (&mut damage.kind, damage.path.file_name()) else {
+            return false;
+        };
+        let Ok(file) = self.storage.open(&name.to_string_lossy()) else { return false };
+        if unreadable(&file).is_some() || !of_file.locate(&file) {
+            return false;
+        }
+        damage.bytes = Some(of_file.bytes.clone());
+        true
     }
 
     fn check(&mut self, file: &File, damages: &mut Vec<Damage>) {

@@ -16,7 +16,7 @@
 //! - `table`: where each block is, in the file and by key;
 //! - `meta`: what a file says of itself, and the footer;
 //! - `writer`: entries in, bytes out;
-//! - `reader`: look-ups in stages, so that a batch can overlap its cache misses, and verification;
+//! - `reader`: look-ups in stages, so that a batch can overlap its cache misses; all that is damaged, and where;
 //! - `cursor`: a place in the order of keys.
 //!
 //! Invariants:

@@ -11,6 +11,7 @@
 //! - open reads the footer, the metadata and the block table, and nothing else;
 //! - what was not verified may be read, and yields nonsense or nothing, but never a panic.
 
+mod locate;
 mod verify;
 
 pub use verify::SstDamage;

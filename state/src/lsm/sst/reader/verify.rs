@@ -169,10 +169,13 @@ fn check_sections(footer: &Footer, file: &[u8], found: &mut Vec<SstDamage>) {
         let range = footer.range(section);
         let padding = footer.range(before).end..range.start;
         let padding_bytes = file.get(padding.clone()).unwrap_or_default();
-        if let Some(at) = padding_bytes.iter().position(|byte| *byte != 0) {
-            let offset = (padding.start + at) as u64;
-            let error = SstError::Section { section: before, offset };
-            found.push(SstDamage { error, bytes: offset..padding.end as u64, hides_blocks: false });
+        let is_damaged = |byte: &u8| *byte != 0;
+        let (first, last) =
+            (padding_bytes.iter().position(is_damaged), padding_bytes.iter().rposition(is_damaged));
+        if let Some((first, last)) = first.zip(last) {
+            let bytes = (padding.start + first) as u64..(padding.start + last + 1) as u64;
+            let error = SstError::Section { section: before, offset: bytes.start };
+            found.push(SstDamage { error, bytes, hides_blocks: false });
         }
         if let Err(error) = footer.check(section, file) {
             let bytes = range.start as u64..range.end as u64;
