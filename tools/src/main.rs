@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use thalweg_tools::bench;
 use thalweg_tools::report::is_closed_pipe;
+use thalweg_tools::{bench, state};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -24,6 +24,9 @@ enum Command {
     /// Measures the engine.
     #[command(subcommand)]
     Bench(Bench),
+    /// Looks into the state of a job: a store, or a snapshot of one.
+    #[command(subcommand)]
+    State(state::StateCommand),
 }
 
 #[derive(Debug, Subcommand)]
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Command::Bench(Bench::Nexmark(args)) => bench::nexmark::run(&args),
         Command::Bench(Bench::Latency(args)) => bench::latency::run(&args),
         Command::Bench(Bench::Exchange(args)) => bench::exchange::run(&args),
+        Command::State(command) => state::run(&command),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -32,7 +32,7 @@ pub const MANIFEST_FORMAT: u32 = 1;
 /// The first line, up to the version.
 const MAGIC: &str = "thalweg manifest ";
 /// A manifest that is longer is none.
-const MANIFEST_BYTES_MAX: u64 = 256 << 20;
+pub(super) const MANIFEST_BYTES_MAX: u64 = 256 << 20;
 /// A log of edits grows to this beyond twice the snapshot it begins with, before a new one takes its place.
 const LOG_BYTES: u64 = 64 << 10;
 /// What comes before a record's JSON: length and checksum, each with a space behind it.
@@ -98,9 +98,25 @@ impl Manifest {
     /// Errors: `Storage` with `Missing` if there is no manifest; `Foreign`, `Format`, `Damaged`; `MissingFile` and
     /// `FileLength` for the files it names.
     pub fn read(storage: &Storage) -> Result<Recovery, ManifestError> {
-        let bytes = storage.read(MANIFEST, MANIFEST_BYTES_MAX)?;
-        let (version, torn) = parse(&bytes).map_err(|error| error.at(storage.path(MANIFEST)))?;
+        let (version, torn) = Self::read_alone(storage)?;
         Recovery::of_files(storage, version, torn)
+    }
+
+    /// Reads the manifest of a store, whatever there is of its files. Changes nothing.
+    ///
+    /// Errors: `Storage` with `Missing` if there is no manifest; `Foreign`, `Format`, `Damaged`.
+    ///
+    /// ```
+    /// # use thalweg_state::{lsm::Manifest, storage::Storage};
+    /// let storage = Storage::memory();
+    /// assert!(Manifest::read_alone(&storage).is_err());
+    /// let (manifest, _) = Manifest::open(&storage)?;
+    /// assert_eq!(Manifest::read_alone(&storage)?, (manifest.version().as_ref().clone(), None));
+    /// # Ok::<(), thalweg_state::lsm::ManifestError>(())
+    /// ```
+    pub fn read_alone(storage: &Storage) -> Result<(Version, Option<TornRecord>), ManifestError> {
+        let bytes = storage.read(MANIFEST, MANIFEST_BYTES_MAX)?;
+        parse(&bytes).map_err(|error| error.at(storage.path(MANIFEST)))
     }
 
     /// The version as of the last edit.

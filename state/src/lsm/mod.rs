@@ -25,7 +25,8 @@
 //! - `compaction`: which files to rewrite; `job`: what does it, no faster than `rate` lets it;
 //! - `files`: which parts of files are in memory; `view`: the files of a version, as look-ups need them;
 //! - `read`: points, in batches; `scan`: ranges;
-//! - `store`: all of it; `snapshot`: a store at one time, and made a store again; `metrics`.
+//! - `store`: all of it; `snapshot`: a store at one time, and made a store again; `metrics`;
+//! - `verify`: every byte of a store or a snapshot, also while it is in use.
 //!
 //! Invariants:
 //! - a file is never changed after its rename into place; a store refers to files that are complete and synced;
@@ -52,6 +53,7 @@ mod snapshot;
 pub mod sst;
 mod states;
 mod store;
+mod verify;
 mod version;
 mod view;
 
@@ -69,6 +71,7 @@ pub use scan::ScanEnd;
 pub use snapshot::{Snapshot, SnapshotStats, restore};
 pub use states::{EntryFilter, StateSpec};
 pub use store::Store;
+pub use verify::{Damage, DamageKind, Verifier, VerifyTotals};
 pub use version::{
     FileMeta, FileNumber, Fingerprint, KeyRange, LEVEL_COUNT, Run, Version, VersionEdit, VersionError,
 };

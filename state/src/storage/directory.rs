@@ -3,7 +3,7 @@
 //! Files are written past the page cache (O_DIRECT) where the file system lets us, in chunks of 1 MiB: 2.6–3.9 GB/s
 //! against 0.4, and what is written once does not push out of memory what is read often.
 
-use super::mmap::Mapped;
+use super::read_only::ReadOnly;
 use super::{Disk, DiskFile, FileInfo, LOCK, Mapping, PAGE_BYTES, StorageError, TEMPORARY, failed};
 use rkyv::util::AlignedVec;
 use rustix::fs::{FlockOperation, OFlags};
@@ -27,7 +27,8 @@ pub enum WriteMode {
 /// A directory that no one else has open: a [`Disk`].
 #[derive(Debug)]
 pub struct Directory {
-    root: PathBuf,
+    /// What is in it, and can be read without the lock.
+    files: ReadOnly,
     /// The directory itself, to sync its names.
     handle: File,
     /// Locked as long as this is open; the kernel unlocks it however the process ends.
@@ -57,7 +58,7 @@ impl Directory {
         let lock = lock(root)?;
         let opened = File::open(root).and_then(|handle| Ok((handle, probe(root)?)));
         let (handle, write_mode) = opened.map_err(|error| failed("open", root.to_owned(), error))?;
-        Ok(Self { root: root.to_owned(), handle, _lock: lock, write_mode })
+        Ok(Self { files: ReadOnly::new(root), handle, _lock: lock, write_mode })
     }
 
     /// How files are written here: found out by writing one.
@@ -82,14 +83,11 @@ impl Directory {
 
 impl Disk for Directory {
     fn path(&self, name: &str) -> PathBuf {
-        match name {
-            "" => self.root.clone(),
-            _ => self.root.join(name),
-        }
+        self.files.path(name)
     }
 
     fn root(&self) -> Option<&Path> {
-        Some(&self.root)
+        self.files.root()
     }
 
     fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
@@ -101,34 +99,19 @@ impl Disk for Directory {
     }
 
     fn map(&self, name: &str) -> io::Result<Mapping> {
-        Ok(Mapping::of_file(Mapped::new(&File::open(self.path(name))?)?))
+        self.files.map(name)
     }
 
     fn read(&self, name: &str, bytes_max: u64) -> io::Result<Option<Vec<u8>>> {
-        let mut bytes = Vec::new();
-        let read = File::open(self.path(name))?.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes)?;
-        Ok((read as u64 <= bytes_max).then_some(bytes))
+        self.files.read(name, bytes_max)
     }
 
     fn list(&self) -> io::Result<Vec<FileInfo>> {
-        let mut files = Vec::new();
-        for entry in fs::read_dir(&self.root)? {
-            let entry = entry?;
-            let metadata = entry.metadata()?;
-            // A name that is not UTF-8 is not ours.
-            if let (true, Ok(name)) = (metadata.is_file(), entry.file_name().into_string()) {
-                files.push(FileInfo { name, bytes: metadata.len() });
-            }
-        }
-        Ok(files)
+        self.files.list()
     }
 
     fn length(&self, name: &str) -> io::Result<Option<u64>> {
-        match fs::symlink_metadata(self.path(name)) {
-            Ok(metadata) => Ok(Some(metadata.len())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        self.files.length(name)
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {

@@ -2,8 +2,8 @@
 //!
 //! Invariants, from which all unsafe code here is argued:
 //! - the file is complete and published: [`super::Storage`] writes it under another name, renames it once and never
-//!   writes it again, nor does anyone else while the directory is locked; a name that is removed or replaced leaves
-//!   the mapped file as it is. So the bytes behind `&[u8]` do not change, and there are as many as when it was mapped;
+//!   writes it again, nor does anyone else while the directory is locked, and who reads without the lock trusts in the
+//!   same: the name of an SST is written once; a name that is removed or replaced leaves the mapped file as it is. So the bytes behind `&[u8]` do not change, and there are as many as when it was mapped;
 //! - the mapping is shared and read-only: the kernel may drop any of its pages at any time, and brings the same bytes back.
 
 use memmap2::Mmap;

@@ -6,7 +6,7 @@
 //!   open   ─▶ Mapping: the bytes of a published file, paged in and out by hand
 //!                 │
 //!             Storage ── the protocol, once ──▶ dyn Disk: one call for one system call
-//!                                                 ├─ a directory   O_DIRECT, mmap, flock
+//!                                                 ├─ a directory   O_DIRECT, mmap, flock; or to be read only
 //!                                                 ├─ memory
 //!                                                 └─ testing::FaultyDisk   fails, forgets, tears
 //! ```
@@ -15,7 +15,7 @@
 //! - `error`: what can go wrong;
 //! - `writer`: files that are being written, and logs;
 //! - `mapping`: files that are read; `mmap` is its unsafe leaf;
-//! - `directory`, `memory`, `faulty`: disks.
+//! - `read_only`, `directory`, `memory`, `faulty`: disks.
 //!
 //! Invariants:
 //! - under a name that was published there is a complete file, or none; it is not written again, unless it is a log;
@@ -32,6 +32,7 @@ pub(crate) mod faulty;
 mod mapping;
 mod memory;
 mod mmap;
+mod read_only;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -43,6 +44,7 @@ pub use memory::MemoryDisk;
 pub use writer::{Log, Writer};
 
 use error::failed;
+use read_only::ReadOnly;
 use std::fmt::Debug;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -173,6 +175,29 @@ impl Storage {
     /// ```
     pub fn directory(path: impl AsRef<Path>) -> Result<Self, StorageError> {
         Self::on(Directory::open(path)?)
+    }
+
+    /// The files in a directory as they are, to be read only: it is neither locked nor cleaned up, and may be in use. What
+    /// its owner removes stays readable for those who have it open; what they open later is `Missing`.
+    ///
+    /// Errors: `Missing`, and `Io` if it is no directory, or may not be read. Whatever would change something is refused later,
+    /// with `Io`.
+    ///
+    /// ```
+    /// # use thalweg_state::storage::{Storage, StorageError};
+    /// # let parent = tempfile::tempdir().unwrap();
+    /// # let path = parent.path().join("store");
+    /// let owner = Storage::directory(&path)?;
+    /// owner.create("000001.sst")?.publish()?;
+    /// let reader = Storage::read_only(&path)?;
+    /// assert_eq!(reader.list()?, owner.list()?);
+    /// assert!(reader.remove("000001.sst").is_err());
+    /// # Ok::<(), StorageError>(())
+    /// ```
+    pub fn read_only(path: impl AsRef<Path>) -> Result<Self, StorageError> {
+        let disk = Box::new(ReadOnly::new(path.as_ref()));
+        let storage = Self { shared: Arc::new(Shared { disk, is_poisoned: AtomicBool::new(false) }) };
+        storage.list_all().map(|_| storage)
     }
 
     /// Files in memory, gone with the last clone.

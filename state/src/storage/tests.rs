@@ -475,3 +475,38 @@ fn storage_may_be_used_from_any_thread() {
     check_send::<Writer>();
     check_send::<Log>();
 }
+
+/// What is opened to be read only is neither locked nor cleaned up, and nothing can be done to it.
+#[test]
+#[cfg_attr(miri, ignore = "has no files")]
+fn a_directory_can_be_read_while_its_owner_has_it() {
+    let folder = TempDir::new().unwrap();
+    let root = folder.path().join("store");
+    assert!(matches!(Storage::read_only(&root), Err(StorageError::Missing { .. })));
+    assert!(!root.exists());
+    let owner = Storage::directory(&root).unwrap();
+    publish(&owner, "1.sst", &bytes(5000)).unwrap();
+    let unfinished = owner.create("2.sst").unwrap();
+
+    let reader = Storage::read_only(&root).unwrap();
+    assert!(root.join("2.sst.tmp").exists(), "it is the owner's to remove");
+    assert_eq!(reader.list().unwrap(), owner.list().unwrap());
+    assert_eq!(reader.length("1.sst").unwrap(), Some(5000));
+    let mapping = reader.open("1.sst").unwrap();
+    let refused = |error: StorageError| {
+        matches!(&error, StorageError::Io { source, .. }
+        if source.kind() == std::io::ErrorKind::ReadOnlyFilesystem)
+    };
+    assert!(refused(reader.create("3.sst").unwrap_err()));
+    assert!(refused(reader.append("1.sst").unwrap_err()));
+    assert!(refused(reader.remove("1.sst").unwrap_err()));
+    assert!(refused(owner.link_or_copy_as("1.sst", &reader, "4.sst").unwrap_err()));
+
+    owner.remove("1.sst").unwrap();
+    assert_eq!(*mapping, bytes(5000), "what was opened stays");
+    assert!(matches!(reader.open("1.sst"), Err(StorageError::Missing { .. })));
+    // Its files can be had elsewhere.
+    unfinished.publish().unwrap();
+    let other = Storage::directory(folder.path().join("other")).unwrap();
+    assert_eq!(reader.link_or_copy("2.sst", &other).unwrap(), Transfer::Linked);
+}

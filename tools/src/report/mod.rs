@@ -17,6 +17,7 @@ pub use json::{CpuTime, QueryResult, peak_rss_bytes, reset_peak_rss};
 pub use plot::plot;
 pub(crate) use plot::{COLOURS, Svg};
 pub use table::table;
+pub(crate) use table::{aligned, grouped};
 
 /// Writes results to standard output.
 ///

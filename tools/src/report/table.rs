@@ -37,12 +37,18 @@ pub fn table(results: &[QueryResult]) -> String {
     let mut lines: Vec<Vec<String>> =
         vec![COLUMNS.iter().map(|(heading, _)| (*heading).to_owned()).collect()];
     lines.extend(results.iter().map(|result| COLUMNS.iter().map(|(_, cell)| cell(result)).collect()));
-    let widths: Vec<usize> =
-        (0..COLUMNS.len()).map(|i| lines.iter().map(|line| line[i].len()).max().unwrap_or(0)).collect();
+    aligned(&lines, |column| column < WORDS)
+}
+
+/// Lines of as many cells each, in columns as wide as they must be: words begin at the left, all else ends at the right.
+pub(crate) fn aligned(lines: &[Vec<String>], is_word: impl Fn(usize) -> bool) -> String {
+    let columns = lines.first().map_or(0, Vec::len);
+    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns).map(width).collect();
     let mut out = String::new();
     for line in lines {
-        let cells = line.iter().zip(&widths).enumerate().map(|(i, (cell, &width))| {
-            if i < WORDS { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
+        let cells = line.iter().zip(&widths).enumerate().map(|(column, (cell, &width))| {
+            if is_word(column) { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
         });
         out.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
         out.push('\n');
@@ -51,7 +57,7 @@ pub fn table(results: &[QueryResult]) -> String {
 }
 
 /// Digits in groups of three.
-fn grouped(number: u64) -> String {
+pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::with_capacity(digits.len() * 4 / 3);
     for (i, digit) in digits.chars().enumerate() {

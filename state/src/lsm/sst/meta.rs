@@ -317,12 +317,18 @@ impl Footer {
         }
     }
 
+    /// The checksum of a section, if it has one of its own.
+    pub(super) fn checksum(&self, section: Section) -> Option<u64> {
+        let at = SECTIONS.iter().position(|other| *other == section)?;
+        Some(self.extents[at].checksum)
+    }
+
     /// Compares a section with its checksum, if it has one of its own.
     pub(super) fn check(&self, section: Section, file: &[u8]) -> Result<(), SstError> {
         let range = self.range(section);
         let damage = SstError::Section { section, offset: range.start as u64 };
-        let extent = SECTIONS.iter().position(|s| *s == section).map(|at| &self.extents[at]);
         let bytes = file.get(range).ok_or_else(|| damage.clone())?;
-        if extent.is_some_and(|extent| extent.checksum != xxh3_64(bytes)) { Err(damage) } else { Ok(()) }
+        let is_damaged = self.checksum(section).is_some_and(|checksum| checksum != xxh3_64(bytes));
+        if is_damaged { Err(damage) } else { Ok(()) }
     }
 }

@@ -16,7 +16,7 @@
 //! - `table`: where each block is, in the file and by key;
 //! - `meta`: what a file says of itself, and the footer;
 //! - `writer`: entries in, bytes out;
-//! - `reader`: look-ups in stages, so that a batch can overlap its cache misses, and verification;
+//! - `reader`: look-ups in stages, so that a batch can overlap its cache misses; all that is damaged, and where;
 //! - `cursor`: a place in the order of keys.
 //!
 //! Invariants:
@@ -46,7 +46,7 @@ pub use block::{Block, BlockError, Codec, Entry, ValueAlign};
 pub use cursor::{SstCursor, Step};
 pub use index::Candidates;
 pub use meta::{KeyRange, Purpose, Section, SstMeta, StateMeta};
-pub use reader::{Place, Sst, SstError};
+pub use reader::{Place, Sst, SstDamage, SstError};
 pub use writer::{SstOptions, SstTail, SstWriter, VALUE_BYTES_MAX, WriteError};
 
 use meta::FOOTER_BYTES;

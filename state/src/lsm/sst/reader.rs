@@ -11,6 +11,11 @@
 //! - open reads the footer, the metadata and the block table, and nothing else;
 //! - what was not verified may be read, and yields nonsense or nothing, but never a panic.
 
+mod locate;
+mod verify;
+
+pub use verify::SstDamage;
+
 use std::ops::Range;
 
 use rkyv::util::AlignedVec;
@@ -18,7 +23,7 @@ use rkyv::util::AlignedVec;
 use super::block::{Entries, check_stored};
 use super::filter::Filter;
 use super::index::{Index, index_bytes};
-use super::meta::{FORMAT_VERSION, Footer, SECTIONS};
+use super::meta::{FORMAT_VERSION, Footer};
 use super::table::{BlockTable, Record};
 use super::{Block, BlockError, Candidates, Section, SstCursor, SstMeta};
 use crate::hash_bytes;
@@ -266,40 +271,6 @@ impl<B: AsRef<[u8]>> Sst<B> {
         self.footer.check(Section::Filter, self.bytes.as_ref())
     }
 
-    /// Verifies every byte, and the order of keys.
-    ///
-    /// Errors: the first damage in the order of the file.
-    pub fn verify_all(&self) -> Result<(), SstError> {
-        let (mut image, mut last_key) = (AlignedVec::new(), Vec::new());
-        let mut counts = [0_u64; 3];
-        for number in 0..self.blocks() {
-            let block = self.check_block(number, &mut image)?;
-            self.check_keys(&block, number, &mut last_key, &mut counts).map_err(|source| {
-                let start = self.block_range(number).map_or(0, |range| range.start as u64);
-                SstError::Block { block: number, offset: start + u64::from(source.at()), source }
-            })?;
-        }
-        let meta = &self.meta;
-        let [puts, deletes, merges] = counts;
-        if last_key != meta.last_key
-            || (puts + deletes + merges, deletes, merges) != (meta.entries, meta.deletes, meta.merges)
-        {
-            let offset = self.footer.range(Section::Metadata).start as u64;
-            return Err(SstError::Section { section: Section::Metadata, offset });
-        }
-        let mut before = Section::Blocks;
-        for section in SECTIONS.into_iter().chain([Section::Footer]) {
-            let padding = self.footer.range(before).end..self.footer.range(section).start;
-            if let Some(at) = self.slice(&padding).iter().position(|byte| *byte != 0) {
-                let offset = (padding.start + at) as u64;
-                return Err(SstError::Section { section: before, offset });
-            }
-            self.footer.check(section, self.bytes.as_ref())?;
-            before = section;
-        }
-        Ok(())
-    }
-
     /// The entry of `key`, whose block is verified and, if it is compressed, unpacked into `image`: for tools. A store
     /// looks up in stages, and verifies once.
     ///
@@ -357,33 +328,6 @@ impl<B: AsRef<[u8]>> Sst<B> {
             let offset = range.start as u64 + u64::from(source.at());
             SstError::Block { block, offset, source }
         })
-    }
-
-    /// Checks that the keys of a block ascend from `last_key`, which becomes its last, that the block table knows the
-    /// first one, and counts the entries by kind.
-    fn check_keys(
-        &self,
-        block: &Block<'_>,
-        number: u32,
-        last_key: &mut Vec<u8>,
-        counts: &mut [u64; 3],
-    ) -> Result<(), BlockError> {
-        block.check_order()?;
-        let section = self.slice(&self.table_range);
-        let first = block.entry(0).ok_or(BlockError::Header)?;
-        let follows = number == 0 || self.table.first_key(section, number) > Some(last_key);
-        if !follows || !self.table.first_key(section, number).is_some_and(|key| first.is_key(key)) {
-            return Err(BlockError::Order { at: 0 });
-        }
-        for index in 0..block.len() {
-            let entry = block.entry(index).ok_or(BlockError::Header)?;
-            counts[entry.kind as usize] += 1;
-            if index + 1 == block.len() {
-                last_key.clear();
-                entry.key_into(last_key);
-            }
-        }
-        Ok(())
     }
 
     #[inline(always)]

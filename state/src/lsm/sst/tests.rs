@@ -378,6 +378,12 @@ fn seal(file: &mut [u8]) {
 
 /// Asks everything that can be asked; the answers do not matter.
 fn exercise(bytes: &[u8]) {
+    for damage in SstDamage::of_file(bytes) {
+        assert!(
+            damage.bytes.start <= damage.bytes.end && damage.bytes.end <= bytes.len() as u64,
+            "{damage:?}"
+        );
+    }
     let Ok(sst) = Sst::open(bytes) else { return };
     let _ = (sst.verify_index(), sst.verify_all());
     let mut image = AlignedVec::new();
