@@ -1,78 +1,40 @@
 //! Look-ups of points, many at a time and in stages, so that their cache misses overlap.
 //!
 //! ```text
-//!   for each run, newest first, for all keys that are still open:
-//!      file of the key ─▶ filter ─┄▶ may contain? ─▶ index ─┄▶ candidates ─▶ entry ─┄▶ read       ┄▶ a prefetch apart
-//!   put ─▶ found      delete, or hidden by a tombstone ─▶ absent      operands ─▶ kept, and on to older runs
+//!   for each run:      file of the key ─┄▶ filter ─▶ may it be there?      of some dozens of keys at a time, so that
+//!   newest of these:   index ─┄▶ place of the entry ─┄▶ entry              what is asked for is there, and still there
+//!                                                                          ┄▶ a prefetch apart
+//!   put ─▶ found      delete, or in no other run ─▶ absent      operands ─▶ kept, and on to the next older run
 //! ```
 //!
 //! Invariants:
 //! - nothing waits: what meets a part that is not in memory asks for it, and the key's answer is `Cold`;
 //! - each key gets one answer, in any order;
 //! - an answer says what all files together say of the key, operands added up.
+//!
+//! # Decisions
+//! - **Filters of all runs are asked first**, though what is found in a new run makes those of older ones superfluous: a key's
+//!   bits are made once, the loop over keys has nothing that depends on what was found, and most keys need one index
+//!   only.
 
+use super::batch::KeyBatch;
+use super::fences::Fences;
 use super::files::{Files, Slot};
-use super::key::{EncodedKey, KeyLengthError, StateId};
+use super::key::{EncodedKey, StateId};
 use super::merge::MergeOperators;
-use super::view::{ReadFile, ReadRun, View};
-use super::{Error, Kind, Result};
+use super::sst::{Filter, FilterBits, Index, Place, Sst};
+use super::view::{RANK_NONE, ReadFile, View};
+use super::{Error, FileNumber, Kind, Result};
+use crate::storage::Mapping;
+use rkyv::util::AlignedVec;
+use std::ops::Range;
 
-/// Keys to be looked up together.
-///
-/// ```
-/// use thalweg_state::lsm::KeyBatch;
-/// let mut keys = KeyBatch::default();
-/// assert_eq!(keys.push(&[0, 0, 0, 1, 42]), Ok(0));
-/// assert_eq!((keys.len(), keys.key(0)), (1, &[0, 0, 0, 1, 42][..]));
-/// assert!(keys.push(b"abc").is_err());
-/// ```
-#[derive(Debug, Default)]
-pub struct KeyBatch {
-    bytes: Vec<u8>,
-    /// Where each key ends, and its hash.
-    keys: Vec<(u32, u64)>,
-}
+/// Keys that go through the stages together: their lines of filters, indices and entries fit the first cache, and they are
+/// enough to cover the time that a line takes.
+const CHUNK_KEYS: usize = 64;
 
-impl KeyBatch {
-    /// Adds an encoded key, and returns its number in the batch. Copies and hashes it.
-    ///
-    /// Errors: [`KeyLengthError`].
-    #[inline]
-    pub fn push(&mut self, key: &[u8]) -> std::result::Result<usize, KeyLengthError> {
-        let hash = EncodedKey::new(key)?.hash();
-        self.bytes.extend_from_slice(key);
-        self.keys.push((self.bytes.len() as u32, hash));
-        Ok(self.keys.len() - 1)
-    }
-
-    /// The key of that number. Panics: if there is none.
-    #[inline]
-    pub fn key(&self, number: usize) -> &[u8] {
-        let start = number.checked_sub(1).map_or(0, |before| self.keys[before].0);
-        &self.bytes[start as usize..self.keys[number].0 as usize]
-    }
-
-    /// How many keys there are.
-    pub fn len(&self) -> usize {
-        self.keys.len()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.keys.is_empty()
-    }
-
-    /// Takes all keys out.
-    pub fn clear(&mut self) {
-        self.bytes.clear();
-        self.keys.clear();
-    }
-
-    #[inline]
-    fn hash(&self, number: usize) -> u64 {
-        self.keys[number].1
-    }
-}
+/// Runs of which one word says in which of them a key may be.
+const WINDOW_RUNS: usize = u64::BITS as usize;
 
 /// What files say of a key.
 ///
@@ -83,9 +45,10 @@ impl KeyBatch {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer<'a> {
-    /// This value, in place in a file, at a multiple of what the state was registered with.
+    /// This value, in place in a file, at a multiple of the alignment with which the state was registered: what is saved with
+    /// another one cannot be registered, so it holds for values that an earlier run of the job has written too.
     Found(&'a [u8]),
-    /// This value, of operands that were added up; at any address.
+    /// This value, of operands that were added up, at a multiple of 16.
     Merged(&'a [u8]),
     /// It has none.
     Absent,
@@ -104,13 +67,15 @@ impl<'a> Answer<'a> {
     }
 }
 
-/// What is kept from one batch to the next, so that they allocate nothing.
+/// What is kept from one batch to the next, so that they allocate little.
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
     open: Vec<Open>,
     probes: Vec<Probe>,
     sum: Vec<u8>,
     next_sum: Vec<u8>,
+    /// The sum at an address that archives can be read at.
+    aligned: AlignedVec<16>,
 }
 
 /// A key without an answer.
@@ -119,18 +84,26 @@ struct Open {
     key: u32,
     /// What runs above this rank say is hidden.
     hidden_by: u32,
+    /// The runs of the window that may say something of it, a bit for each, the newest first.
+    runs: u64,
     /// One more than the place of its oldest operand; 0 if there is none.
     operands: u32,
 }
 
-/// A key, and a file that may have it.
+/// A key, a file that may have it, and where.
 #[derive(Debug, Clone, Copy)]
 struct Probe {
     /// Its place among those that are open.
     open: u32,
-    /// Its place in the run.
+    /// Of the run in the window.
+    run: u32,
+    /// Of the file in the run.
     file: u32,
+    found: Place,
 }
+
+/// Instead of a place, if there is none: no block has this number.
+const NOWHERE: Place = Place { block: u32::MAX, offset: 0 };
 
 /// An operand, and where the next newer one of the same key is.
 struct Operand<'a> {
@@ -144,6 +117,31 @@ enum Said<'a> {
     Nothing,
     /// A block that is not there.
     Missing(u32),
+}
+
+/// A file with all that look-ups need of it, which would be some steps away: gathered once for a batch.
+struct HotFile<'a> {
+    number: FileNumber,
+    sst: &'a Sst<Mapping>,
+    slot: &'a Slot,
+    /// Lets everything through if it is not in memory.
+    filter: Filter<'a>,
+    /// None if it is not in memory.
+    index: Option<Index<'a>>,
+}
+
+/// The files of a run.
+struct HotRun<'f, 'a> {
+    fences: &'a Fences,
+    files: &'f [HotFile<'a>],
+}
+
+impl<'a> HotRun<'_, 'a> {
+    /// The only file that may have a key.
+    #[inline(always)]
+    fn find(&self, keys: &KeyBatch, key: usize) -> usize {
+        if self.fences.is_empty() { 0 } else { self.fences.up_to(keys.prefix(key), keys.key(key)) }
+    }
 }
 
 /// Reads from a view.
@@ -163,110 +161,140 @@ impl<'a, O: MergeOperators> Reader<'a, O> {
         scratch: &mut Scratch,
         mut answer: impl FnMut(usize, Answer<'_>),
     ) -> Result<()> {
+        let view = self.view;
+        let files: Vec<_> = view.runs.iter().flat_map(|run| &run.files).map(|file| self.hot(file)).collect();
+        let mut rest = files.as_slice();
+        let runs = view.runs.iter().map(|run| {
+            let (files, later) = rest.split_at(run.files.len());
+            rest = later;
+            HotRun { fences: &run.fences, files }
+        });
+        let runs: Vec<_> = runs.collect();
+        for first in (0..keys.len()).step_by(CHUNK_KEYS) {
+            let chunk = first..keys.len().min(first + CHUNK_KEYS);
+            self.get_chunk(keys, chunk, &runs, scratch, &mut answer)?;
+        }
+        Ok(())
+    }
+
+    fn hot(&self, file: &'a ReadFile) -> HotFile<'a> {
+        let (sst, slot) = (&file.file.sst, self.files.slot(file.slot));
+        HotFile {
+            number: file.file.number,
+            sst,
+            slot,
+            filter: if slot.has_filter() { sst.filter() } else { Filter::default() },
+            index: slot.has_index().then(|| sst.index()),
+        }
+    }
+
+    fn get_chunk(
+        &self,
+        keys: &KeyBatch,
+        chunk: Range<usize>,
+        runs: &[HotRun<'_, 'a>],
+        scratch: &mut Scratch,
+        answer: &mut impl FnMut(usize, Answer<'_>),
+    ) -> Result<()> {
         let mut open = std::mem::take(&mut scratch.open);
         let mut probes = std::mem::take(&mut scratch.probes);
         let mut operands = Vec::new();
         open.clear();
-        open.extend((0..keys.len()).map(|key| Open {
+        open.extend(chunk.map(|key| Open {
             key: key as u32,
-            hidden_by: self.view.hidden_by(keys.key(key)),
+            hidden_by: self.view.hidden_by(keys.prefix(key), keys.key(key)),
+            runs: 0,
             operands: 0,
         }));
-        for (rank, run) in self.view.runs.iter().enumerate() {
-            if open.is_empty() {
-                break;
-            }
-            self.probe(run, rank as u32, keys, &open, &mut probes);
-            for probe in &probes {
-                let at = &mut open[probe.open as usize];
-                let (number, file) = (at.key as usize, &run.files[probe.file as usize]);
-                match self.read(file, keys.key(number), keys.hash(number)) {
-                    Said::Nothing => continue,
-                    Said::Missing(block) => {
-                        self.files.miss(file.file.number, block);
-                        answer(number, Answer::Cold);
-                    }
-                    Said::Entry(Kind::Merge, bytes) => {
-                        operands.push(Operand { bytes, newer: at.operands });
-                        at.operands = operands.len() as u32;
-                        continue;
-                    }
-                    Said::Entry(Kind::Delete, _) => {
-                        self.settle(keys, *at, &operands, None, scratch, &mut answer)?;
-                    }
-                    Said::Entry(Kind::Put, value) => {
-                        self.settle(keys, *at, &operands, Some(value), scratch, &mut answer)?;
-                    }
+        for (window, runs) in runs.chunks(WINDOW_RUNS).enumerate() {
+            filter(keys, runs, &mut open);
+            hide(&mut open, (window * WINDOW_RUNS) as u32);
+            while self.probe(keys, runs, &mut open, &mut probes) {
+                for probe in &probes {
+                    let at = &mut open[probe.open as usize];
+                    let number = at.key as usize;
+                    let file = &runs[probe.run as usize].files[probe.file as usize];
+                    let value = match self.read(file, probe.found, keys.key(number), keys.hash(number)) {
+                        Said::Nothing => continue,
+                        Said::Missing(block) => {
+                            self.files.miss(file.number, block);
+                            answer(number, Answer::Cold);
+                            at.key = ANSWERED;
+                            continue;
+                        }
+                        Said::Entry(Kind::Merge, bytes) => {
+                            operands.push(Operand { bytes, newer: at.operands });
+                            at.operands = operands.len() as u32;
+                            continue;
+                        }
+                        Said::Entry(Kind::Delete, _) => None,
+                        Said::Entry(Kind::Put, value) => Some(value),
+                    };
+                    self.settle(keys, *at, &operands, value, scratch, answer)?;
+                    at.key = ANSWERED;
                 }
-                at.key = ANSWERED;
             }
-            if !probes.is_empty() {
-                open.retain(|open| open.key != ANSWERED);
-            }
+            open.retain(|open| open.key != ANSWERED);
         }
         for open in &open {
-            self.settle(keys, *open, &operands, None, scratch, &mut answer)?;
+            self.settle(keys, *open, &operands, None, scratch, answer)?;
         }
         (scratch.open, scratch.probes) = (open, probes);
         Ok(())
     }
 
-    /// Finds the keys that a run may have: they are in the range of a file, in its filter, and in its index.
-    fn probe(&self, run: &ReadRun, rank: u32, keys: &KeyBatch, open: &[Open], probes: &mut Vec<Probe>) {
+    /// Finds, for all keys that are open, where the newest run that may say something and was not asked yet does so. False if
+    /// there is none.
+    fn probe(
+        &self,
+        keys: &KeyBatch,
+        runs: &[HotRun<'_, 'a>],
+        open: &mut [Open],
+        probes: &mut Vec<Probe>,
+    ) -> bool {
         probes.clear();
-        for (at, open) in open.iter().enumerate().filter(|(_, open)| rank <= open.hidden_by) {
-            let Some(file) = run.run.find(keys.key(open.key as usize)) else { continue };
-            let (sst, slot) = self.file(&run.files[file]);
-            if slot.has_filter() {
-                sst.filter_prefetch(keys.hash(open.key as usize));
+        for (at, open) in open.iter_mut().enumerate().filter(|(_, open)| open.runs != 0) {
+            let run = open.runs.trailing_zeros();
+            open.runs &= open.runs - 1;
+            if open.key == ANSWERED {
+                open.runs = 0;
+                continue;
             }
-            probes.push(Probe { open: at as u32, file: file as u32 });
+            let key = open.key as usize;
+            let file = runs[run as usize].find(keys, key);
+            if let Some(index) = &runs[run as usize].files[file].index {
+                index.prefetch(keys.hash(key));
+            }
+            probes.push(Probe { open: at as u32, run, file: file as u32, found: NOWHERE });
         }
-        probes.retain(|probe| {
+        for probe in probes.iter_mut() {
+            let HotFile { sst, slot, index, .. } = &runs[probe.run as usize].files[probe.file as usize];
+            let Some(index) = index else { continue };
             let hash = keys.hash(open[probe.open as usize].key as usize);
-            let (sst, slot) = self.file(&run.files[probe.file as usize]);
-            if slot.has_filter() && !sst.may_contain(hash) {
-                return false;
-            }
-            if slot.has_index() {
-                sst.index_prefetch(hash);
-            }
-            true
-        });
-        probes.retain(|probe| {
-            let hash = keys.hash(open[probe.open as usize].key as usize);
-            let (sst, slot) = self.file(&run.files[probe.file as usize]);
-            if !slot.has_index() {
-                return true;
-            }
-            let Some(place) = sst.candidates(hash).find_map(|address| sst.place(address)) else {
-                return false;
-            };
+            let Some(place) = index.candidates(hash).find_map(|address| sst.place(address)) else { continue };
+            probe.found = place;
             if slot.is_in_place() && slot.has_block(place.block) {
                 sst.entry_prefetch(place);
             }
-            true
-        });
-    }
-
-    #[inline(always)]
-    fn file(&self, file: &'a ReadFile) -> (&'a super::sst::Sst<crate::storage::Mapping>, &'a Slot) {
-        (&file.file.sst, self.files.slot(file.slot))
-    }
-
-    #[inline]
-    fn read(&self, file: &'a ReadFile, key: &[u8], hash: u64) -> Said<'a> {
-        let (sst, slot) = self.file(file);
-        if !slot.has_index() {
-            return self.search(file, key);
         }
-        for place in sst.candidates(hash).filter_map(|address| sst.place(address)) {
-            if !slot.has_block(place.block) {
-                return Said::Missing(place.block);
-            }
-            let block = slot.block(place.block);
-            if let Some((kind, value)) = block.and_then(|block| block.entry_at(place.offset, key)) {
-                return Said::Entry(kind, value);
+        !probes.is_empty()
+    }
+
+    /// What a file says of a key. `place` is the first place where the index says that it may be.
+    #[inline]
+    fn read(&self, file: &HotFile<'a>, place: Place, key: &[u8], hash: u64) -> Said<'a> {
+        let Some(index) = &file.index else { return self.search(file, key) };
+        if place == NOWHERE {
+            return Said::Nothing;
+        }
+        match read_at(file, place, key) {
+            Said::Nothing => {}
+            said => return said,
+        }
+        for place in index.candidates(hash).filter_map(|address| file.sst.place(address)).skip(1) {
+            match read_at(file, place, key) {
+                Said::Nothing => {}
+                said => return said,
             }
         }
         Said::Nothing
@@ -274,14 +302,13 @@ impl<'a, O: MergeOperators> Reader<'a, O> {
 
     /// Without the index.
     #[cold]
-    fn search(&self, file: &'a ReadFile, key: &[u8]) -> Said<'a> {
-        let (sst, slot) = self.file(file);
-        self.files.want_index(file.file.number);
-        let number = sst.block_of(key);
-        if number >= sst.blocks() {
+    fn search(&self, file: &HotFile<'a>, key: &[u8]) -> Said<'a> {
+        self.files.want_index(file.number);
+        let number = file.sst.block_of(key);
+        if number >= file.sst.blocks() {
             return Said::Nothing; // There are tombstones only.
         }
-        let Some(block) = slot.block(number) else { return Said::Missing(number) };
+        let Some(block) = file.slot.block(number) else { return Said::Missing(number) };
         match block.entry(block.seek(key)).filter(|entry| entry.is_key(key)) {
             Some(entry) => Said::Entry(entry.kind, entry.value),
             None => Said::Nothing,
@@ -305,7 +332,7 @@ impl<'a, O: MergeOperators> Reader<'a, O> {
         };
         let state = EncodedKey::new(keys.key(number)).map_or(StateId(0), |key| key.state());
         let operator = self.operators.operator(state).ok_or(Error::NoMergeOperator { state })?;
-        let Scratch { sum, next_sum, .. } = scratch;
+        let Scratch { sum, next_sum, aligned, .. } = scratch;
         sum.clear();
         sum.extend_from_slice(value.unwrap_or(operands[at as usize].bytes));
         let mut next = if value.is_some() { at + 1 } else { operands[at as usize].newer };
@@ -316,9 +343,53 @@ impl<'a, O: MergeOperators> Reader<'a, O> {
             std::mem::swap(sum, next_sum);
             next = operands[at as usize].newer;
         }
-        answer(number, Answer::Merged(sum));
+        aligned.clear();
+        aligned.extend_from_slice(sum);
+        answer(number, Answer::Merged(aligned));
         Ok(())
     }
+}
+
+/// Says for all keys that are open in which of the runs they may be.
+fn filter(keys: &KeyBatch, runs: &[HotRun<'_, '_>], open: &mut [Open]) {
+    let mut bits = [FilterBits::default(); CHUNK_KEYS];
+    for (bits, open) in bits.iter_mut().zip(open.iter_mut()) {
+        *bits = FilterBits::of(keys.hash(open.key as usize));
+        open.runs = 0;
+    }
+    let mut found = [0; CHUNK_KEYS];
+    for (at, run) in runs.iter().enumerate() {
+        for (found, open) in found.iter_mut().zip(open.iter()) {
+            *found = run.find(keys, open.key as usize);
+            run.files[*found].filter.prefetch(keys.hash(open.key as usize));
+        }
+        for ((found, bits), open) in found.iter().zip(&bits).zip(open.iter_mut()) {
+            let may_contain = run.files[*found].filter.may_contain(keys.hash(open.key as usize), bits);
+            open.runs |= u64::from(may_contain) << at;
+        }
+    }
+}
+
+/// Leaves runs out that are hidden; `first` is the rank of the first one of the window.
+fn hide(open: &mut [Open], first: u32) {
+    for open in open.iter_mut().filter(|open| open.hidden_by != RANK_NONE) {
+        let visible = open.hidden_by.saturating_add(1).saturating_sub(first);
+        open.runs &= 1_u64.checked_shl(visible).map_or(u64::MAX, |bit| bit - 1);
+    }
+}
+
+/// What is at a place, if it says something of `key`.
+#[inline(always)]
+fn read_at<'a>(file: &HotFile<'a>, place: Place, key: &[u8]) -> Said<'a> {
+    let HotFile { sst, slot, .. } = file;
+    let entry = if !slot.has_block(place.block) {
+        return Said::Missing(place.block);
+    } else if slot.is_in_place() {
+        sst.entry_at(place, key)
+    } else {
+        slot.block(place.block).and_then(|block| block.entry_at(place.offset, key))
+    };
+    entry.map_or(Said::Nothing, |(kind, value)| Said::Entry(kind, value))
 }
 
 /// Instead of the number of a key that has its answer.

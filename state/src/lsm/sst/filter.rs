@@ -41,9 +41,20 @@ fn words_of(block: &FilterBlock) -> [u32; 8] {
     std::array::from_fn(|word| u32::from_le_bytes(words[word]))
 }
 
-/// A filter in a file.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Filter<'a>(&'a [FilterBlock]);
+/// The bits that a key has in its block, of whatever filter.
+#[derive(Debug, Clone, Copy, Default)]
+pub(in crate::lsm) struct FilterBits([u32; 8]);
+
+impl FilterBits {
+    #[inline(always)]
+    pub(in crate::lsm) fn of(hash: u64) -> Self {
+        Self(mask_of(hash))
+    }
+}
+
+/// A filter in a file; the default one lets everything through.
+#[derive(Debug, Clone, Copy, Default)]
+pub(in crate::lsm) struct Filter<'a>(&'a [FilterBlock]);
 
 impl<'a> Filter<'a> {
     /// Over a section; what is too short for a block is left out.
@@ -54,14 +65,15 @@ impl<'a> Filter<'a> {
 
     /// Asks the processor for what [`Self::may_contain`] will read.
     #[inline(always)]
-    pub(super) fn prefetch(&self, hash: u64) {
+    pub(in crate::lsm) fn prefetch(&self, hash: u64) {
         prefetch(self.0.as_ptr().wrapping_add(block_of(hash, self.0.len())));
     }
 
+    /// Whether the key of a hash may be there; `bits` are that hash's.
     #[inline(always)]
-    pub(super) fn may_contain(&self, hash: u64) -> bool {
+    pub(in crate::lsm) fn may_contain(&self, hash: u64, FilterBits(mask): &FilterBits) -> bool {
         let Some(block) = self.0.get(block_of(hash, self.0.len())) else { return true };
-        let (words, mask) = (words_of(block), mask_of(hash));
+        let words = words_of(block);
         let missing = std::array::from_fn::<u32, 8, _>(|word| mask[word] & !words[word]);
         missing.into_iter().fold(0, |any, bits| any | bits) == 0
     }
@@ -108,8 +120,9 @@ mod tests {
         (0..keys).for_each(|key| builder.insert(hash_word(key)));
         let bytes = builder.into_bytes();
         let filter = Filter::new(&bytes);
-        assert!((0..keys).all(|key| filter.may_contain(hash_word(key))));
-        let others = (1_u64 << 40..).take(200_000).filter(|&key| filter.may_contain(hash_word(key))).count();
+        let may_contain = |hash| filter.may_contain(hash, &FilterBits::of(hash));
+        assert!((0..keys).all(|key| may_contain(hash_word(key))));
+        let others = (1_u64 << 40..).take(200_000).filter(|&key| may_contain(hash_word(key))).count();
         assert!(others as u64 * 5 <= others_max_ppm, "{} ppm", others * 5);
     }
 

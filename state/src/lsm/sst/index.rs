@@ -47,7 +47,7 @@ pub(super) fn index_bytes(entries: usize) -> Option<usize> {
 
 /// An index in a file.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Index<'a>(&'a [Line]);
+pub(in crate::lsm) struct Index<'a>(&'a [Line]);
 
 impl<'a> Index<'a> {
     /// Over a section; what is too short for a line is left out.
@@ -58,12 +58,12 @@ impl<'a> Index<'a> {
 
     /// Asks the processor for what the first of the candidates needs.
     #[inline(always)]
-    pub(super) fn prefetch(&self, hash: u64) {
+    pub(in crate::lsm) fn prefetch(&self, hash: u64) {
         prefetch(self.0.as_ptr().wrapping_add(line_of(hash, self.0.len())));
     }
 
     #[inline(always)]
-    pub(super) fn candidates(&self, hash: u64) -> Candidates<'a> {
+    pub(in crate::lsm) fn candidates(&self, hash: u64) -> Candidates<'a> {
         let line = line_of(hash, self.0.len());
         let mut candidates = Candidates {
             lines: self.0,

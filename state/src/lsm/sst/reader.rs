@@ -16,7 +16,7 @@ use std::ops::Range;
 use rkyv::util::AlignedVec;
 
 use super::block::{Entries, check_stored};
-use super::filter::Filter;
+use super::filter::{Filter, FilterBits};
 use super::index::{Index, index_bytes};
 use super::meta::{FORMAT_VERSION, Footer, SECTIONS};
 use super::table::{BlockTable, Record};
@@ -168,28 +168,40 @@ impl<B: AsRef<[u8]>> Sst<B> {
         self.table.memory_bytes()
     }
 
+    /// The filter, for those who ask it for many keys.
+    #[inline(always)]
+    pub(in crate::lsm) fn filter(&self) -> Filter<'_> {
+        Filter::new(self.slice(&self.filter))
+    }
+
+    /// The hash index, for those who ask it for many keys.
+    #[inline(always)]
+    pub(in crate::lsm) fn index(&self) -> Index<'_> {
+        Index::new(self.slice(&self.index))
+    }
+
     /// Asks the processor for what [`Self::may_contain`] will read.
     #[inline(always)]
     pub fn filter_prefetch(&self, hash: u64) {
-        Filter::new(self.slice(&self.filter)).prefetch(hash);
+        self.filter().prefetch(hash);
     }
 
     /// Whether a key of that hash may be in the file; without a filter, always.
     #[inline(always)]
     pub fn may_contain(&self, hash: u64) -> bool {
-        Filter::new(self.slice(&self.filter)).may_contain(hash)
+        self.filter().may_contain(hash, &FilterBits::of(hash))
     }
 
     /// Asks the processor for what [`Self::candidates`] will read.
     #[inline(always)]
     pub fn index_prefetch(&self, hash: u64) {
-        Index::new(self.slice(&self.index)).prefetch(hash);
+        self.index().prefetch(hash);
     }
 
     /// The logical addresses at which the entry of a key of that hash is, if it is there.
     #[inline(always)]
     pub fn candidates(&self, hash: u64) -> Candidates<'_> {
-        Index::new(self.slice(&self.index)).candidates(hash)
+        self.index().candidates(hash)
     }
 
     /// The block and the offset of a logical address. `None` if there is no block.
