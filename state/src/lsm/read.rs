@@ -22,12 +22,12 @@ use super::fences::Fences;
 use super::files::{Files, Slot};
 use super::key::{EncodedKey, StateId};
 use super::merge::MergeOperators;
-use super::sst::{Filter, FilterBits, Index, Place, Sst};
+use super::sst::{EVERY_BIT, Filter, FilterBits, Index, Place, Record, Sst};
 use super::view::{RANK_NONE, ReadFile, View};
 use super::{Error, FileNumber, Kind, Result};
+use crate::prefetch::prefetch;
 use crate::storage::Mapping;
 use rkyv::util::AlignedVec;
-use std::ops::Range;
 
 /// Keys that go through the stages together: their lines of filters, indices and entries fit the first cache, and they are
 /// enough to cover the time that a line takes.
@@ -67,11 +67,9 @@ impl<'a> Answer<'a> {
     }
 }
 
-/// What is kept from one batch to the next, so that they allocate little.
+/// Where operands are added up. Kept from one batch to the next.
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
-    open: Vec<Open>,
-    probes: Vec<Probe>,
     sum: Vec<u8>,
     next_sum: Vec<u8>,
     /// The sum at an address that archives can be read at.
@@ -82,28 +80,23 @@ pub(crate) struct Scratch {
 #[derive(Debug, Clone, Copy)]
 struct Open {
     key: u32,
-    /// What runs above this rank say is hidden.
-    hidden_by: u32,
-    /// The runs of the window that may say something of it, a bit for each, the newest first.
-    runs: u64,
     /// One more than the place of its oldest operand; 0 if there is none.
     operands: u32,
+    /// The runs of the window that may say something of it, a bit for each, the newest first.
+    runs: u64,
+    hash: u64,
+    /// What runs above this rank say is hidden.
+    hidden_by: u32,
 }
 
 /// A key, a file that may have it, and where.
-#[derive(Debug, Clone, Copy)]
-struct Probe {
-    /// Its place among those that are open.
+struct Probe<'f, 'a> {
+    /// The place of the key among those that are open.
     open: u32,
-    /// Of the run in the window.
-    run: u32,
-    /// Of the file in the run.
-    file: u32,
-    found: Place,
+    file: &'f HotFile<'a>,
+    /// The first place that the index says, if it says one.
+    found: Option<(Place, Record)>,
 }
-
-/// Instead of a place, if there is none: no block has this number.
-const NOWHERE: Place = Place { block: u32::MAX, offset: 0 };
 
 /// An operand, and where the next newer one of the same key is.
 struct Operand<'a> {
@@ -136,11 +129,15 @@ struct HotRun<'f, 'a> {
     files: &'f [HotFile<'a>],
 }
 
-impl<'a> HotRun<'_, 'a> {
+impl<'f, 'a> HotRun<'f, 'a> {
     /// The only file that may have a key.
     #[inline(always)]
-    fn find(&self, keys: &KeyBatch, key: usize) -> usize {
-        if self.fences.is_empty() { 0 } else { self.fences.up_to(keys.prefix(key), keys.key(key)) }
+    fn find(&self, keys: &KeyBatch, key: u32) -> &'f HotFile<'a> {
+        let key = key as usize;
+        match self.files {
+            [file] => file,
+            files => &files[self.fences.up_to(keys.prefix(key), keys.key(key))],
+        }
     }
 }
 
@@ -170,9 +167,30 @@ impl<'a, O: MergeOperators> Reader<'a, O> {
             HotRun { fences: &run.fences, files }
         });
         let runs: Vec<_> = runs.collect();
+        let mut open = Vec::with_capacity(CHUNK_KEYS.min(keys.len()));
+        let mut probes = Vec::with_capacity(CHUNK_KEYS.min(keys.len()));
+        let mut operands = Vec::new();
         for first in (0..keys.len()).step_by(CHUNK_KEYS) {
             let chunk = first..keys.len().min(first + CHUNK_KEYS);
-            self.get_chunk(keys, chunk, &runs, scratch, &mut answer)?;
+            open.clear();
+            open.extend(chunk.map(|key| self.open(keys, key)));
+            operands.clear();
+            for (window, runs) in runs.chunks(WINDOW_RUNS).enumerate() {
+                filter(keys, runs, &mut open);
+                hide(&mut open, (window * WINDOW_RUNS) as u32);
+                while probe(keys, runs, &mut open, &mut probes) {
+                    for probe in &probes {
+                        self.resolve(keys, probe, &mut open, &mut operands, scratch, &mut answer)?;
+                    }
+                }
+                open.retain(|open| open.key != ANSWERED);
+            }
+            for open in &open {
+                match open.operands {
+                    0 => answer(open.key as usize, Answer::Absent),
+                    _ => self.add_up(keys, *open, &operands, None, scratch, &mut answer)?,
+                }
+            }
         }
         Ok(())
     }
@@ -188,116 +206,62 @@ impl<'a, O: MergeOperators> Reader<'a, O> {
         }
     }
 
-    fn get_chunk(
+    #[inline(always)]
+    fn open(&self, keys: &KeyBatch, key: usize) -> Open {
+        Open {
+            key: key as u32,
+            operands: 0,
+            runs: 0,
+            hash: keys.hash(key),
+            hidden_by: self.view.hidden_by(keys, key),
+        }
+    }
+
+    /// Reads what a file says of a key, and answers it if there is nothing more to be known.
+    #[inline(always)]
+    fn resolve(
         &self,
         keys: &KeyBatch,
-        chunk: Range<usize>,
-        runs: &[HotRun<'_, 'a>],
+        probe: &Probe<'_, 'a>,
+        open: &mut [Open],
+        operands: &mut Vec<Operand<'a>>,
         scratch: &mut Scratch,
         answer: &mut impl FnMut(usize, Answer<'_>),
     ) -> Result<()> {
-        let mut open = std::mem::take(&mut scratch.open);
-        let mut probes = std::mem::take(&mut scratch.probes);
-        let mut operands = Vec::new();
-        open.clear();
-        open.extend(chunk.map(|key| Open {
-            key: key as u32,
-            hidden_by: self.view.hidden_by(keys.prefix(key), keys.key(key)),
-            runs: 0,
-            operands: 0,
-        }));
-        for (window, runs) in runs.chunks(WINDOW_RUNS).enumerate() {
-            filter(keys, runs, &mut open);
-            hide(&mut open, (window * WINDOW_RUNS) as u32);
-            while self.probe(keys, runs, &mut open, &mut probes) {
-                for probe in &probes {
-                    let at = &mut open[probe.open as usize];
-                    let number = at.key as usize;
-                    let file = &runs[probe.run as usize].files[probe.file as usize];
-                    let value = match self.read(file, probe.found, keys.key(number), keys.hash(number)) {
-                        Said::Nothing => continue,
-                        Said::Missing(block) => {
-                            self.files.miss(file.number, block);
-                            answer(number, Answer::Cold);
-                            at.key = ANSWERED;
-                            continue;
-                        }
-                        Said::Entry(Kind::Merge, bytes) => {
-                            operands.push(Operand { bytes, newer: at.operands });
-                            at.operands = operands.len() as u32;
-                            continue;
-                        }
-                        Said::Entry(Kind::Delete, _) => None,
-                        Said::Entry(Kind::Put, value) => Some(value),
-                    };
-                    self.settle(keys, *at, &operands, value, scratch, answer)?;
-                    at.key = ANSWERED;
-                }
+        let at = &mut open[probe.open as usize];
+        let number = at.key as usize;
+        match self.read(probe, keys.key(number), at.hash) {
+            Said::Nothing => return Ok(()),
+            Said::Entry(Kind::Merge, bytes) => {
+                operands.push(Operand { bytes, newer: at.operands });
+                at.operands = operands.len() as u32;
+                return Ok(());
             }
-            open.retain(|open| open.key != ANSWERED);
+            Said::Missing(block) => {
+                self.files.miss(probe.file.number, block);
+                answer(number, Answer::Cold);
+            }
+            Said::Entry(kind, value) => match (kind, at.operands) {
+                (Kind::Put, 0) => answer(number, Answer::Found(value)),
+                (_, 0) => answer(number, Answer::Absent),
+                (Kind::Put, _) => self.add_up(keys, *at, operands, Some(value), scratch, answer)?,
+                _ => self.add_up(keys, *at, operands, None, scratch, answer)?,
+            },
         }
-        for open in &open {
-            self.settle(keys, *open, &operands, None, scratch, answer)?;
-        }
-        (scratch.open, scratch.probes) = (open, probes);
+        (at.key, at.runs) = (ANSWERED, 0);
         Ok(())
     }
 
-    /// Finds, for all keys that are open, where the newest run that may say something and was not asked yet does so. False if
-    /// there is none.
-    fn probe(
-        &self,
-        keys: &KeyBatch,
-        runs: &[HotRun<'_, 'a>],
-        open: &mut [Open],
-        probes: &mut Vec<Probe>,
-    ) -> bool {
-        probes.clear();
-        for (at, open) in open.iter_mut().enumerate().filter(|(_, open)| open.runs != 0) {
-            let run = open.runs.trailing_zeros();
-            open.runs &= open.runs - 1;
-            if open.key == ANSWERED {
-                open.runs = 0;
-                continue;
-            }
-            let key = open.key as usize;
-            let file = runs[run as usize].find(keys, key);
-            if let Some(index) = &runs[run as usize].files[file].index {
-                index.prefetch(keys.hash(key));
-            }
-            probes.push(Probe { open: at as u32, run, file: file as u32, found: NOWHERE });
-        }
-        for probe in probes.iter_mut() {
-            let HotFile { sst, slot, index, .. } = &runs[probe.run as usize].files[probe.file as usize];
-            let Some(index) = index else { continue };
-            let hash = keys.hash(open[probe.open as usize].key as usize);
-            let Some(place) = index.candidates(hash).find_map(|address| sst.place(address)) else { continue };
-            probe.found = place;
-            if slot.is_in_place() && slot.has_block(place.block) {
-                sst.entry_prefetch(place);
-            }
-        }
-        !probes.is_empty()
-    }
-
-    /// What a file says of a key. `place` is the first place where the index says that it may be.
-    #[inline]
-    fn read(&self, file: &HotFile<'a>, place: Place, key: &[u8], hash: u64) -> Said<'a> {
+    /// What a file says of a key.
+    #[inline(always)]
+    fn read(&self, probe: &Probe<'_, 'a>, key: &[u8], hash: u64) -> Said<'a> {
+        let file = probe.file;
         let Some(index) = &file.index else { return self.search(file, key) };
-        if place == NOWHERE {
-            return Said::Nothing;
+        let Some((place, record)) = probe.found else { return Said::Nothing };
+        match read_at(file, place, record, key) {
+            Said::Nothing => read_further(file, index, key, hash),
+            said => said,
         }
-        match read_at(file, place, key) {
-            Said::Nothing => {}
-            said => return said,
-        }
-        for place in index.candidates(hash).filter_map(|address| file.sst.place(address)).skip(1) {
-            match read_at(file, place, key) {
-                Said::Nothing => {}
-                said => return said,
-            }
-        }
-        Said::Nothing
     }
 
     /// Without the index.
@@ -315,8 +279,9 @@ impl<'a, O: MergeOperators> Reader<'a, O> {
         }
     }
 
-    /// Answers a key: `value` and its operands, if there are any.
-    fn settle(
+    /// Answers a key that has operands: with them, added to `value` if there is one.
+    #[cold]
+    fn add_up(
         &self,
         keys: &KeyBatch,
         open: Open,
@@ -326,10 +291,7 @@ impl<'a, O: MergeOperators> Reader<'a, O> {
         answer: &mut impl FnMut(usize, Answer<'_>),
     ) -> Result<()> {
         let number = open.key as usize;
-        let Some(mut at) = open.operands.checked_sub(1) else {
-            answer(number, value.map_or(Answer::Absent, Answer::Found));
-            return Ok(());
-        };
+        let mut at = open.operands - 1;
         let state = EncodedKey::new(keys.key(number)).map_or(StateId(0), |key| key.state());
         let operator = self.operators.operator(state).ok_or(Error::NoMergeOperator { state })?;
         let Scratch { sum, next_sum, aligned, .. } = scratch;
@@ -353,21 +315,63 @@ impl<'a, O: MergeOperators> Reader<'a, O> {
 /// Says for all keys that are open in which of the runs they may be.
 fn filter(keys: &KeyBatch, runs: &[HotRun<'_, '_>], open: &mut [Open]) {
     let mut bits = [FilterBits::default(); CHUNK_KEYS];
-    for (bits, open) in bits.iter_mut().zip(open.iter_mut()) {
-        *bits = FilterBits::of(keys.hash(open.key as usize));
+    let mut blocks = [&EVERY_BIT; CHUNK_KEYS];
+    let (bits, blocks) = (&mut bits[..open.len()], &mut blocks[..open.len()]);
+    for (bits, open) in bits.iter_mut().zip(&mut *open) {
+        *bits = FilterBits::of(open.hash);
         open.runs = 0;
     }
-    let mut found = [0; CHUNK_KEYS];
     for (at, run) in runs.iter().enumerate() {
-        for (found, open) in found.iter_mut().zip(open.iter()) {
-            *found = run.find(keys, open.key as usize);
-            run.files[*found].filter.prefetch(keys.hash(open.key as usize));
+        match run.files {
+            [file] => {
+                for (block, open) in blocks.iter_mut().zip(&*open) {
+                    *block = file.filter.block(open.hash);
+                    prefetch(*block);
+                }
+            }
+            _ => {
+                for (block, open) in blocks.iter_mut().zip(&*open) {
+                    *block = run.find(keys, open.key).filter.block(open.hash);
+                    prefetch(*block);
+                }
+            }
         }
-        for ((found, bits), open) in found.iter().zip(&bits).zip(open.iter_mut()) {
-            let may_contain = run.files[*found].filter.may_contain(keys.hash(open.key as usize), bits);
-            open.runs |= u64::from(may_contain) << at;
+        let run = 1_u64 << at;
+        for ((open, block), bits) in open.iter_mut().zip(&*blocks).zip(&*bits) {
+            open.runs |= if bits.are_in(block) { run } else { 0 };
         }
     }
+}
+
+/// Finds, for all keys that are open, where the newest run that may say something and was not asked yet does so. False if there
+/// is none.
+fn probe<'f, 'a>(
+    keys: &KeyBatch,
+    runs: &[HotRun<'f, 'a>],
+    open: &mut [Open],
+    probes: &mut Vec<Probe<'f, 'a>>,
+) -> bool {
+    probes.clear();
+    for (at, open) in open.iter_mut().enumerate().filter(|(_, open)| open.runs != 0) {
+        let file = runs[open.runs.trailing_zeros() as usize].find(keys, open.key);
+        open.runs &= open.runs - 1;
+        if let Some(index) = &file.index {
+            index.prefetch(open.hash);
+        }
+        probes.push(Probe { open: at as u32, file, found: None });
+    }
+    for probe in probes.iter_mut() {
+        let HotFile { sst, slot, index: Some(index), .. } = probe.file else { continue };
+        let hash = open[probe.open as usize].hash;
+        probe.found = index.candidates(hash).find_map(|address| located(sst, address));
+        if let Some((place, record)) = probe.found
+            && slot.is_in_place()
+            && slot.has_block(place.block)
+        {
+            sst.entry_prefetch_in(record, place.offset);
+        }
+    }
+    !probes.is_empty()
 }
 
 /// Leaves runs out that are hidden; `first` is the rank of the first one of the window.
@@ -378,18 +382,36 @@ fn hide(open: &mut [Open], first: u32) {
     }
 }
 
+#[inline(always)]
+fn located(sst: &Sst<Mapping>, address: u32) -> Option<(Place, Record)> {
+    let place = sst.place(address)?;
+    Some((place, sst.record(place.block)?))
+}
+
 /// What is at a place, if it says something of `key`.
 #[inline(always)]
-fn read_at<'a>(file: &HotFile<'a>, place: Place, key: &[u8]) -> Said<'a> {
+fn read_at<'a>(file: &HotFile<'a>, place: Place, record: Record, key: &[u8]) -> Said<'a> {
     let HotFile { sst, slot, .. } = file;
     let entry = if !slot.has_block(place.block) {
         return Said::Missing(place.block);
     } else if slot.is_in_place() {
-        sst.entry_at(place, key)
+        sst.entry_in(record, place.offset, key)
     } else {
         slot.block(place.block).and_then(|block| block.entry_at(place.offset, key))
     };
     entry.map_or(Said::Nothing, |(kind, value)| Said::Entry(kind, value))
+}
+
+/// At the other places that the index says, after the first one.
+#[cold]
+fn read_further<'a>(file: &HotFile<'a>, index: &Index<'a>, key: &[u8], hash: u64) -> Said<'a> {
+    for (place, record) in index.candidates(hash).filter_map(|address| located(file.sst, address)).skip(1) {
+        match read_at(file, place, record, key) {
+            Said::Nothing => {}
+            said => return said,
+        }
+    }
+    Said::Nothing
 }
 
 /// Instead of the number of a key that has its answer.

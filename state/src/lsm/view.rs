@@ -8,6 +8,7 @@
 //!
 //! Invariant: a view never changes; an edit makes the next one, and whoever holds one keeps its files.
 
+use super::batch::KeyBatch;
 use super::fences::{Fences, KeyPrefix};
 use super::files::{Files, OpenSst};
 use super::{KeyRange, Run, Version};
@@ -54,10 +55,13 @@ impl View {
         Self { version, runs, hidden }
     }
 
-    /// The rank of the newest run of which a tombstone hides what older ones say of `key`. O(log tombstones).
+    /// The rank of the newest run of which a tombstone hides what older ones say of a key. O(log tombstones).
     #[inline(always)]
-    pub(crate) fn hidden_by(&self, prefix: KeyPrefix, key: &[u8]) -> u32 {
-        if self.hidden.begins.is_empty() { RANK_NONE } else { self.hidden.rank(prefix, key) }
+    pub(crate) fn hidden_by(&self, keys: &KeyBatch, key: usize) -> u32 {
+        match self.hidden.begins.is_empty() {
+            true => RANK_NONE,
+            false => self.hidden.rank(keys.prefix(key), keys.key(key)),
+        }
     }
 }
 

@@ -11,8 +11,6 @@
 //!
 //! Invariant: what was inserted may be contained; without any block everything may.
 
-use crate::prefetch::prefetch;
-
 /// Half a cache line.
 pub(super) const FILTER_BLOCK_BYTES: usize = 32;
 
@@ -22,7 +20,11 @@ pub(super) const BITS_PER_KEY_MAX: u32 = 64;
 const SALTS: [u32; 8] =
     [0x47b6_137b, 0x4497_4d91, 0x8824_ad5b, 0xa2b7_289d, 0x7054_95c7, 0x2df1_424b, 0x9efc_4947, 0x5c6b_fb31];
 
-type FilterBlock = [u8; FILTER_BLOCK_BYTES];
+/// A block of a filter.
+pub(in crate::lsm) type FilterBlock = [u8; FILTER_BLOCK_BYTES];
+
+/// Every key may be there.
+pub(in crate::lsm) static EVERY_BIT: FilterBlock = [0xff; FILTER_BLOCK_BYTES];
 
 #[inline(always)]
 fn block_of(hash: u64, blocks: usize) -> usize {
@@ -50,6 +52,14 @@ impl FilterBits {
     pub(in crate::lsm) fn of(hash: u64) -> Self {
         Self(mask_of(hash))
     }
+
+    /// Whether all of them are set.
+    #[inline(always)]
+    pub(in crate::lsm) fn are_in(&self, block: &FilterBlock) -> bool {
+        let words = words_of(block);
+        let missing = std::array::from_fn::<u32, 8, _>(|word| self.0[word] & !words[word]);
+        missing.into_iter().fold(0, |any, bits| any | bits) == 0
+    }
 }
 
 /// A filter in a file; the default one lets everything through.
@@ -63,19 +73,10 @@ impl<'a> Filter<'a> {
         Self(section.as_chunks().0)
     }
 
-    /// Asks the processor for what [`Self::may_contain`] will read.
+    /// The block that has the bits of a key of that hash, if it is there.
     #[inline(always)]
-    pub(in crate::lsm) fn prefetch(&self, hash: u64) {
-        prefetch(self.0.as_ptr().wrapping_add(block_of(hash, self.0.len())));
-    }
-
-    /// Whether the key of a hash may be there; `bits` are that hash's.
-    #[inline(always)]
-    pub(in crate::lsm) fn may_contain(&self, hash: u64, FilterBits(mask): &FilterBits) -> bool {
-        let Some(block) = self.0.get(block_of(hash, self.0.len())) else { return true };
-        let words = words_of(block);
-        let missing = std::array::from_fn::<u32, 8, _>(|word| mask[word] & !words[word]);
-        missing.into_iter().fold(0, |any, bits| any | bits) == 0
+    pub(in crate::lsm) fn block(&self, hash: u64) -> &'a FilterBlock {
+        self.0.get(block_of(hash, self.0.len())).unwrap_or(&EVERY_BIT)
     }
 }
 
@@ -120,7 +121,7 @@ mod tests {
         (0..keys).for_each(|key| builder.insert(hash_word(key)));
         let bytes = builder.into_bytes();
         let filter = Filter::new(&bytes);
-        let may_contain = |hash| filter.may_contain(hash, &FilterBits::of(hash));
+        let may_contain = |hash| FilterBits::of(hash).are_in(filter.block(hash));
         assert!((0..keys).all(|key| may_contain(hash_word(key))));
         let others = (1_u64 << 40..).take(200_000).filter(|&key| may_contain(hash_word(key))).count();
         assert!(others as u64 * 5 <= others_max_ppm, "{} ppm", others * 5);

@@ -44,11 +44,12 @@ mod writer;
 pub(super) use block::BLOCK_BYTES_MAX;
 pub use block::{Block, BlockError, Codec, Entry, ValueAlign};
 pub use cursor::{SstCursor, Step};
-pub(super) use filter::{Filter, FilterBits};
+pub(super) use filter::{EVERY_BIT, Filter, FilterBits};
 pub use index::Candidates;
 pub(super) use index::Index;
 pub use meta::{KeyRange, Purpose, Section, SstMeta, StateMeta};
 pub use reader::{Place, Sst, SstError};
+pub(super) use table::Record;
 pub use writer::{SstOptions, SstTail, SstWriter, VALUE_BYTES_MAX, WriteError};
 
 use meta::FOOTER_BYTES;

@@ -183,13 +183,13 @@ impl<B: AsRef<[u8]>> Sst<B> {
     /// Asks the processor for what [`Self::may_contain`] will read.
     #[inline(always)]
     pub fn filter_prefetch(&self, hash: u64) {
-        self.filter().prefetch(hash);
+        prefetch(self.filter().block(hash));
     }
 
     /// Whether a key of that hash may be in the file; without a filter, always.
     #[inline(always)]
     pub fn may_contain(&self, hash: u64) -> bool {
-        self.filter().may_contain(hash, &FilterBits::of(hash))
+        FilterBits::of(hash).are_in(self.filter().block(hash))
     }
 
     /// Asks the processor for what [`Self::candidates`] will read.
@@ -220,10 +220,16 @@ impl<B: AsRef<[u8]>> Sst<B> {
     /// Asks the processor for the entry at a place, in a block that is there and not compressed.
     #[inline(always)]
     pub fn entry_prefetch(&self, place: Place) {
-        let Some(record) = self.record(place.block) else { return };
+        if let Some(record) = self.record(place.block) {
+            self.entry_prefetch_in(record, place.offset);
+        }
+    }
+
+    /// As [`Self::entry_prefetch`], for those who have the record.
+    #[inline(always)]
+    pub(in crate::lsm) fn entry_prefetch_in(&self, record: Record, offset: u32) {
         let Some(block) = record.physical() else { return };
-        let entry =
-            self.bytes.as_ref().as_ptr().wrapping_add(block.start).wrapping_add(place.offset as usize);
+        let entry = self.bytes.as_ref().as_ptr().wrapping_add(block.start).wrapping_add(offset as usize);
         prefetch(entry);
         prefetch(entry.wrapping_add(record.shape.reach_bytes())); // Nearly always the same line, and free.
     }
@@ -232,9 +238,14 @@ impl<B: AsRef<[u8]>> Sst<B> {
     /// not compressed. Reads the entry and the block table, and spares the header of the block.
     #[inline(always)]
     pub fn entry_at(&self, place: Place, key: &[u8]) -> Option<(Kind, &[u8])> {
-        let record = self.record(place.block)?;
+        self.entry_in(self.record(place.block)?, place.offset, key)
+    }
+
+    /// As [`Self::entry_at`], for those who have the record.
+    #[inline(always)]
+    pub(in crate::lsm) fn entry_in(&self, record: Record, offset: u32, key: &[u8]) -> Option<(Kind, &[u8])> {
         let prefix = record.prefix(self.slice(&self.table_range))?;
-        Entries::new(self.slice(&record.physical()?), prefix, record.shape).get(place.offset, key)
+        Entries::new(self.slice(&record.physical()?), prefix, record.shape).get(offset, key)
     }
 
     /// A block in place. `None` if it is compressed or unreadable, or not there; verify it before.
@@ -398,8 +409,9 @@ impl<B: AsRef<[u8]>> Sst<B> {
         Ok(())
     }
 
+    /// What the block table says of a block.
     #[inline(always)]
-    fn record(&self, block: u32) -> Option<Record> {
+    pub(in crate::lsm) fn record(&self, block: u32) -> Option<Record> {
         self.table.record(self.slice(&self.table_range), block)
     }
 
