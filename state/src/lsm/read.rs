@@ -22,7 +22,7 @@ use super::fences::Fences;
 use super::files::{Files, Slot};
 use super::key::{EncodedKey, StateId};
 use super::merge::MergeOperators;
-use super::sst::{EVERY_BIT, Filter, FilterBits, Index, Place, Record, Sst};
+use super::sst::{Filter, FilterBits, FilterBlock, Located, Points, Sst};
 use super::view::{RANK_NONE, ReadFile, View};
 use super::{Error, FileNumber, Kind, Result};
 use crate::prefetch::prefetch;
@@ -95,7 +95,7 @@ struct Probe<'f, 'a> {
     open: u32,
     file: &'f HotFile<'a>,
     /// The first place that the index says, if it says one.
-    found: Option<(Place, Record)>,
+    found: Option<Located>,
 }
 
 /// An operand, and where the next newer one of the same key is.
@@ -112,15 +112,15 @@ enum Said<'a> {
     Missing(u32),
 }
 
-/// A file with all that look-ups need of it, which would be some steps away: gathered once for a batch.
+/// A file with all that look-ups need of it: gathered once for a batch.
 struct HotFile<'a> {
     number: FileNumber,
     sst: &'a Sst<Mapping>,
     slot: &'a Slot,
+    points: Points<'a>,
     /// Lets everything through if it is not in memory.
     filter: Filter<'a>,
-    /// None if it is not in memory.
-    index: Option<Index<'a>>,
+    has_index: bool,
 }
 
 /// The files of a run.
@@ -197,12 +197,14 @@ impl<'a, O: MergeOperators> Reader<'a, O> {
 
     fn hot(&self, file: &'a ReadFile) -> HotFile<'a> {
         let (sst, slot) = (&file.file.sst, self.files.slot(file.slot));
+        let points = sst.points();
         HotFile {
             number: file.file.number,
             sst,
             slot,
-            filter: if slot.has_filter() { sst.filter() } else { Filter::default() },
-            index: slot.has_index().then(|| sst.index()),
+            points,
+            filter: if slot.has_filter() { points.filter() } else { Filter::default() },
+            has_index: slot.has_index(),
         }
     }
 
@@ -256,10 +258,12 @@ impl<'a, O: MergeOperators> Reader<'a, O> {
     #[inline(always)]
     fn read(&self, probe: &Probe<'_, 'a>, key: &[u8], hash: u64) -> Said<'a> {
         let file = probe.file;
-        let Some(index) = &file.index else { return self.search(file, key) };
-        let Some((place, record)) = probe.found else { return Said::Nothing };
-        match read_at(file, place, record, key) {
-            Said::Nothing => read_further(file, index, key, hash),
+        if !file.has_index {
+            return self.search(file, key);
+        }
+        let Some(located) = &probe.found else { return Said::Nothing };
+        match read_at(file, located, key) {
+            Said::Nothing => read_further(file, key, hash),
             said => said,
         }
     }
@@ -314,32 +318,35 @@ impl<'a, O: MergeOperators> Reader<'a, O> {
 
 /// Says for all keys that are open in which of the runs they may be.
 fn filter(keys: &KeyBatch, runs: &[HotRun<'_, '_>], open: &mut [Open]) {
-    let mut bits = [FilterBits::default(); CHUNK_KEYS];
-    let mut blocks = [&EVERY_BIT; CHUNK_KEYS];
-    let (bits, blocks) = (&mut bits[..open.len()], &mut blocks[..open.len()]);
-    for (bits, open) in bits.iter_mut().zip(&mut *open) {
+    let mut asked = [(&[0; _], FilterBits::default()); CHUNK_KEYS];
+    let asked = &mut asked[..open.len()];
+    for ((_, bits), open) in asked.iter_mut().zip(&mut *open) {
         *bits = FilterBits::of(open.hash);
         open.runs = 0;
     }
+    let mut run_bit = 0;
     for (at, run) in runs.iter().enumerate() {
         match run.files {
-            [file] => {
-                for (block, open) in blocks.iter_mut().zip(&*open) {
-                    *block = file.filter.block(open.hash);
-                    prefetch(*block);
-                }
-            }
-            _ => {
-                for (block, open) in blocks.iter_mut().zip(&*open) {
-                    *block = run.find(keys, open.key).filter.block(open.hash);
-                    prefetch(*block);
-                }
-            }
+            [HotFile { filter, .. }] => ask(open, asked, run_bit, |open| filter.block(open.hash)),
+            _ => ask(open, asked, run_bit, |open| run.find(keys, open.key).filter.block(open.hash)),
         }
-        let run = 1_u64 << at;
-        for ((open, block), bits) in open.iter_mut().zip(&*blocks).zip(&*bits) {
-            open.runs |= if bits.are_in(block) { run } else { 0 };
-        }
+        run_bit = 1 << at;
+    }
+    ask(open, asked, run_bit, |_| &[0; _]);
+}
+
+/// Sees whether the bits of keys are in the blocks of the run asked before, and asks for their blocks in the next one.
+#[inline(always)]
+fn ask<'a>(
+    open: &mut [Open],
+    asked: &mut [(&'a FilterBlock, FilterBits)],
+    run_bit: u64,
+    next: impl Fn(&Open) -> &'a FilterBlock,
+) {
+    for (open, (block, bits)) in open.iter_mut().zip(asked) {
+        open.runs |= if bits.are_in(block) { run_bit } else { 0 };
+        *block = next(open);
+        prefetch(*block); // Also keeps the compiler from testing several blocks at once, word by word.
     }
 }
 
@@ -355,20 +362,19 @@ fn probe<'f, 'a>(
     for (at, open) in open.iter_mut().enumerate().filter(|(_, open)| open.runs != 0) {
         let file = runs[open.runs.trailing_zeros() as usize].find(keys, open.key);
         open.runs &= open.runs - 1;
-        if let Some(index) = &file.index {
-            index.prefetch(open.hash);
+        if file.has_index {
+            file.points.index_prefetch(open.hash);
         }
         probes.push(Probe { open: at as u32, file, found: None });
     }
-    for probe in probes.iter_mut() {
-        let HotFile { sst, slot, index: Some(index), .. } = probe.file else { continue };
+    for probe in probes.iter_mut().filter(|probe| probe.file.has_index) {
+        let HotFile { points, slot, .. } = probe.file;
         let hash = open[probe.open as usize].hash;
-        probe.found = index.candidates(hash).find_map(|address| located(sst, address));
-        if let Some((place, record)) = probe.found
+        probe.found = points.candidates(hash).find_map(|address| points.locate(address));
+        if let Some(located) = &probe.found
             && slot.is_in_place()
-            && slot.has_block(place.block)
         {
-            sst.entry_prefetch_in(record, place.offset);
+            points.entry_prefetch(located); // If it is not there, that does nothing.
         }
     }
     !probes.is_empty()
@@ -382,31 +388,26 @@ fn hide(open: &mut [Open], first: u32) {
     }
 }
 
-#[inline(always)]
-fn located(sst: &Sst<Mapping>, address: u32) -> Option<(Place, Record)> {
-    let place = sst.place(address)?;
-    Some((place, sst.record(place.block)?))
-}
-
 /// What is at a place, if it says something of `key`.
 #[inline(always)]
-fn read_at<'a>(file: &HotFile<'a>, place: Place, record: Record, key: &[u8]) -> Said<'a> {
-    let HotFile { sst, slot, .. } = file;
-    let entry = if !slot.has_block(place.block) {
+fn read_at<'a>(file: &HotFile<'a>, located: &Located, key: &[u8]) -> Said<'a> {
+    let place = located.place;
+    let entry = if !file.slot.has_block(place.block) {
         return Said::Missing(place.block);
-    } else if slot.is_in_place() {
-        sst.entry_in(record, place.offset, key)
+    } else if file.slot.is_in_place() {
+        file.points.entry(located, key)
     } else {
-        slot.block(place.block).and_then(|block| block.entry_at(place.offset, key))
+        file.slot.block(place.block).and_then(|block| block.entry_at(place.offset, key))
     };
     entry.map_or(Said::Nothing, |(kind, value)| Said::Entry(kind, value))
 }
 
 /// At the other places that the index says, after the first one.
 #[cold]
-fn read_further<'a>(file: &HotFile<'a>, index: &Index<'a>, key: &[u8], hash: u64) -> Said<'a> {
-    for (place, record) in index.candidates(hash).filter_map(|address| located(file.sst, address)).skip(1) {
-        match read_at(file, place, record, key) {
+fn read_further<'a>(file: &HotFile<'a>, key: &[u8], hash: u64) -> Said<'a> {
+    let places = file.points.candidates(hash).filter_map(|address| file.points.locate(address));
+    for located in places.skip(1) {
+        match read_at(file, &located, key) {
             Said::Nothing => {}
             said => return said,
         }

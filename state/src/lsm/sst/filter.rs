@@ -23,8 +23,8 @@ const SALTS: [u32; 8] =
 /// A block of a filter.
 pub(in crate::lsm) type FilterBlock = [u8; FILTER_BLOCK_BYTES];
 
-/// Every key may be there.
-pub(in crate::lsm) static EVERY_BIT: FilterBlock = [0xff; FILTER_BLOCK_BYTES];
+/// For where there is no filter: every key may be there.
+static EVERY_BIT: [FilterBlock; 1] = [[0xff; FILTER_BLOCK_BYTES]];
 
 #[inline(always)]
 fn block_of(hash: u64, blocks: usize) -> usize {
@@ -62,21 +62,33 @@ impl FilterBits {
     }
 }
 
-/// A filter in a file; the default one lets everything through.
-#[derive(Debug, Clone, Copy, Default)]
+/// A filter in a file.
+///
+/// Invariant: it has a block.
+#[derive(Debug, Clone, Copy)]
 pub(in crate::lsm) struct Filter<'a>(&'a [FilterBlock]);
 
+impl Default for Filter<'_> {
+    /// Lets everything through.
+    fn default() -> Self {
+        Self(&EVERY_BIT)
+    }
+}
+
 impl<'a> Filter<'a> {
-    /// Over a section; what is too short for a block is left out.
+    /// Over a section; what is too short for a block is left out, and no block lets everything through.
     #[inline(always)]
     pub(super) fn new(section: &'a [u8]) -> Self {
-        Self(section.as_chunks().0)
+        match section.as_chunks().0 {
+            [] => Self::default(),
+            blocks => Self(blocks),
+        }
     }
 
     /// The block that has the bits of a key of that hash, if it is there.
     #[inline(always)]
     pub(in crate::lsm) fn block(&self, hash: u64) -> &'a FilterBlock {
-        self.0.get(block_of(hash, self.0.len())).unwrap_or(&EVERY_BIT)
+        &self.0[block_of(hash, self.0.len())]
     }
 }
 

@@ -47,7 +47,7 @@ pub(super) fn index_bytes(entries: usize) -> Option<usize> {
 
 /// An index in a file.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::lsm) struct Index<'a>(&'a [Line]);
+pub(super) struct Index<'a>(&'a [Line]);
 
 impl<'a> Index<'a> {
     /// Over a section; what is too short for a line is left out.
@@ -58,12 +58,12 @@ impl<'a> Index<'a> {
 
     /// Asks the processor for what the first of the candidates needs.
     #[inline(always)]
-    pub(in crate::lsm) fn prefetch(&self, hash: u64) {
+    pub(super) fn prefetch(&self, hash: u64) {
         prefetch(self.0.as_ptr().wrapping_add(line_of(hash, self.0.len())));
     }
 
     #[inline(always)]
-    pub(in crate::lsm) fn candidates(&self, hash: u64) -> Candidates<'a> {
+    pub(super) fn candidates(&self, hash: u64) -> Candidates<'a> {
         let line = line_of(hash, self.0.len());
         let mut candidates = Candidates {
             lines: self.0,
@@ -86,7 +86,7 @@ pub struct Candidates<'a> {
     line: usize,
     lines_left: usize,
     fingerprint: u32,
-    /// Of the current line, a bit for each slot.
+    /// Of the current line, a bit for each slot, from the second bit on: all alike, so that they are found at once.
     matches: u32,
 }
 
@@ -100,12 +100,11 @@ impl Candidates<'_> {
     fn look_at(&mut self, line: usize) {
         let Some(bytes) = self.lines.get(line) else { return };
         self.line = line;
-        let slots = bytes.as_chunks::<4>().0;
-        let bits: [u32; LINE_SLOTS] = std::array::from_fn(|slot| {
-            let agrees = (u32::from_le_bytes(slots[slot]) ^ self.fingerprint) < 1 << ADDRESS_BITS;
-            u32::from(agrees) << slot
-        });
-        self.matches = bits.into_iter().fold(0, |matches, bit| matches | bit);
+        self.matches = 0;
+        for (slot, bytes) in bytes.as_chunks::<4>().0.iter().enumerate() {
+            let agrees = (u32::from_le_bytes(*bytes) ^ self.fingerprint) < 1 << ADDRESS_BITS;
+            self.matches |= if agrees { 2 << slot } else { 0 };
+        }
     }
 }
 
@@ -124,7 +123,7 @@ impl Iterator for Candidates<'_> {
                 let next = self.line + 1;
                 self.look_at(if next == self.lines.len() { 0 } else { next });
             }
-            let slot = self.matches.trailing_zeros() as usize;
+            let slot = self.matches.trailing_zeros() as usize - 1;
             self.matches &= self.matches - 1;
             let word = self.slot(self.line, slot);
             if word != 0 {

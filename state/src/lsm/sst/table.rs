@@ -21,7 +21,7 @@ const PAGES_MAX: usize = LOGICAL_BYTES_MAX / PAGE_BYTES;
 
 /// One block, as its record says.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::lsm) struct Record {
+pub(super) struct Record {
     page: u32,
     stored_bytes: u32,
     physical: u64,
