@@ -10,26 +10,18 @@ use std::time::Instant;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use rkyv::util::AlignedVec;
-use thalweg_benches::{Digest, Run, bench, checked_records, config, mix, timed_records_min};
+use thalweg_benches::{
+    Digest, ENCODED_BYTES, EncodedKey, Run, bench, checked_records, config, encode, mix, timed_records_min,
+};
+use thalweg_state::hash_bytes;
 use thalweg_state::lsm::Kind;
 use thalweg_state::lsm::key::{KeyBuf, StateId};
 use thalweg_state::lsm::sst::{Place, Sst, SstOptions, SstWriter, ValueAlign};
-use thalweg_state::{KeyGroup, hash_bytes};
 
 /// Keys that are looked up together.
 const BATCH: usize = 512;
 
-/// Key group, state and a `u64`.
-const KEY_BYTES: usize = 12;
-
-type EncodedKey = [u8; KEY_BYTES];
-
-/// The key of a number: ascending with it within each of 128 key groups, of which a file of `count` keys has all.
-fn encode(number: u64, count: u64, key: &mut KeyBuf) -> EncodedKey {
-    let group = KeyGroup((number * 128 / count) as u16);
-    let encoded = key.begin(group, StateId(1)).push(&(number << 20));
-    encoded.as_bytes().try_into().expect("two and two and eight bytes")
-}
+const STATE: StateId = StateId(1);
 
 /// A file at the start of a page, as a mapping is: the lines of its index are then cache lines.
 type File = AlignedVec<4096>;
@@ -38,7 +30,7 @@ fn filled(count: u64) -> File {
     let mut writer = SstWriter::new(SstOptions::default());
     let mut key = KeyBuf::default();
     for number in 0..count {
-        let encoded = encode(number, count, &mut key);
+        let encoded = encode(number, count, STATE, &mut key);
         writer.add(&encoded, Kind::Put, &number.to_le_bytes(), ValueAlign::Eight).expect("keys ascend");
     }
     let mut file = File::new();
@@ -95,8 +87,8 @@ fn lookups(sst: &Sst<File>, count: u64, odd: bool, lookups: u64) -> Run {
     let mut buffer = KeyBuf::default();
     let keys: Vec<EncodedKey> = (0..lookups)
         .map(|i| {
-            let mut key = encode(mix(i) % count, count, &mut buffer);
-            key[KEY_BYTES - 1] |= u8::from(odd);
+            let mut key = encode(mix(i) % count, count, STATE, &mut buffer);
+            key[ENCODED_BYTES - 1] |= u8::from(odd);
             key
         })
         .collect();
@@ -112,7 +104,7 @@ fn lookups(sst: &Sst<File>, count: u64, odd: bool, lookups: u64) -> Run {
 fn writes(count: u64, value_bytes: impl Fn(u64) -> usize) -> Run {
     let keys: Vec<EncodedKey> = {
         let mut buffer = KeyBuf::default();
-        (0..count).map(|number| encode(number, count, &mut buffer)).collect()
+        (0..count).map(|number| encode(number, count, STATE, &mut buffer)).collect()
     };
     let (mut digest, mut spare) = (Digest::default(), Vec::new());
     let began = Instant::now();

@@ -12,11 +12,13 @@
 #![forbid(unsafe_code)]
 
 mod digest;
+mod encoded;
 mod measure;
 #[cfg(feature = "peers")]
 pub mod peer;
 mod workload;
 
 pub use digest::{Digest, DigestSink};
+pub use encoded::{ENCODED_BYTES, EncodedKey, encode};
 pub use measure::{Job, Run, bench, checked_records, config, run, timed_records_min};
 pub use workload::{Keys, Row, Skew, mix};

@@ -69,7 +69,6 @@ pub struct Received<'a, K: Key, T: Record> {
     pub(crate) value: &'a T::Archived,
     pub(crate) timestamp: Timestamp,
     /// Its place among the records of its buffer; zero if the operator does not [prepare](Operator::prepares).
-    #[cfg_attr(not(test), expect(dead_code, reason = "for operators over state in files"))]
     pub(crate) number: u32,
 }
 

@@ -24,7 +24,7 @@
 //! - `run` writes a sorted run of files, `input` reads one;
 //! - `compaction`: which files to rewrite; `job`: what does it, no faster than `rate` lets it;
 //! - `files`: which parts of files are in memory; `view`: the files of a version, as look-ups need them;
-//! - `read`: points, in batches; `scan`: ranges;
+//! - `read`: points, in batches (`batch`), found with the help of `fences`; `scan`: ranges;
 //! - `store`: all of it; `snapshot`: a store at one time, and made a store again; `metrics`;
 //! - `verify`: every byte of a store or a snapshot, also while it is in use.
 //!
@@ -34,8 +34,10 @@
 //! - a range tombstone hides what is in *older* sources only: in its own, what it hid was taken out when it came;
 //! - no operation waits for a file: what is not in memory is asked for ahead, and its batch waits.
 
+mod batch;
 mod compaction;
 mod error;
+mod fences;
 mod files;
 mod hex;
 mod input;
@@ -57,6 +59,7 @@ mod verify;
 mod version;
 mod view;
 
+pub use batch::KeyBatch;
 pub use error::Error;
 pub use files::{PartReady, PartRequest};
 pub use job::{Budget, Job, JobKind, JobProgress};
@@ -66,7 +69,7 @@ pub use manifest::{
 pub use merge::{Cursor, Entry, MergeOperator};
 pub use metrics::Metrics;
 pub use options::{OptionError, Options};
-pub use read::{Answer, KeyBatch};
+pub use read::Answer;
 pub use scan::ScanEnd;
 pub use snapshot::{Snapshot, SnapshotStats, restore};
 pub use states::{EntryFilter, StateSpec};

@@ -1,78 +1,40 @@
 //! Look-ups of points, many at a time and in stages, so that their cache misses overlap.
 //!
 //! ```text
-//!   for each run, newest first, for all keys that are still open:
-//!      file of the key ─▶ filter ─┄▶ may contain? ─▶ index ─┄▶ candidates ─▶ entry ─┄▶ read       ┄▶ a prefetch apart
-//!   put ─▶ found      delete, or hidden by a tombstone ─▶ absent      operands ─▶ kept, and on to older runs
+//!   for each run:      file of the key ─┄▶ filter ─▶ may it be there?      of some dozens of keys at a time, so that
+//!   newest of these:   index ─┄▶ place of the entry ─┄▶ entry              what is asked for is there, and still there
+//!                                                                          ┄▶ a prefetch apart
+//!   put ─▶ found      delete, or in no other run ─▶ absent      operands ─▶ kept, and on to the next older run
 //! ```
 //!
 //! Invariants:
 //! - nothing waits: what meets a part that is not in memory asks for it, and the key's answer is `Cold`;
 //! - each key gets one answer, in any order;
 //! - an answer says what all files together say of the key, operands added up.
+//!
+//! # Decisions
+//! - **Filters of all runs are asked first**, though what is found in a new run makes those of older ones superfluous: a key's
+//!   bits are made once, the loop over keys has nothing that depends on what was found, and most keys need one index
+//!   only.
 
+use super::batch::KeyBatch;
+use super::fences::Fences;
 use super::files::{Files, Slot};
-use super::key::{EncodedKey, KeyLengthError, StateId};
+use super::key::{EncodedKey, StateId};
 use super::merge::MergeOperators;
-use super::view::{ReadFile, ReadRun, View};
-use super::{Error, Kind, Result};
+use super::sst::{Filter, FilterBits, FilterBlock, Located, Points, Sst};
+use super::view::{RANK_NONE, ReadFile, View};
+use super::{Error, FileNumber, Kind, Result};
+use crate::prefetch::prefetch;
+use crate::storage::Mapping;
+use rkyv::util::AlignedVec;
 
-/// Keys to be looked up together.
-///
-/// ```
-/// use thalweg_state::lsm::KeyBatch;
-/// let mut keys = KeyBatch::default();
-/// assert_eq!(keys.push(&[0, 0, 0, 1, 42]), Ok(0));
-/// assert_eq!((keys.len(), keys.key(0)), (1, &[0, 0, 0, 1, 42][..]));
-/// assert!(keys.push(b"abc").is_err());
-/// ```
-#[derive(Debug, Default)]
-pub struct KeyBatch {
-    bytes: Vec<u8>,
-    /// Where each key ends, and its hash.
-    keys: Vec<(u32, u64)>,
-}
+/// Keys that go through the stages together: their lines of filters, indices and entries fit the first cache, and they are
+/// enough to cover the time that a line takes.
+const CHUNK_KEYS: usize = 64;
 
-impl KeyBatch {
-    /// Adds an encoded key, and returns its number in the batch. Copies and hashes it.
-    ///
-    /// Errors: [`KeyLengthError`].
-    #[inline]
-    pub fn push(&mut self, key: &[u8]) -> std::result::Result<usize, KeyLengthError> {
-        let hash = EncodedKey::new(key)?.hash();
-        self.bytes.extend_from_slice(key);
-        self.keys.push((self.bytes.len() as u32, hash));
-        Ok(self.keys.len() - 1)
-    }
-
-    /// The key of that number. Panics: if there is none.
-    #[inline]
-    pub fn key(&self, number: usize) -> &[u8] {
-        let start = number.checked_sub(1).map_or(0, |before| self.keys[before].0);
-        &self.bytes[start as usize..self.keys[number].0 as usize]
-    }
-
-    /// How many keys there are.
-    pub fn len(&self) -> usize {
-        self.keys.len()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.keys.is_empty()
-    }
-
-    /// Takes all keys out.
-    pub fn clear(&mut self) {
-        self.bytes.clear();
-        self.keys.clear();
-    }
-
-    #[inline]
-    fn hash(&self, number: usize) -> u64 {
-        self.keys[number].1
-    }
-}
+/// Runs of which one word says in which of them a key may be.
+const WINDOW_RUNS: usize = u64::BITS as usize;
 
 /// What files say of a key.
 ///
@@ -83,9 +45,10 @@ impl KeyBatch {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer<'a> {
-    /// This value, in place in a file, at a multiple of what the state was registered with.
+    /// This value, in place in a file, at a multiple of the alignment with which the state was registered: what is saved with
+    /// another one cannot be registered, so it holds for values that an earlier run of the job has written too.
     Found(&'a [u8]),
-    /// This value, of operands that were added up; at any address.
+    /// This value, of operands that were added up, at a multiple of 16.
     Merged(&'a [u8]),
     /// It has none.
     Absent,
@@ -104,32 +67,35 @@ impl<'a> Answer<'a> {
     }
 }
 
-/// What is kept from one batch to the next, so that they allocate nothing.
+/// Where operands are added up. Kept from one batch to the next.
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
-    open: Vec<Open>,
-    probes: Vec<Probe>,
     sum: Vec<u8>,
     next_sum: Vec<u8>,
+    /// The sum at an address that archives can be read at.
+    aligned: AlignedVec<16>,
 }
 
 /// A key without an answer.
 #[derive(Debug, Clone, Copy)]
 struct Open {
     key: u32,
-    /// What runs above this rank say is hidden.
-    hidden_by: u32,
     /// One more than the place of its oldest operand; 0 if there is none.
     operands: u32,
+    /// The runs of the window that may say something of it, a bit for each, the newest first.
+    runs: u64,
+    hash: u64,
+    /// What runs above this rank say is hidden.
+    hidden_by: u32,
 }
 
-/// A key, and a file that may have it.
-#[derive(Debug, Clone, Copy)]
-struct Probe {
-    /// Its place among those that are open.
+/// A key, a file that may have it, and where.
+struct Probe<'f, 'a> {
+    /// The place of the key among those that are open.
     open: u32,
-    /// Its place in the run.
-    file: u32,
+    file: &'f HotFile<'a>,
+    /// The first place that the index says, if it says one.
+    found: Option<Located>,
 }
 
 /// An operand, and where the next newer one of the same key is.
@@ -144,6 +110,35 @@ enum Said<'a> {
     Nothing,
     /// A block that is not there.
     Missing(u32),
+}
+
+/// A file with all that look-ups need of it: gathered once for a batch.
+struct HotFile<'a> {
+    number: FileNumber,
+    sst: &'a Sst<Mapping>,
+    slot: &'a Slot,
+    points: Points<'a>,
+    /// Lets everything through if it is not in memory.
+    filter: Filter<'a>,
+    has_index: bool,
+}
+
+/// The files of a run.
+struct HotRun<'f, 'a> {
+    fences: &'a Fences,
+    files: &'f [HotFile<'a>],
+}
+
+impl<'f, 'a> HotRun<'f, 'a> {
+    /// The only file that may have a key.
+    #[inline(always)]
+    fn find(&self, keys: &KeyBatch, key: u32) -> &'f HotFile<'a> {
+        let key = key as usize;
+        match self.files {
+            [file] => file,
+            files => &files[self.fences.up_to(keys.prefix(key), keys.key(key))],
+        }
+    }
 }
 
 /// Reads from a view.
@@ -163,133 +158,134 @@ impl<'a, O: MergeOperators> Reader<'a, O> {
         scratch: &mut Scratch,
         mut answer: impl FnMut(usize, Answer<'_>),
     ) -> Result<()> {
-        let mut open = std::mem::take(&mut scratch.open);
-        let mut probes = std::mem::take(&mut scratch.probes);
+        let view = self.view;
+        let files: Vec<_> = view.runs.iter().flat_map(|run| &run.files).map(|file| self.hot(file)).collect();
+        let mut rest = files.as_slice();
+        let runs = view.runs.iter().map(|run| {
+            let (files, later) = rest.split_at(run.files.len());
+            rest = later;
+            HotRun { fences: &run.fences, files }
+        });
+        let runs: Vec<_> = runs.collect();
+        let mut open = Vec::with_capacity(CHUNK_KEYS.min(keys.len()));
+        let mut probes = Vec::with_capacity(CHUNK_KEYS.min(keys.len()));
         let mut operands = Vec::new();
-        open.clear();
-        open.extend((0..keys.len()).map(|key| Open {
-            key: key as u32,
-            hidden_by: self.view.hidden_by(keys.key(key)),
-            operands: 0,
-        }));
-        for (rank, run) in self.view.runs.iter().enumerate() {
-            if open.is_empty() {
-                break;
-            }
-            self.probe(run, rank as u32, keys, &open, &mut probes);
-            for probe in &probes {
-                let at = &mut open[probe.open as usize];
-                let (number, file) = (at.key as usize, &run.files[probe.file as usize]);
-                match self.read(file, keys.key(number), keys.hash(number)) {
-                    Said::Nothing => continue,
-                    Said::Missing(block) => {
-                        self.files.miss(file.file.number, block);
-                        answer(number, Answer::Cold);
-                    }
-                    Said::Entry(Kind::Merge, bytes) => {
-                        operands.push(Operand { bytes, newer: at.operands });
-                        at.operands = operands.len() as u32;
-                        continue;
-                    }
-                    Said::Entry(Kind::Delete, _) => {
-                        self.settle(keys, *at, &operands, None, scratch, &mut answer)?;
-                    }
-                    Said::Entry(Kind::Put, value) => {
-                        self.settle(keys, *at, &operands, Some(value), scratch, &mut answer)?;
+        for first in (0..keys.len()).step_by(CHUNK_KEYS) {
+            let chunk = first..keys.len().min(first + CHUNK_KEYS);
+            open.clear();
+            open.extend(chunk.map(|key| self.open(keys, key)));
+            operands.clear();
+            for (window, runs) in runs.chunks(WINDOW_RUNS).enumerate() {
+                filter(keys, runs, &mut open);
+                hide(&mut open, (window * WINDOW_RUNS) as u32);
+                while probe(keys, runs, &mut open, &mut probes) {
+                    for probe in &probes {
+                        self.resolve(keys, probe, &mut open, &mut operands, scratch, &mut answer)?;
                     }
                 }
-                at.key = ANSWERED;
-            }
-            if !probes.is_empty() {
                 open.retain(|open| open.key != ANSWERED);
             }
+            for open in &open {
+                match open.operands {
+                    0 => answer(open.key as usize, Answer::Absent),
+                    _ => self.add_up(keys, *open, &operands, None, scratch, &mut answer)?,
+                }
+            }
         }
-        for open in &open {
-            self.settle(keys, *open, &operands, None, scratch, &mut answer)?;
-        }
-        (scratch.open, scratch.probes) = (open, probes);
         Ok(())
     }
 
-    /// Finds the keys that a run may have: they are in the range of a file, in its filter, and in its index.
-    fn probe(&self, run: &ReadRun, rank: u32, keys: &KeyBatch, open: &[Open], probes: &mut Vec<Probe>) {
-        probes.clear();
-        for (at, open) in open.iter().enumerate().filter(|(_, open)| rank <= open.hidden_by) {
-            let Some(file) = run.run.find(keys.key(open.key as usize)) else { continue };
-            let (sst, slot) = self.file(&run.files[file]);
-            if slot.has_filter() {
-                sst.filter_prefetch(keys.hash(open.key as usize));
-            }
-            probes.push(Probe { open: at as u32, file: file as u32 });
+    fn hot(&self, file: &'a ReadFile) -> HotFile<'a> {
+        let (sst, slot) = (&file.file.sst, self.files.slot(file.slot));
+        let points = sst.points();
+        HotFile {
+            number: file.file.number,
+            sst,
+            slot,
+            points,
+            filter: if slot.has_filter() { points.filter() } else { Filter::default() },
+            has_index: slot.has_index(),
         }
-        probes.retain(|probe| {
-            let hash = keys.hash(open[probe.open as usize].key as usize);
-            let (sst, slot) = self.file(&run.files[probe.file as usize]);
-            if slot.has_filter() && !sst.may_contain(hash) {
-                return false;
-            }
-            if slot.has_index() {
-                sst.index_prefetch(hash);
-            }
-            true
-        });
-        probes.retain(|probe| {
-            let hash = keys.hash(open[probe.open as usize].key as usize);
-            let (sst, slot) = self.file(&run.files[probe.file as usize]);
-            if !slot.has_index() {
-                return true;
-            }
-            let Some(place) = sst.candidates(hash).find_map(|address| sst.place(address)) else {
-                return false;
-            };
-            if slot.is_in_place() && slot.has_block(place.block) {
-                sst.entry_prefetch(place);
-            }
-            true
-        });
     }
 
     #[inline(always)]
-    fn file(&self, file: &'a ReadFile) -> (&'a super::sst::Sst<crate::storage::Mapping>, &'a Slot) {
-        (&file.file.sst, self.files.slot(file.slot))
+    fn open(&self, keys: &KeyBatch, key: usize) -> Open {
+        Open {
+            key: key as u32,
+            operands: 0,
+            runs: 0,
+            hash: keys.hash(key),
+            hidden_by: self.view.hidden_by(keys, key),
+        }
     }
 
-    #[inline]
-    fn read(&self, file: &'a ReadFile, key: &[u8], hash: u64) -> Said<'a> {
-        let (sst, slot) = self.file(file);
-        if !slot.has_index() {
+    /// Reads what a file says of a key, and answers it if there is nothing more to be known.
+    #[inline(always)]
+    fn resolve(
+        &self,
+        keys: &KeyBatch,
+        probe: &Probe<'_, 'a>,
+        open: &mut [Open],
+        operands: &mut Vec<Operand<'a>>,
+        scratch: &mut Scratch,
+        answer: &mut impl FnMut(usize, Answer<'_>),
+    ) -> Result<()> {
+        let at = &mut open[probe.open as usize];
+        let number = at.key as usize;
+        match self.read(probe, keys.key(number), at.hash) {
+            Said::Nothing => return Ok(()),
+            Said::Entry(Kind::Merge, bytes) => {
+                operands.push(Operand { bytes, newer: at.operands });
+                at.operands = operands.len() as u32;
+                return Ok(());
+            }
+            Said::Missing(block) => {
+                self.files.miss(probe.file.number, block);
+                answer(number, Answer::Cold);
+            }
+            Said::Entry(kind, value) => match (kind, at.operands) {
+                (Kind::Put, 0) => answer(number, Answer::Found(value)),
+                (_, 0) => answer(number, Answer::Absent),
+                (Kind::Put, _) => self.add_up(keys, *at, operands, Some(value), scratch, answer)?,
+                _ => self.add_up(keys, *at, operands, None, scratch, answer)?,
+            },
+        }
+        (at.key, at.runs) = (ANSWERED, 0);
+        Ok(())
+    }
+
+    /// What a file says of a key.
+    #[inline(always)]
+    fn read(&self, probe: &Probe<'_, 'a>, key: &[u8], hash: u64) -> Said<'a> {
+        let file = probe.file;
+        if !file.has_index {
             return self.search(file, key);
         }
-        for place in sst.candidates(hash).filter_map(|address| sst.place(address)) {
-            if !slot.has_block(place.block) {
-                return Said::Missing(place.block);
-            }
-            let block = slot.block(place.block);
-            if let Some((kind, value)) = block.and_then(|block| block.entry_at(place.offset, key)) {
-                return Said::Entry(kind, value);
-            }
+        let Some(located) = &probe.found else { return Said::Nothing };
+        match read_at(file, located, key) {
+            Said::Nothing => read_further(file, key, hash),
+            said => said,
         }
-        Said::Nothing
     }
 
     /// Without the index.
     #[cold]
-    fn search(&self, file: &'a ReadFile, key: &[u8]) -> Said<'a> {
-        let (sst, slot) = self.file(file);
-        self.files.want_index(file.file.number);
-        let number = sst.block_of(key);
-        if number >= sst.blocks() {
+    fn search(&self, file: &HotFile<'a>, key: &[u8]) -> Said<'a> {
+        self.files.want_index(file.number);
+        let number = file.sst.block_of(key);
+        if number >= file.sst.blocks() {
             return Said::Nothing; // There are tombstones only.
         }
-        let Some(block) = slot.block(number) else { return Said::Missing(number) };
+        let Some(block) = file.slot.block(number) else { return Said::Missing(number) };
         match block.entry(block.seek(key)).filter(|entry| entry.is_key(key)) {
             Some(entry) => Said::Entry(entry.kind, entry.value),
             None => Said::Nothing,
         }
     }
 
-    /// Answers a key: `value` and its operands, if there are any.
-    fn settle(
+    /// Answers a key that has operands: with them, added to `value` if there is one.
+    #[cold]
+    fn add_up(
         &self,
         keys: &KeyBatch,
         open: Open,
@@ -299,13 +295,10 @@ impl<'a, O: MergeOperators> Reader<'a, O> {
         answer: &mut impl FnMut(usize, Answer<'_>),
     ) -> Result<()> {
         let number = open.key as usize;
-        let Some(mut at) = open.operands.checked_sub(1) else {
-            answer(number, value.map_or(Answer::Absent, Answer::Found));
-            return Ok(());
-        };
+        let mut at = open.operands - 1;
         let state = EncodedKey::new(keys.key(number)).map_or(StateId(0), |key| key.state());
         let operator = self.operators.operator(state).ok_or(Error::NoMergeOperator { state })?;
-        let Scratch { sum, next_sum, .. } = scratch;
+        let Scratch { sum, next_sum, aligned, .. } = scratch;
         sum.clear();
         sum.extend_from_slice(value.unwrap_or(operands[at as usize].bytes));
         let mut next = if value.is_some() { at + 1 } else { operands[at as usize].newer };
@@ -316,9 +309,110 @@ impl<'a, O: MergeOperators> Reader<'a, O> {
             std::mem::swap(sum, next_sum);
             next = operands[at as usize].newer;
         }
-        answer(number, Answer::Merged(sum));
+        aligned.clear();
+        aligned.extend_from_slice(sum);
+        answer(number, Answer::Merged(aligned));
         Ok(())
     }
+}
+
+/// Says for all keys that are open in which of the runs they may be.
+fn filter(keys: &KeyBatch, runs: &[HotRun<'_, '_>], open: &mut [Open]) {
+    let mut asked = [(&[0; _], FilterBits::default()); CHUNK_KEYS];
+    let asked = &mut asked[..open.len()];
+    for ((_, bits), open) in asked.iter_mut().zip(&mut *open) {
+        *bits = FilterBits::of(open.hash);
+        open.runs = 0;
+    }
+    let mut run_bit = 0;
+    for (at, run) in runs.iter().enumerate() {
+        match run.files {
+            [HotFile { filter, .. }] => ask(open, asked, run_bit, |open| filter.block(open.hash)),
+            _ => ask(open, asked, run_bit, |open| run.find(keys, open.key).filter.block(open.hash)),
+        }
+        run_bit = 1 << at;
+    }
+    ask(open, asked, run_bit, |_| &[0; _]);
+}
+
+/// Sees whether the bits of keys are in the blocks of the run asked before, and asks for their blocks in the next one.
+#[inline(always)]
+fn ask<'a>(
+    open: &mut [Open],
+    asked: &mut [(&'a FilterBlock, FilterBits)],
+    run_bit: u64,
+    next: impl Fn(&Open) -> &'a FilterBlock,
+) {
+    for (open, (block, bits)) in open.iter_mut().zip(asked) {
+        open.runs |= if bits.are_in(block) { run_bit } else { 0 };
+        *block = next(open);
+        prefetch(*block); // Also keeps the compiler from testing several blocks at once, word by word.
+    }
+}
+
+/// Finds, for all keys that are open, where the newest run that may say something and was not asked yet does so. False if there
+/// is none.
+fn probe<'f, 'a>(
+    keys: &KeyBatch,
+    runs: &[HotRun<'f, 'a>],
+    open: &mut [Open],
+    probes: &mut Vec<Probe<'f, 'a>>,
+) -> bool {
+    probes.clear();
+    for (at, open) in open.iter_mut().enumerate().filter(|(_, open)| open.runs != 0) {
+        let file = runs[open.runs.trailing_zeros() as usize].find(keys, open.key);
+        open.runs &= open.runs - 1;
+        if file.has_index {
+            file.points.index_prefetch(open.hash);
+        }
+        probes.push(Probe { open: at as u32, file, found: None });
+    }
+    for probe in probes.iter_mut().filter(|probe| probe.file.has_index) {
+        let HotFile { points, slot, .. } = probe.file;
+        let hash = open[probe.open as usize].hash;
+        probe.found = points.candidates(hash).find_map(|address| points.locate(address));
+        if let Some(located) = &probe.found
+            && slot.is_in_place()
+        {
+            points.entry_prefetch(located); // If it is not there, that does nothing.
+        }
+    }
+    !probes.is_empty()
+}
+
+/// Leaves runs out that are hidden; `first` is the rank of the first one of the window.
+fn hide(open: &mut [Open], first: u32) {
+    for open in open.iter_mut().filter(|open| open.hidden_by != RANK_NONE) {
+        let visible = open.hidden_by.saturating_add(1).saturating_sub(first);
+        open.runs &= 1_u64.checked_shl(visible).map_or(u64::MAX, |bit| bit - 1);
+    }
+}
+
+/// What is at a place, if it says something of `key`.
+#[inline(always)]
+fn read_at<'a>(file: &HotFile<'a>, located: &Located, key: &[u8]) -> Said<'a> {
+    let place = located.place;
+    let entry = if !file.slot.has_block(place.block) {
+        return Said::Missing(place.block);
+    } else if file.slot.is_in_place() {
+        file.points.entry(located, key)
+    } else {
+        file.slot.block(place.block).and_then(|block| block.entry_at(place.offset, key))
+    };
+    entry.map_or(Said::Nothing, |(kind, value)| Said::Entry(kind, value))
+}
+
+/// At the other places that the index says, after the first one.
+#[cold]
+fn read_further<'a>(file: &HotFile<'a>, key: &[u8], hash: u64) -> Said<'a> {
+    let places = file.points.candidates(hash).filter_map(|address| file.points.locate(address));
+    for located in places.skip(1) {
+        match read_at(file, &located, key) {
+            Said::Nothing => {}
+            said => return said,
+        }
+    }
+    Said::Nothing
 }
 
 /// Instead of the number of a key that has its answer.

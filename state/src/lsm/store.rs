@@ -11,13 +11,14 @@
 //! - what look-ups see changes in `on_job_done` only, and only to what the manifest says already;
 //! - a file is removed when no version, no snapshot and no request has it.
 
+use super::batch::KeyBatch;
 use super::compaction::Picker;
 use super::files::{Files, OpenSst, PartReady, PartRequest, open_checked};
 use super::job::{Change, Input, Job, JobKind, OpenEntries, Outcome, Shared};
 use super::key::StateId;
 use super::merge::Cursor;
 use super::rate::WriteRate;
-use super::read::{Answer, KeyBatch, Reader, Scratch};
+use super::read::{Answer, Reader, Scratch};
 use super::scan::{ScanEnd, scan};
 use super::snapshot::Snapshot;
 use super::sst::SstError;

@@ -8,6 +8,8 @@
 //!
 //! Invariant: a view never changes; an edit makes the next one, and whoever holds one keeps its files.
 
+use super::batch::KeyBatch;
+use super::fences::{Fences, KeyPrefix};
 use super::files::{Files, OpenSst};
 use super::{KeyRange, Run, Version};
 use std::collections::BTreeSet;
@@ -31,6 +33,8 @@ pub(crate) struct ReadRun {
     pub(crate) run: Run,
     /// In the order of their keys, as in `run`.
     pub(crate) files: Vec<ReadFile>,
+    /// Between them: what is not above `n` of these is in file `n`, if it is in the run.
+    pub(crate) fences: Fences,
     /// Ascending.
     pub(crate) tombstones: Vec<KeyRange>,
 }
@@ -51,10 +55,13 @@ impl View {
         Self { version, runs, hidden }
     }
 
-    /// The rank of the newest run of which a tombstone hides what older ones say of `key`. O(log tombstones).
-    #[inline]
-    pub(crate) fn hidden_by(&self, key: &[u8]) -> u32 {
-        self.hidden.rank(key)
+    /// The rank of the newest run of which a tombstone hides what older ones say of a key. O(log tombstones).
+    #[inline(always)]
+    pub(crate) fn hidden_by(&self, keys: &KeyBatch, key: usize) -> u32 {
+        match self.hidden.begins.is_empty() {
+            true => RANK_NONE,
+            false => self.hidden.rank(keys.prefix(key), keys.key(key)),
+        }
     }
 }
 
@@ -71,7 +78,8 @@ impl ReadRun {
             tombstones.extend(ranges.map(|range| KeyRange::new(&range.begin, &range.end)));
         }
         tombstones.sort_unstable_by(|a, b| a.begin.cmp(&b.begin));
-        Self { run: run.clone(), files, tombstones }
+        let fences = Fences::between(run.files().iter().map(|file| &file.keys));
+        Self { run: run.clone(), files, fences, tombstones }
     }
 }
 
@@ -80,7 +88,7 @@ impl ReadRun {
 /// Invariant: pieces ascend and do not overlap; none is empty.
 #[derive(Debug, Default)]
 struct Hidden {
-    begins: Vec<Vec<u8>>,
+    begins: Fences,
     /// The rank from that begin on, to the next: `RANK_NONE` between tombstones.
     ranks: Vec<u32>,
 }
@@ -96,7 +104,7 @@ impl Hidden {
             }
         }
         borders.sort_unstable();
-        let mut hidden = Self::default();
+        let (mut begins, mut ranks): (Vec<Vec<u8>>, Vec<u32>) = Default::default();
         let mut open: BTreeSet<(u32, usize)> = BTreeSet::new();
         for here in borders.chunk_by(|a, b| a.0 == b.0) {
             for &(_, rank, at, begins) in here {
@@ -106,26 +114,24 @@ impl Hidden {
                 };
             }
             let rank = open.first().map_or(RANK_NONE, |(rank, _)| *rank);
-            if hidden.ranks.last() != Some(&rank) {
-                hidden.begins.push(here[0].0.to_vec());
-                hidden.ranks.push(rank);
+            if ranks.last() != Some(&rank) {
+                begins.push(here[0].0.to_vec());
+                ranks.push(rank);
             }
         }
-        hidden
+        Self { begins: begins.into_iter().collect(), ranks }
     }
 
     #[inline]
-    fn rank(&self, key: &[u8]) -> u32 {
-        if self.begins.is_empty() {
-            return RANK_NONE;
-        }
-        let after = self.begins.partition_point(|begin| begin.as_slice() <= key);
+    fn rank(&self, prefix: KeyPrefix, key: &[u8]) -> u32 {
+        let after = self.begins.up_to(prefix, key);
         after.checked_sub(1).map_or(RANK_NONE, |at| self.ranks[at])
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::fences::prefix_of;
     use super::*;
 
     /// `ranks`: the tombstones of each, as two letters. `expected`: the rank for each letter, `.` if there is none.
@@ -138,7 +144,7 @@ mod tests {
         let ranks: Vec<Vec<KeyRange>> = ranks.iter().map(ranges).collect();
         let hidden = Hidden::new(ranks.iter().map(Vec::as_slice));
         let found: String = (b'a'..b'a' + expected.len() as u8)
-            .map(|letter| match hidden.rank(&[letter]) {
+            .map(|letter| match hidden.rank(prefix_of(&[letter]), &[letter]) {
                 RANK_NONE => '.',
                 rank => char::from(b'0' + rank as u8),
             })

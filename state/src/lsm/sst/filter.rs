@@ -11,8 +11,6 @@
 //!
 //! Invariant: what was inserted may be contained; without any block everything may.
 
-use crate::prefetch::prefetch;
-
 /// Half a cache line.
 pub(super) const FILTER_BLOCK_BYTES: usize = 32;
 
@@ -22,7 +20,11 @@ pub(super) const BITS_PER_KEY_MAX: u32 = 64;
 const SALTS: [u32; 8] =
     [0x47b6_137b, 0x4497_4d91, 0x8824_ad5b, 0xa2b7_289d, 0x7054_95c7, 0x2df1_424b, 0x9efc_4947, 0x5c6b_fb31];
 
-type FilterBlock = [u8; FILTER_BLOCK_BYTES];
+/// A block of a filter.
+pub(in crate::lsm) type FilterBlock = [u8; FILTER_BLOCK_BYTES];
+
+/// For where there is no filter: every key may be there.
+static EVERY_BIT: [FilterBlock; 1] = [[0xff; FILTER_BLOCK_BYTES]];
 
 #[inline(always)]
 fn block_of(hash: u64, blocks: usize) -> usize {
@@ -41,29 +43,52 @@ fn words_of(block: &FilterBlock) -> [u32; 8] {
     std::array::from_fn(|word| u32::from_le_bytes(words[word]))
 }
 
+/// The bits that a key has in its block, of whatever filter.
+#[derive(Debug, Clone, Copy, Default)]
+pub(in crate::lsm) struct FilterBits([u32; 8]);
+
+impl FilterBits {
+    #[inline(always)]
+    pub(in crate::lsm) fn of(hash: u64) -> Self {
+        Self(mask_of(hash))
+    }
+
+    /// Whether all of them are set.
+    #[inline(always)]
+    pub(in crate::lsm) fn are_in(&self, block: &FilterBlock) -> bool {
+        let words = words_of(block);
+        let missing = std::array::from_fn::<u32, 8, _>(|word| self.0[word] & !words[word]);
+        missing.into_iter().fold(0, |any, bits| any | bits) == 0
+    }
+}
+
 /// A filter in a file.
+///
+/// Invariant: it has a block.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Filter<'a>(&'a [FilterBlock]);
+pub(in crate::lsm) struct Filter<'a>(&'a [FilterBlock]);
+
+impl Default for Filter<'_> {
+    /// Lets everything through.
+    fn default() -> Self {
+        Self(&EVERY_BIT)
+    }
+}
 
 impl<'a> Filter<'a> {
-    /// Over a section; what is too short for a block is left out.
+    /// Over a section; what is too short for a block is left out, and no block lets everything through.
     #[inline(always)]
     pub(super) fn new(section: &'a [u8]) -> Self {
-        Self(section.as_chunks().0)
+        match section.as_chunks().0 {
+            [] => Self::default(),
+            blocks => Self(blocks),
+        }
     }
 
-    /// Asks the processor for what [`Self::may_contain`] will read.
+    /// The block that has the bits of a key of that hash, if it is there.
     #[inline(always)]
-    pub(super) fn prefetch(&self, hash: u64) {
-        prefetch(self.0.as_ptr().wrapping_add(block_of(hash, self.0.len())));
-    }
-
-    #[inline(always)]
-    pub(super) fn may_contain(&self, hash: u64) -> bool {
-        let Some(block) = self.0.get(block_of(hash, self.0.len())) else { return true };
-        let (words, mask) = (words_of(block), mask_of(hash));
-        let missing = std::array::from_fn::<u32, 8, _>(|word| mask[word] & !words[word]);
-        missing.into_iter().fold(0, |any, bits| any | bits) == 0
+    pub(in crate::lsm) fn block(&self, hash: u64) -> &'a FilterBlock {
+        &self.0[block_of(hash, self.0.len())]
     }
 }
 
@@ -108,8 +133,9 @@ mod tests {
         (0..keys).for_each(|key| builder.insert(hash_word(key)));
         let bytes = builder.into_bytes();
         let filter = Filter::new(&bytes);
-        assert!((0..keys).all(|key| filter.may_contain(hash_word(key))));
-        let others = (1_u64 << 40..).take(200_000).filter(|&key| filter.may_contain(hash_word(key))).count();
+        let may_contain = |hash| FilterBits::of(hash).are_in(filter.block(hash));
+        assert!((0..keys).all(|key| may_contain(hash_word(key))));
+        let others = (1_u64 << 40..).take(200_000).filter(|&key| may_contain(hash_word(key))).count();
         assert!(others as u64 * 5 <= others_max_ppm, "{} ppm", others * 5);
     }
 

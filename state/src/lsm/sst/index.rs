@@ -86,7 +86,7 @@ pub struct Candidates<'a> {
     line: usize,
     lines_left: usize,
     fingerprint: u32,
-    /// Of the current line, a bit for each slot.
+    /// Of the current line, a bit for each slot, from the second bit on: all alike, so that they are found at once.
     matches: u32,
 }
 
@@ -100,13 +100,10 @@ impl Candidates<'_> {
     fn look_at(&mut self, line: usize) {
         let Some(bytes) = self.lines.get(line) else { return };
         self.line = line;
-        let slots = bytes.as_chunks::<4>().0;
         self.matches = 0;
-        for (slot, bytes) in slots.iter().enumerate() {
-            let word = u32::from_le_bytes(*bytes);
-            // A vacant slot looks like address 0 with fingerprint 0.
-            let agrees = word != 0 && (word ^ self.fingerprint) >> ADDRESS_BITS == 0;
-            self.matches |= u32::from(agrees) << slot;
+        for (slot, bytes) in bytes.as_chunks::<4>().0.iter().enumerate() {
+            let agrees = (u32::from_le_bytes(*bytes) ^ self.fingerprint) < 1 << ADDRESS_BITS;
+            self.matches |= if agrees { 2 << slot } else { 0 };
         }
     }
 }
@@ -116,19 +113,23 @@ impl Iterator for Candidates<'_> {
 
     #[inline(always)]
     fn next(&mut self) -> Option<u32> {
-        while self.matches == 0 {
-            // A line with a vacant slot ends the search; so do as many lines as there are.
-            if self.lines_left <= 1 || self.slot(self.line, LINE_SLOTS - 1) == 0 {
-                return None;
+        loop {
+            while self.matches == 0 {
+                // A line with a vacant slot ends the search; so do as many lines as there are.
+                if self.lines_left <= 1 || self.slot(self.line, LINE_SLOTS - 1) == 0 {
+                    return None;
+                }
+                self.lines_left -= 1;
+                let next = self.line + 1;
+                self.look_at(if next == self.lines.len() { 0 } else { next });
             }
-            self.lines_left -= 1;
-            let next = self.line + 1;
-            self.look_at(if next == self.lines.len() { 0 } else { next });
+            let slot = self.matches.trailing_zeros() as usize - 1;
+            self.matches &= self.matches - 1;
+            let word = self.slot(self.line, slot);
+            if word != 0 {
+                return Some((word & ((1 << ADDRESS_BITS) - 1)) * ADDRESS_UNIT);
+            } // A vacant slot looks like fingerprint 0.
         }
-        let slot = self.matches.trailing_zeros() as usize;
-        self.matches &= self.matches - 1;
-        let word = self.slot(self.line, slot);
-        Some((word & ((1 << ADDRESS_BITS) - 1)) * ADDRESS_UNIT)
     }
 }
 

@@ -16,7 +16,8 @@
 //! - `table`: where each block is, in the file and by key;
 //! - `meta`: what a file says of itself, and the footer;
 //! - `writer`: entries in, bytes out;
-//! - `reader`: look-ups in stages, so that a batch can overlap its cache misses; all that is damaged, and where;
+//! - `points`: look-ups in stages, so that a batch can overlap its cache misses;
+//! - `reader`: an open file, and verification: all that is damaged, and where;
 //! - `cursor`: a place in the order of keys.
 //!
 //! Invariants:
@@ -35,6 +36,7 @@ mod cursor;
 mod filter;
 mod index;
 mod meta;
+mod points;
 mod reader;
 mod table;
 #[cfg(test)]
@@ -44,8 +46,10 @@ mod writer;
 pub(super) use block::BLOCK_BYTES_MAX;
 pub use block::{Block, BlockError, Codec, Entry, ValueAlign};
 pub use cursor::{SstCursor, Step};
+pub(super) use filter::{Filter, FilterBits, FilterBlock};
 pub use index::Candidates;
 pub use meta::{KeyRange, Purpose, Section, SstMeta, StateMeta};
+pub(super) use points::{Located, Points};
 pub use reader::{Place, Sst, SstDamage, SstError};
 pub use writer::{SstOptions, SstTail, SstWriter, VALUE_BYTES_MAX, WriteError};
 

@@ -1,11 +1,4 @@
-//! Reads a file: look-ups by hash in stages, by key through a cursor; and verifies it.
-//!
-//! ```text
-//!   for all keys of a batch:   filter_prefetch
-//!                              may_contain ──▶ index_prefetch
-//!                              candidates ──▶ place ──▶ (block there and verified?) ──▶ entry_prefetch
-//!                              entry_at ──▶ kind and value, in place
-//! ```
+//! Reads a file: look-ups by hash in stages (see `points`), by key through a cursor; and verifies it.
 //!
 //! Invariants:
 //! - open reads the footer, the metadata and the block table, and nothing else;
@@ -20,10 +13,11 @@ use std::ops::Range;
 
 use rkyv::util::AlignedVec;
 
-use super::block::{Entries, check_stored};
+use super::block::check_stored;
 use super::filter::Filter;
 use super::index::{Index, index_bytes};
 use super::meta::{FORMAT_VERSION, Footer};
+use super::points::Points;
 use super::table::{BlockTable, Record};
 use super::{Block, BlockError, Candidates, Section, SstCursor, SstMeta};
 use crate::hash_bytes;
@@ -173,28 +167,40 @@ impl<B: AsRef<[u8]>> Sst<B> {
         self.table.memory_bytes()
     }
 
+    /// What point look-ups need, for those who do many.
+    #[inline(always)]
+    pub(in crate::lsm) fn points(&self) -> Points<'_> {
+        Points {
+            bytes: self.bytes.as_ref(),
+            filter: Filter::new(self.slice(&self.filter)),
+            index: Index::new(self.slice(&self.index)),
+            table: &self.table,
+            records: self.slice(&self.table_range),
+        }
+    }
+
     /// Asks the processor for what [`Self::may_contain`] will read.
     #[inline(always)]
     pub fn filter_prefetch(&self, hash: u64) {
-        Filter::new(self.slice(&self.filter)).prefetch(hash);
+        prefetch(self.points().filter().block(hash));
     }
 
     /// Whether a key of that hash may be in the file; without a filter, always.
     #[inline(always)]
     pub fn may_contain(&self, hash: u64) -> bool {
-        Filter::new(self.slice(&self.filter)).may_contain(hash)
+        self.points().may_contain(hash)
     }
 
     /// Asks the processor for what [`Self::candidates`] will read.
     #[inline(always)]
     pub fn index_prefetch(&self, hash: u64) {
-        Index::new(self.slice(&self.index)).prefetch(hash);
+        self.points().index_prefetch(hash);
     }
 
     /// The logical addresses at which the entry of a key of that hash is, if it is there.
     #[inline(always)]
     pub fn candidates(&self, hash: u64) -> Candidates<'_> {
-        Index::new(self.slice(&self.index)).candidates(hash)
+        self.points().candidates(hash)
     }
 
     /// The block and the offset of a logical address. `None` if there is no block.
@@ -213,21 +219,18 @@ impl<B: AsRef<[u8]>> Sst<B> {
     /// Asks the processor for the entry at a place, in a block that is there and not compressed.
     #[inline(always)]
     pub fn entry_prefetch(&self, place: Place) {
-        let Some(record) = self.record(place.block) else { return };
-        let Some(block) = record.physical() else { return };
-        let entry =
-            self.bytes.as_ref().as_ptr().wrapping_add(block.start).wrapping_add(place.offset as usize);
-        prefetch(entry);
-        prefetch(entry.wrapping_add(record.shape.reach_bytes())); // Nearly always the same line, and free.
+        let points = self.points();
+        if let Some(located) = points.at(place) {
+            points.entry_prefetch(&located);
+        }
     }
 
     /// The kind and value of the entry at a place, if `key` is its key: in place, in a block that is there, verified and
     /// not compressed. Reads the entry and the block table, and spares the header of the block.
     #[inline(always)]
     pub fn entry_at(&self, place: Place, key: &[u8]) -> Option<(Kind, &[u8])> {
-        let record = self.record(place.block)?;
-        let prefix = record.prefix(self.slice(&self.table_range))?;
-        Entries::new(self.slice(&record.physical()?), prefix, record.shape).get(place.offset, key)
+        let points = self.points();
+        points.entry(&points.at(place)?, key)
     }
 
     /// A block in place. `None` if it is compressed or unreadable, or not there; verify it before.

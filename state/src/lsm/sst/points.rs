@@ -1,0 +1,96 @@
+//! Look-ups by hash, in stages, so that those of a batch can overlap their cache misses.
+//!
+//! ```text
+//!   for all keys of a batch:   filter block  ─┄▶ may it be there?
+//!                              index_prefetch ┄▶ find_map over the candidates: located
+//!                              entry_prefetch ┄▶ entry: kind and value, in place
+//! ```
+//!
+//! Invariant: what was not verified may be read, and yields nonsense or nothing, but never a panic.
+
+use super::block::Entries;
+use super::filter::{Filter, FilterBits};
+use super::index::Index;
+use super::table::{BlockTable, Record};
+use super::{Candidates, Place};
+use crate::lsm::Kind;
+use crate::prefetch::prefetch;
+
+/// All that look-ups need of a file, which would be some steps away: gathered once for many of them.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::lsm) struct Points<'a> {
+    /// The file.
+    pub(super) bytes: &'a [u8],
+    pub(super) filter: Filter<'a>,
+    pub(super) index: Index<'a>,
+    pub(super) table: &'a BlockTable,
+    /// The section of the block table.
+    pub(super) records: &'a [u8],
+}
+
+/// Where an entry is, and what one must know of its block to read it.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::lsm) struct Located {
+    pub(in crate::lsm) place: Place,
+    record: Record,
+}
+
+impl<'a> Points<'a> {
+    /// The filter: lets everything through if there is none.
+    #[inline(always)]
+    pub(in crate::lsm) fn filter(&self) -> Filter<'a> {
+        self.filter
+    }
+
+    /// Whether a key of that hash may be in the file; without a filter, always.
+    #[inline(always)]
+    pub(in crate::lsm) fn may_contain(&self, hash: u64) -> bool {
+        FilterBits::of(hash).are_in(self.filter.block(hash))
+    }
+
+    /// Asks the processor for what [`Self::candidates`] will read.
+    #[inline(always)]
+    pub(in crate::lsm) fn index_prefetch(&self, hash: u64) {
+        self.index.prefetch(hash);
+    }
+
+    /// The logical addresses at which the entry of a key of that hash is, if it is there.
+    #[inline(always)]
+    pub(in crate::lsm) fn candidates(&self, hash: u64) -> Candidates<'a> {
+        self.index.candidates(hash)
+    }
+
+    /// What is at a logical address. `None` if there is no block.
+    #[inline(always)]
+    pub(in crate::lsm) fn locate(&self, address: u32) -> Option<Located> {
+        let (block, offset) = self.table.place(address)?;
+        self.at(Place { block, offset })
+    }
+
+    /// What is at a place. `None` if there is no block.
+    #[inline(always)]
+    pub(in crate::lsm) fn at(&self, place: Place) -> Option<Located> {
+        Some(Located { place, record: self.table.record(self.records, place.block)? })
+    }
+
+    /// Asks the processor for an entry, in a block that is not compressed.
+    #[inline(always)]
+    pub(in crate::lsm) fn entry_prefetch(&self, Located { place, record }: &Located) {
+        let Some(block) = record.physical() else { return };
+        let entry = self.bytes.as_ptr().wrapping_add(block.start).wrapping_add(place.offset as usize);
+        prefetch(entry);
+        prefetch(entry.wrapping_add(record.shape.reach_bytes())); // Nearly always the same line, and free.
+    }
+
+    /// The kind and value of an entry, if `key` is its key: in place, in a block that is there, verified and not compressed.
+    /// Reads the entry and the block table, and spares the header of the block.
+    #[inline(always)]
+    pub(in crate::lsm) fn entry(
+        &self,
+        Located { place, record }: &Located,
+        key: &[u8],
+    ) -> Option<(Kind, &'a [u8])> {
+        let (block, prefix) = (self.bytes.get(record.physical()?)?, record.prefix(self.records)?);
+        Entries::new(block, prefix, record.shape).get(place.offset, key)
+    }
+}
