@@ -59,7 +59,7 @@ impl From<&str> for StateDescriptor {
 /// use std::time::Duration;
 /// use thalweg_state::lsm::Options;
 /// use thalweg_state::storage::Storage;
-/// use thalweg_state::{CoreState, Key, KeyContext, KeyGroupRange, KeyedState, MaxParallelism, StateSet, ValueState, WorkProgress};
+/// use thalweg_state::{CoreState, Key, KeyContext, KeyGroupRange, KeyedState, Lane, MaxParallelism, StateSet, ValueState, WorkProgress};
 /// let (core, _) = CoreState::lsm(&Storage::memory(), Options::nvme(), 1)?;
 /// let max = MaxParallelism::default();
 /// let backend = core.backend("counter", KeyGroupRange::all(max), max);
@@ -79,9 +79,9 @@ impl From<&str> for StateDescriptor {
 /// let mut prepare = || {
 ///     let mut is_there = false;
 ///     count.each(&mut |state| {
-///         state.begin_batch();
+///         state.begin_batch(Lane::Records);
 ///         state.prepare(0, 7_u64.key_hash(), &key);
-///         is_there = state.resolve();
+///         is_there = state.resolve(Lane::Records);
 ///     });
 ///     is_there
 /// };

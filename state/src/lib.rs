@@ -54,13 +54,14 @@ pub use context::{ArchivedKey, KeyContext, KeyRef};
 pub use due::DueQueue;
 pub use error::Error;
 pub use handle::{
-    AggregatingState, KeyedState, ListState, MapIter, MapState, ReducingState, StateSet, ValueState, View,
+    AggregatingState, KeyedState, Lane, ListState, MapIter, MapState, ReducingState, StateSet, ValueState,
+    View,
 };
 pub use key::{Key, KeyError, hash_bytes, hash_pair, hash_word};
 pub use key_group::{HashSpread, KeyGroup, KeyGroupRange, MaxParallelism, key_group, range_of, subtask_of};
 pub use spill::{Work, WorkProgress};
 pub use timer::Timers;
-pub use value::{StateValue, Stored, ValueError, fingerprint};
+pub use value::{StateValue, Stored, ValueError, fingerprint, load_two, store_two};
 
 /// How properties are tested: the same cases in every run, and nothing left on the disk.
 #[cfg(test)]

@@ -228,6 +228,39 @@ impl<P: Eq + Clone> Timers<P> {
         self.find(at).is_some_and(|id| self.buckets[id as usize].timers.contains(hash, payload))
     }
 
+    /// Those that `pop_due` would give next, in that order, as hash and payload: at least one if any is due, and at most those of
+    /// one timestamp. So what they need can be looked up ahead.
+    ///
+    /// ```
+    /// let mut timers = thalweg_state::Timers::new();
+    /// timers.register(10, 8, &"eight");
+    /// timers.register(10, 7, &"seven");
+    /// timers.register(12, 9, &"nine");
+    /// assert_eq!(timers.peek_due(12).collect::<Vec<_>>(), [(8, &"eight"), (7, &"seven")]);
+    /// assert_eq!(timers.peek_due(9).count(), 0);
+    /// ```
+    pub fn peek_due(&mut self, up_to: i64) -> impl Iterator<Item = (u64, &P)> {
+        let mut first = None;
+        while let Some((at, &id)) = self.order.peek_due(up_to) {
+            if !self.buckets[id as usize].timers.is_empty() {
+                first = Some(id);
+                break;
+            }
+            self.empty -= 1; // All of its timers were deleted.
+            self.close(at, id);
+        }
+        let timers = first.into_iter().flat_map(|id| self.buckets[id as usize].timers.iter());
+        timers.map(|timer| (timer.hash, &timer.payload))
+    }
+
+    /// Takes the first bucket, which has no timers any more, out of use.
+    fn close(&mut self, at: i64, id: BucketId) {
+        self.spare.take(&mut self.buckets[id as usize].timers, self.len_max);
+        self.order.pop_due(at);
+        self.by_time.remove(hash_of(at), |&time| time == at);
+        self.free.push(id);
+    }
+
     /// Takes out the next timer, if it is due at `up_to` ms (which counts): its timestamp, hash and payload. Timers of one
     /// timestamp come in the order in which they were registered. O(1), amortised.
     ///
@@ -246,11 +279,8 @@ impl<P: Eq + Clone> Timers<P> {
             let timers = &mut self.buckets[id as usize].timers;
             let popped = timers.pop();
             if timers.is_empty() {
-                self.spare.take(timers, self.len_max);
                 self.empty -= usize::from(popped.is_none());
-                self.order.pop_due(at);
-                self.by_time.remove(hash_of(at), |&time| time == at);
-                self.free.push(id);
+                self.close(at, id);
             }
             if let Some(Timer { hash, payload }) = popped {
                 self.len -= 1;
@@ -285,14 +315,8 @@ impl<P: Eq + Clone> Timers<P> {
         let mut times: Vec<_> = self.order.iter().map(|(at, &id)| (at, id)).collect();
         times.sort_unstable();
         times.into_iter().flat_map(|(at, id)| {
-            let (one, many) = match &self.buckets[id as usize].timers {
-                Queue::None => (None, None),
-                Queue::One(timer) => (Some(timer), None),
-                Queue::Many(many) => (None, Some(many.queue.iter().flatten())),
-            };
-            one.into_iter()
-                .chain(many.into_iter().flatten())
-                .map(move |timer| (at, timer.hash, &timer.payload))
+            let timers = self.buckets[id as usize].timers.iter();
+            timers.map(move |timer| (at, timer.hash, &timer.payload))
         })
     }
 
@@ -387,6 +411,18 @@ impl<P> Timer<P> {
         P: Eq,
     {
         self.hash == hash && self.payload == *payload
+    }
+}
+
+impl<P> Queue<P> {
+    /// In the order of registration.
+    fn iter(&self) -> impl Iterator<Item = &Timer<P>> {
+        let (one, many) = match self {
+            Self::None => (None, None),
+            Self::One(timer) => (Some(timer), None),
+            Self::Many(many) => (None, Some(many)),
+        };
+        one.into_iter().chain(many.into_iter().flat_map(|many| many.queue.iter().flatten()))
     }
 }
 

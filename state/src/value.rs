@@ -187,6 +187,53 @@ impl<V: StateValue> Stored for V {
     }
 }
 
+/// Appends two parts as one value: for a [`Stored`] type that is made of two.
+///
+/// Errors: those of the parts.
+///
+/// ```
+/// use rkyv::util::AlignedVec;
+/// use thalweg_state::{StateValue, load_two, store_two};
+/// let mut bytes = AlignedVec::new();
+/// store_two(&mut bytes, |out| 7_u64.write(out), |out| String::from("seven").write(out))?;
+/// let (number, name) = load_two(&bytes)?;
+/// assert_eq!((u64::read(number)?, String::read(name)?), (7, "seven".into()));
+/// # Ok::<(), thalweg_state::ValueError>(())
+/// ```
+pub fn store_two(
+    out: &mut AlignedVec<16>,
+    first: impl FnOnce(&mut AlignedVec<16>) -> Result<(), ValueError>,
+    second: impl FnOnce(&mut AlignedVec<16>) -> Result<(), ValueError>,
+) -> Result<(), ValueError> {
+    let start = out.len().next_multiple_of(16);
+    out.resize(start + TWO_HEADER_BYTES, 0);
+    first(out)?;
+    let bytes = out.len() - start - TWO_HEADER_BYTES;
+    let in_words = u32::try_from(bytes).map_err(|_| ValueError::TooLong { bytes })?;
+    out[start..start + 4].copy_from_slice(&in_words.to_le_bytes());
+    out.resize(out.len().next_multiple_of(16), 0);
+    second(out)
+}
+
+/// The two parts of a value that [`store_two`] has written.
+///
+/// Errors: [`ValueError`] if it is not one.
+///
+/// ```
+/// assert!(thalweg_state::load_two(&[1, 2, 3]).is_err());
+/// ```
+pub fn load_two(bytes: &[u8]) -> Result<(&[u8], &[u8]), ValueError> {
+    let parts = || {
+        let (header, rest) = bytes.split_first_chunk::<TWO_HEADER_BYTES>()?;
+        let len = u32::from_le_bytes([header[0], header[1], header[2], header[3]]) as usize;
+        Some((rest.get(..len)?, rest.get(len.next_multiple_of(16)..)?))
+    };
+    parts().ok_or(ValueError::Malformed { type_name: "pair", bytes: bytes.len() })
+}
+
+/// Before the first of two parts: its length, and nothing up to a multiple of 16.
+const TWO_HEADER_BYTES: usize = 16;
+
 /// Appends an archive at the next multiple of 16.
 fn append<T>(value: &T, out: &mut AlignedVec<16>) -> Result<(), ValueError>
 where

@@ -1,5 +1,7 @@
 //! Aggregates: what a window keeps instead of its records.
 
+use thalweg_state::StateValue;
+
 use std::marker::PhantomData;
 
 use super::record::Record;
@@ -41,7 +43,7 @@ use crate::time::window::TimeWindow;
 /// ```
 pub trait Aggregate<T>: Clone + Send + Sync + 'static {
     /// What is kept and sent.
-    type Acc: Record + Clone;
+    type Acc: Record + StateValue;
     /// What comes out of it.
     type Out: 'static;
 
@@ -176,7 +178,7 @@ pub struct Reducing<R>(pub(crate) R);
 
 impl<T: Record + Clone, R: Reducer<T>> Aggregate<T> for Reducing<R>
 where
-    Option<T>: Record,
+    Option<T>: Record + StateValue,
 {
     type Acc = Option<T>;
     type Out = T;

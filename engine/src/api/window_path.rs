@@ -10,6 +10,8 @@
 
 use std::time::Duration;
 
+use thalweg_state::StateValue;
+
 use super::aggregate::{Aggregate, Emit, EmitReduced, EmitResult, Reducing, WindowResult};
 use super::chain::{Chain, Exchanged, OneInputFactory, TwoInputFactory};
 use super::env::Env;
@@ -105,7 +107,7 @@ where
     X: Extract<C::Out, Value: Record + Clone>,
     A: FastWindows,
     R: Reducer<X::Value>,
-    Option<X::Value>: Record,
+    Option<X::Value>: Record + StateValue,
     A::Message<Option<X::Value>>: Record,
 {
     type Chain = Combined<C, X, A, Reducing<R>, EmitReduced>;
@@ -213,14 +215,14 @@ pub trait FastWindows: Clone + Send + Sync + 'static {
         Self::Message<Acc>: Record;
 
     #[doc(hidden)]
-    fn operator<K: Key, Acc: Record + Clone, A: Merge<Acc>, E: Emit<K, Acc>, N: Output<E::Out>>(
+    fn operator<K: Key, Acc: Record + StateValue, A: Merge<Acc>, E: Emit<K, Acc>, N: Output<E::Out>>(
         &self,
         cx: &SubtaskContext,
         lateness: i64,
         aggregate: A,
         emit: E,
         next: N,
-    ) -> impl OneInput<K, Self::Message<Acc>>
+    ) -> Result<impl OneInput<K, Self::Message<Acc>>>
     where
         Self::Message<Acc>: Record;
 }
@@ -237,17 +239,23 @@ macro_rules! sliced {
                 SliceSpan::new($slicing)
             }
 
-            fn operator<K: Key, Acc: Record + Clone, A: Merge<Acc>, E: Emit<K, Acc>, N: Output<E::Out>>(
+            fn operator<
+                K: Key,
+                Acc: Record + StateValue,
+                A: Merge<Acc>,
+                E: Emit<K, Acc>,
+                N: Output<E::Out>,
+            >(
                 &self,
                 cx: &SubtaskContext,
                 lateness: i64,
                 aggregate: A,
                 emit: E,
                 next: N,
-            ) -> impl OneInput<K, Acc> {
+            ) -> Result<impl OneInput<K, Acc>> {
                 let $w = self;
                 let slicing = if A::COMMUTATIVE { $slicing } else { $whole };
-                Slices::new(cx, slicing, lateness, aggregate, emit, next)
+                Ok(Slices::new(cx, slicing, lateness, aggregate, emit, next))
             }
         }
     };
@@ -278,14 +286,14 @@ impl FastWindows for Session {
         SessionSpan { gap: self.gap_ms }
     }
 
-    fn operator<K: Key, Acc: Record + Clone, A: Merge<Acc>, E: Emit<K, Acc>, N: Output<E::Out>>(
+    fn operator<K: Key, Acc: Record + StateValue, A: Merge<Acc>, E: Emit<K, Acc>, N: Output<E::Out>>(
         &self,
         cx: &SubtaskContext,
         lateness: i64,
         aggregate: A,
         emit: E,
         next: N,
-    ) -> impl OneInput<K, (Timestamp, Timestamp, Acc)>
+    ) -> Result<impl OneInput<K, (Timestamp, Timestamp, Acc)>>
     where
         (Timestamp, Timestamp, Acc): Record,
     {
@@ -324,7 +332,7 @@ where
         next: N,
         cx: &mut SubtaskContext,
     ) -> Result<impl OneInput<K, W::Message<A::Acc>>> {
-        Ok(self.assigner.operator(cx, self.lateness, self.aggregate.clone(), self.emit.clone(), next))
+        self.assigner.operator(cx, self.lateness, self.aggregate.clone(), self.emit.clone(), next)
     }
 }
 

@@ -71,12 +71,13 @@ where
 {
     fn advance(&mut self, watermark: Timestamp, budget: &mut Budget) -> bool {
         let Self { function, state, services, .. } = self;
-        services.advance(watermark, budget, |timestamp, cx| function.on_timer(timestamp, state, cx))
+        services
+            .advance(watermark, budget, state, |timestamp, state, cx| function.on_timer(timestamp, state, cx))
     }
 
     fn fire_due(&mut self, budget: &mut Budget) -> bool {
         let Self { function, state, services, .. } = self;
-        services.fire_due(budget, |timestamp, cx| function.on_timer(timestamp, state, cx))
+        services.fire_due(budget, state, |timestamp, state, cx| function.on_timer(timestamp, state, cx))
     }
 
     fn prepares(&self) -> bool {

@@ -5,7 +5,7 @@
 //!                                                                            └▶ false: the buffer is put aside
 //! ```
 
-use thalweg_state::{ArchivedKey, KeyContext, StateSet};
+use thalweg_state::{ArchivedKey, KeyContext, Lane, StateSet};
 
 use super::Received;
 use super::process::OwnedKey;
@@ -38,7 +38,7 @@ impl<K: Key> Lookahead<K> {
         record: &Received<'_, K, T>,
     ) {
         if record.number == 0 {
-            state.each(&mut |state| state.begin_batch());
+            state.each(&mut |state| state.begin_batch(Lane::Records));
         }
         let mut made = None;
         let key = self.key.get(record.key, &mut made);
@@ -50,7 +50,26 @@ impl<K: Key> Lookahead<K> {
     /// Whether all that the records need is in memory. If not, it has been asked for.
     pub(crate) fn is_ready(&mut self, state: &mut (impl StateSet + ?Sized)) -> bool {
         let mut is_ready = true;
-        state.each(&mut |state| is_ready &= state.resolve());
+        state.each(&mut |state| is_ready &= state.resolve(Lane::Records));
+        is_ready
+    }
+
+    /// Whether all that some timers need is in memory: those of the hashes and keys that `each` shows, in the order in which they will
+    /// fire. The first of them then has the number [`Lane::first`] of timers.
+    pub(crate) fn are_due_ready<'a>(
+        &mut self,
+        state: &mut (impl StateSet + ?Sized),
+        due: impl Iterator<Item = (u64, &'a K)>,
+    ) -> bool {
+        state.each(&mut |state| state.begin_batch(Lane::Timers));
+        for (at, (hash, key)) in due.enumerate() {
+            self.bytes.clear();
+            key.encode(&mut self.bytes);
+            let number = Lane::Timers.first() + at as u32;
+            state.each(&mut |state| state.prepare(number, hash, &self.bytes));
+        }
+        let mut is_ready = true;
+        state.each(&mut |state| is_ready &= state.resolve(Lane::Timers));
         is_ready
     }
 

@@ -20,7 +20,7 @@
 use std::marker::PhantomData;
 
 use thalweg_net::Signal;
-use thalweg_state::{KeyContext, StateSet, Timers};
+use thalweg_state::{KeyContext, Lane, StateSet, Timers};
 
 use super::lookahead::Lookahead;
 use super::output::{Control, Output, Stage};
@@ -33,6 +33,9 @@ use crate::api::tag::{SideWriters, Tag};
 use crate::data_plane::SubtaskContext;
 use crate::data_plane::subtask::Guard;
 use crate::time::{NO_TIMESTAMP, Timestamp};
+
+/// How many timers are looked up ahead together at most.
+const DUE_MAX: usize = 1024;
 
 /// The main output and the side outputs of a process function, and what it can ask.
 pub(crate) struct Emitter<S, N> {
@@ -197,20 +200,24 @@ impl<K: Key, S: SideWriters, N: Stage> Services<K, S, N> {
     }
 
     /// Fires the event-time timers that a new watermark has reached. Returns whether those were all.
-    pub(crate) fn advance(
+    pub(crate) fn advance<St: StateSet>(
         &mut self,
         watermark: Timestamp,
         budget: &mut Budget,
-        mut on_timer: impl FnMut(Timestamp, &mut TimedContext<'_, K, S, N>),
+        state: &mut St,
+        mut on_timer: impl FnMut(Timestamp, &mut St, &mut TimedContext<'_, K, S, N>),
     ) -> bool {
         self.emitter.watermark = watermark;
         let mut goes_on = true;
-        while goes_on && let Some((timestamp, hash, key)) = self.event_timers.pop_due(watermark) {
-            let at = KeyContext::with_hash(&key, hash);
-            on_timer(
-                timestamp,
-                &mut TimedContext { at, timestamp, domain: TimeDomain::Event, services: self },
-            );
+        let mut due = Due::default();
+        while goes_on {
+            if !due.is_ready(&mut self.ahead, &mut self.event_timers, watermark, state) {
+                return false;
+            }
+            let Some((timestamp, hash, key)) = self.event_timers.pop_due(watermark) else { break };
+            let at = due.next(&key, hash);
+            let domain = TimeDomain::Event;
+            on_timer(timestamp, state, &mut TimedContext { at, timestamp, domain, services: self });
             self.event_timers.give_back(key);
             goes_on = budget.spend(&self.emitter.guard);
         }
@@ -234,20 +241,25 @@ impl<K: Key, S: SideWriters, N: Stage> Services<K, S, N> {
 
     /// Fires the processing-time timers that the clock has passed. Returns whether those were all.
     #[inline]
-    pub(crate) fn fire_due(
+    pub(crate) fn fire_due<St: StateSet>(
         &mut self,
         budget: &mut Budget,
-        mut on_timer: impl FnMut(Timestamp, &mut TimedContext<'_, K, S, N>),
+        state: &mut St,
+        mut on_timer: impl FnMut(Timestamp, &mut St, &mut TimedContext<'_, K, S, N>),
     ) -> bool {
         if !self.is_due() {
             return true;
         }
         let up_to = self.emitter.guard.now().saturating_sub(1);
         let mut goes_on = true;
-        while goes_on && let Some((due, hash, key)) = self.processing_timers.pop_due(up_to) {
-            let at = KeyContext::with_hash(&key, hash);
-            let domain = TimeDomain::Processing;
-            on_timer(due, &mut TimedContext { at, timestamp: NO_TIMESTAMP, domain, services: self });
+        let mut next_due = Due::default();
+        while goes_on {
+            if !next_due.is_ready(&mut self.ahead, &mut self.processing_timers, up_to, state) {
+                return false;
+            }
+            let Some((due, hash, key)) = self.processing_timers.pop_due(up_to) else { break };
+            let (at, domain) = (next_due.next(&key, hash), TimeDomain::Processing);
+            on_timer(due, state, &mut TimedContext { at, timestamp: NO_TIMESTAMP, domain, services: self });
             self.processing_timers.give_back(key);
             goes_on = budget.spend(&self.emitter.guard);
         }
@@ -263,6 +275,46 @@ impl<K: Key, S: SideWriters, N: Stage> Services<K, S, N> {
         let timer = self.processing_timers.next_at().filter(|_| !self.emitter.guard.is_blocked());
         let fires = timer.and_then(|timer| timer.checked_add(1));
         [fires, self.emitter.next.wakes_at()].into_iter().flatten().min()
+    }
+}
+
+/// The timers that are looked up ahead: those of one timestamp at a time.
+#[derive(Default)]
+struct Due {
+    left: u32,
+    number: u32,
+}
+
+impl Due {
+    /// Whether what the next timer needs is in memory, or none is due. If not, it has been asked for.
+    #[inline]
+    fn is_ready<K: Key>(
+        &mut self,
+        ahead: &mut Lookahead<K>,
+        timers: &mut Timers<K>,
+        up_to: Timestamp,
+        state: &mut impl StateSet,
+    ) -> bool {
+        if self.left > 0 || !ahead.spills() {
+            return true;
+        }
+        let due = timers.peek_due(up_to).take(DUE_MAX);
+        let mut count = 0;
+        let is_ready = ahead.are_due_ready(state, due.inspect(|_| count += 1));
+        (self.left, self.number) = (count, Lane::Timers.first());
+        is_ready
+    }
+
+    /// The context of the timer that was taken out.
+    #[inline]
+    fn next<'a, K>(&mut self, key: &'a K, hash: u64) -> KeyContext<'a, K> {
+        let at = KeyContext::with_hash(key, hash);
+        if self.left == 0 {
+            return at;
+        }
+        let number = self.number;
+        (self.left, self.number) = (self.left - 1, number + 1);
+        at.prepared_as(number)
     }
 }
 
@@ -406,12 +458,13 @@ impl<K: Key, T: Record, F: KeyedProcessFunction<K, T>, S: SideWriters, N: Output
 {
     fn advance(&mut self, watermark: Timestamp, budget: &mut Budget) -> bool {
         let Self { function, state, services, .. } = self;
-        services.advance(watermark, budget, |timestamp, cx| function.on_timer(timestamp, state, cx))
+        services
+            .advance(watermark, budget, state, |timestamp, state, cx| function.on_timer(timestamp, state, cx))
     }
 
     fn fire_due(&mut self, budget: &mut Budget) -> bool {
         let Self { function, state, services, .. } = self;
-        services.fire_due(budget, |timestamp, cx| function.on_timer(timestamp, state, cx))
+        services.fire_due(budget, state, |timestamp, state, cx| function.on_timer(timestamp, state, cx))
     }
 
     fn prepares(&self) -> bool {

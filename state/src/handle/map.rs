@@ -7,7 +7,7 @@ use crate::backend::{StateBackend, StateDescriptor};
 use crate::context::KeyRef;
 use crate::lsm::Fingerprint;
 use crate::lsm::sst::ValueAlign;
-use crate::value::{ValueBytes, fingerprint};
+use crate::value::{ValueBytes, fingerprint, load_two, store_two};
 use crate::{Error, Key, StateValue, Stored, ValueError};
 
 /// A map from `UK` to `UV` under each key.
@@ -257,27 +257,26 @@ impl<UK: Key, UV: StateValue> Stored for SmallMap<UK, UV> {
         ValueAlign::Sixteen
     }
 
-    /// The number of bytes of the keys, the keys, and the values as one archive.
+    /// The keys, and the values as one archive.
     fn store(&self, out: &mut ValueBytes) -> Result<(), ValueError> {
-        let mut keys = vec![0; 4];
+        let mut keys = Vec::new();
         self.iter().for_each(|(key, _)| key.encode(&mut keys));
-        let bytes = u32::try_from(keys.len()).map_err(|_| ValueError::TooLong { bytes: keys.len() })?;
-        keys[..4].copy_from_slice(&bytes.to_le_bytes());
-        out.resize(out.len().next_multiple_of(16), 0);
-        out.extend_from_slice(&keys);
         let values: Vec<UV> = self.iter().map(|(_, value)| value.clone()).collect();
-        UV::write_list(&values, out)
+        let append = |out: &mut ValueBytes| {
+            out.extend_from_slice(&keys);
+            Ok(())
+        };
+        store_two(out, append, |out| UV::write_list(&values, out))
     }
 
     fn load(bytes: &[u8]) -> Result<Self, ValueError> {
-        let malformed =
-            || ValueError::Malformed { type_name: std::any::type_name::<Self>(), bytes: bytes.len() };
-        let header = bytes.first_chunk().ok_or_else(malformed)?;
-        let end = u32::from_le_bytes(*header) as usize;
-        let mut keys = bytes.get(4..end).ok_or_else(malformed)?;
+        let (mut keys, values) = load_two(bytes)?;
         let mut map = Self::new();
-        for value in UV::view_list(bytes.get(end.next_multiple_of(16)..).ok_or_else(malformed)?)? {
-            let (key, value) = (UK::decode(&mut keys).map_err(|_| malformed())?, UV::make(value)?);
+        for value in UV::view_list(values)? {
+            let malformed =
+                |_| ValueError::Malformed { type_name: std::any::type_name::<UK>(), bytes: keys.len() };
+            let key = UK::decode(&mut keys).map_err(malformed)?;
+            let value = UV::make(value)?;
             map.entry(&key, || value);
         }
         Ok(map)

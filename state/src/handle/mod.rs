@@ -25,7 +25,7 @@ pub use aggregating::AggregatingState;
 pub use list::ListState;
 pub use map::{MapIter, MapState};
 pub use reducing::ReducingState;
-pub use set::{KeyedState, StateSet};
+pub use set::{KeyedState, Lane, StateSet};
 pub use value::{ValueState, View};
 
 #[cfg(test)]

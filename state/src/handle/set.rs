@@ -1,5 +1,37 @@
 //! Several handles at once, and what the driver of an operator does with each.
 
+/// Of what batches are: those of one kind leave alone what was prepared for the other.
+///
+/// ```
+/// use thalweg_state::Lane;
+/// assert_eq!(Lane::Records.first(), 0);
+/// assert!(Lane::Timers.first() > 1 << 30);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    /// The records of a buffer.
+    Records,
+    /// Timers that are due, which may fire while a buffer is read in part.
+    Timers,
+}
+
+impl Lane {
+    /// The number of the first record of a batch.
+    #[inline(always)]
+    pub fn first(self) -> u32 {
+        match self {
+            Self::Records => 0,
+            Self::Timers => 1 << 31,
+        }
+    }
+
+    /// The lane of a record's number.
+    #[inline(always)]
+    pub(crate) fn of(record: u32) -> Self {
+        if record < Self::Timers.first() { Self::Records } else { Self::Timers }
+    }
+}
+
 /// A state as the driver of its operator knows it: without its types.
 ///
 /// On the heap there is nothing to do. State that may be larger than memory is looked up ahead, a batch of records at a time:
@@ -8,15 +40,16 @@
 ///
 /// See [`CoreState`](crate::CoreState) for an example.
 pub trait KeyedState {
-    /// Forgets the batch before.
-    fn begin_batch(&mut self);
+    /// Forgets the batch before on the same lane.
+    fn begin_batch(&mut self, lane: Lane);
 
-    /// A record of the batch: its number, from 0 on, and its key, as a hash and as [`Key::encode`](crate::Key::encode) writes it.
+    /// A record of the batch: its number, from [`Lane::first`] on, and its key, as a hash and as
+    /// [`Key::encode`](crate::Key::encode) writes it.
     fn prepare(&mut self, record: u32, hash: u64, user_key: &[u8]);
 
     /// Looks all keys up that are not in memory. `false`: some of them are on a disk and were asked for; to be begun again when
     /// [`CoreState::arrivals`](crate::CoreState::arrivals) has risen.
-    fn resolve(&mut self) -> bool;
+    fn resolve(&mut self, lane: Lane) -> bool;
 
     /// Freezes what has changed if the core asks for it, and lets go what has been written. To be called between batches.
     fn maintain(&mut self);

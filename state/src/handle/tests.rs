@@ -76,9 +76,9 @@ impl Rig {
         loop {
             let (mut is_there, arrivals) = (true, self.core.arrivals());
             state.each(&mut |state| {
-                state.begin_batch();
+                state.begin_batch(Lane::Records);
                 state.prepare(0, cx.hash, &bytes);
-                is_there &= state.resolve();
+                is_there &= state.resolve(Lane::Records);
             });
             if is_there {
                 return cx.prepared_as(0);

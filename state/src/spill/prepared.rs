@@ -12,6 +12,7 @@
 
 use super::port::TablePort;
 use crate::context::NOT_PREPARED;
+use crate::handle::Lane;
 use crate::lsm::{Answer, KeyBatch};
 use crate::value::ValueBytes;
 
@@ -61,7 +62,7 @@ impl Prepared {
     /// A record whose key is in memory. Records come in the order of their numbers.
     #[inline]
     pub(crate) fn skip(&mut self, record: u32, hash: u64) {
-        debug_assert_eq!(record as usize, self.known.len());
+        debug_assert_eq!(index(record), self.known.len());
         self.known.push(Known { hash, start: 0, len: UNKNOWN });
     }
 
@@ -70,7 +71,7 @@ impl Prepared {
     pub(crate) fn ask(&mut self, record: u32, hash: u64, key: &[u8]) {
         self.skip(record, hash);
         if self.keys.push(key).is_ok() {
-            self.records.push(record);
+            self.records.push(index(record) as u32);
         }
     }
 
@@ -102,7 +103,7 @@ impl Prepared {
         if record == NOT_PREPARED || flushed != self.flushed {
             return None;
         }
-        let known = self.known.get(record as usize)?;
+        let known = self.known.get(index(record))?;
         (known.hash == hash && known.len != UNKNOWN).then_some(*known)
     }
 
@@ -127,6 +128,12 @@ impl Prepared {
         });
         is_found.then_some(&self.one_value[..])
     }
+}
+
+/// The place of a record in its batch.
+#[inline(always)]
+fn index(record: u32) -> usize {
+    (record - Lane::of(record).first()) as usize
 }
 
 /// Appends a value at a multiple of 16, and returns where it begins.

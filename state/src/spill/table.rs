@@ -8,7 +8,7 @@ use super::flush::TableLayer;
 use super::port::TablePort;
 use super::prepared::{Known, Prepared};
 use crate::context::KeyRef;
-use crate::handle::KeyedState;
+use crate::handle::{KeyedState, Lane};
 use crate::heap::KeyedTable;
 use crate::lsm::Kind;
 use crate::lsm::key::KeyBuf;
@@ -36,7 +36,8 @@ pub(crate) trait Cell: Clone + Send + Sync + 'static {
 pub(crate) struct SpillTable<K, C> {
     top: KeyedTable<K, C>,
     frozen: Frozen<K, C>,
-    prepared: Prepared,
+    /// By lane.
+    prepared: [Prepared; 2],
     port: TablePort,
     key: KeyBuf,
     owned: OwnedBytes,
@@ -68,7 +69,7 @@ pub(crate) struct Below<'a, 'k, K, C> {
 
 impl<K: Key, C: Cell> SpillTable<K, C> {
     pub(crate) fn new(top: KeyedTable<K, C>, port: TablePort) -> Self {
-        let (prepared, key, owned) = (Prepared::default(), KeyBuf::default(), OwnedBytes::default());
+        let (prepared, key, owned) = (<[Prepared; 2]>::default(), KeyBuf::default(), OwnedBytes::default());
         Self { top, frozen: Frozen(VecDeque::new()), prepared, port, key, owned }
     }
 
@@ -101,7 +102,16 @@ impl<K: Key, C: Cell> SpillTable<K, C> {
             return Ok(cell);
         }
         let (hash, record, max, owned) = (key.hash(), key.record(), top.max_parallelism(), key.to_key());
-        Err(with(Below { frozen, prepared, port, buffer, key: &owned, hash, record, max }))
+        Err(with(Below {
+            frozen,
+            prepared: lane_of(prepared, record),
+            port,
+            buffer,
+            key: &owned,
+            hash,
+            record,
+            max,
+        }))
     }
 
     /// The key's cell on top, if there is one, and what is below.
@@ -113,7 +123,19 @@ impl<K: Key, C: Cell> SpillTable<K, C> {
         let Self { top, frozen, prepared, port, key: buffer, .. } = self;
         let cell = top.get(key.hash(), |k| key.is(k)).map(|(_, cell)| cell);
         let (hash, record, max, owned) = (key.hash(), key.record(), top.max_parallelism(), key.to_key());
-        with(cell, Below { frozen, prepared, port, buffer, key: &owned, hash, record, max })
+        with(
+            cell,
+            Below {
+                frozen,
+                prepared: lane_of(prepared, record),
+                port,
+                buffer,
+                key: &owned,
+                hash,
+                record,
+                max,
+            },
+        )
     }
 
     /// The key's cell on top, which is made of what is below if there is none.
@@ -127,7 +149,16 @@ impl<K: Key, C: Cell> SpillTable<K, C> {
         let max = top.max_parallelism();
         let make = || {
             let (hash, record, owned) = (key.hash(), key.record(), key.to_key());
-            let cell = make(Below { frozen, prepared, port, buffer, key: &owned, hash, record, max });
+            let cell = make(Below {
+                frozen,
+                prepared: lane_of(prepared, record),
+                port,
+                buffer,
+                key: &owned,
+                hash,
+                record,
+                max,
+            });
             (owned, cell)
         };
         let (key, cell, _) = top.entry(key.hash(), |k| key.is(k), make);
@@ -159,23 +190,23 @@ impl<K: Key, C: Cell> SpillTable<K, C> {
 }
 
 impl<K: Key, C: Cell> KeyedState for SpillTable<K, C> {
-    fn begin_batch(&mut self) {
-        self.prepared.begin();
+    fn begin_batch(&mut self, lane: Lane) {
+        self.prepared[lane as usize].begin();
     }
 
     #[inline]
     fn prepare(&mut self, record: u32, hash: u64, user_key: &[u8]) {
         let flushed = self.port.flushed();
         if self.top.has_hash(hash) || self.frozen.tables(flushed).any(|table| table.has_hash(hash)) {
-            return self.prepared.skip(record, hash);
+            return self.prepared[Lane::of(record) as usize].skip(record, hash);
         }
         let group = key_group(hash, self.top.max_parallelism());
         let key = self.key.begin(group, self.port.state()).push_encoded(user_key);
-        self.prepared.ask(record, hash, key.as_bytes());
+        self.prepared[Lane::of(record) as usize].ask(record, hash, key.as_bytes());
     }
 
-    fn resolve(&mut self) -> bool {
-        self.prepared.resolve(&self.port)
+    fn resolve(&mut self, lane: Lane) -> bool {
+        self.prepared[lane as usize].resolve(&self.port)
     }
 
     fn maintain(&mut self) {
@@ -189,6 +220,11 @@ impl<K: Key, C: Cell> KeyedState for SpillTable<K, C> {
         self.owned.sample(&self.top);
         self.port.report(self.top.memory_bytes() + self.owned.of(self.top.len()));
     }
+}
+
+#[inline(always)]
+fn lane_of(prepared: &mut [Prepared; 2], record: u32) -> &mut Prepared {
+    &mut prepared[Lane::of(record) as usize]
 }
 
 impl<'a, K: Key, C: Cell> Below<'a, '_, K, C> {

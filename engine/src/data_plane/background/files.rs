@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rkyv::rend::u64_le;
 use thalweg_state::lsm::Options;
 use thalweg_state::storage::Storage;
-use thalweg_state::{ArchivedKey, CoreState, Key, StateSet, ValueState};
+use thalweg_state::{ArchivedKey, CoreState, Key, Lane, StateSet, ValueState};
 
 use crate::api::chain::OneInputFactory;
 use crate::data_plane::SubtaskContext;
@@ -69,12 +69,12 @@ impl<N: Output<(u64, u64, u64)>> Operator for Counter<N> {
 
     fn prepared(&mut self) -> bool {
         let mut is_complete = true;
-        self.counts.each(&mut |state| is_complete &= state.resolve());
+        self.counts.each(&mut |state| is_complete &= state.resolve(Lane::Records));
         is_complete
     }
 
     fn batch_done(&mut self) {
-        self.counts.each(&mut |state| state.begin_batch());
+        self.counts.each(&mut |state| state.begin_batch(Lane::Records));
     }
 
     fn maintain(&mut self) {

@@ -405,7 +405,7 @@ fn without_credit_the_core_is_not_kept_awake() {
     assert_eq!(services.wakes_at(), None);
     cx.blocked.set(0);
     let mut fired = 0;
-    assert!(services.fire_due(&mut Budget::new(9), |_, _| fired += 1));
+    assert!(services.fire_due(&mut Budget::new(9), &mut (), |_, (), _| fired += 1));
     assert_eq!((fired, services.wakes_at()), (1, None));
 }
 

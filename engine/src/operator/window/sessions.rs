@@ -9,8 +9,15 @@
 //!   comes too early sets the next one. A timer whose session has been merged away finds nothing, or too early, and does no harm;
 //! - a session fires when the watermark passes its last millisecond, and for each late record that it still accepts.
 
-use thalweg_state::DueQueue;
-use thalweg_state::heap::KeyedTable;
+use std::collections::VecDeque;
+
+use rkyv::util::AlignedVec;
+use thalweg_state::lsm::Fingerprint;
+use thalweg_state::lsm::sst::ValueAlign;
+use thalweg_state::{
+    DueQueue, KeyContext, Lane, StateSet, StateValue, Stored, ValueError, ValueState, fingerprint, load_two,
+    store_two,
+};
 
 use super::combiner::MISSING_TIMESTAMP;
 use super::slices::Merge;
@@ -19,13 +26,19 @@ use crate::api::record::{Key, Record};
 use crate::data_plane::SubtaskContext;
 use crate::data_plane::subtask::Guard;
 use crate::data_plane::switch::LateRecords;
+use crate::error::Result;
+use crate::operator::lookahead::Lookahead;
 use crate::operator::output::{Control, Output, Stage};
 use crate::operator::stateless::pass_through;
 use crate::operator::{Budget, CACHED_STATE_BYTES, OneInput, Operator, Received};
 use crate::time::window::TimeWindow;
 use crate::time::{NO_TIMESTAMP, Timestamp};
 
+/// How many due timers are looked up together at most.
+const DUE_MAX: usize = 1024;
+
 /// A session: how far it reaches, and what is in it.
+#[derive(Clone)]
 struct Session<Acc> {
     window: TimeWindow,
     acc: Acc,
@@ -35,6 +48,7 @@ struct Session<Acc> {
 }
 
 /// The sessions of a key.
+#[derive(Clone)]
 struct Sessions<Acc> {
     one: Session<Acc>,
     more: Vec<Session<Acc>>,
@@ -45,8 +59,12 @@ pub(crate) struct SessionWindows<K, A, E, N, Acc> {
     lateness: i64,
     aggregate: A,
     emit: E,
-    sessions: KeyedTable<K, Sessions<Acc>>,
+    sessions: ValueState<K, Sessions<Acc>>,
+    ahead: Lookahead<K>,
     timers: DueQueue<(u64, K)>,
+    /// Timers that are due, and have been looked up ahead, from that number on.
+    due: VecDeque<(u64, K)>,
+    due_number: u32,
     watermark: Timestamp,
     late_dropped: LateRecords,
     guard: Guard,
@@ -55,19 +73,52 @@ pub(crate) struct SessionWindows<K, A, E, N, Acc> {
 
 pass_through!(SessionWindows<K, A, E, N, Acc>);
 
-impl<K: Key, A, E, N, Acc> SessionWindows<K, A, E, N, Acc> {
-    pub(crate) fn new(cx: &SubtaskContext, lateness: i64, aggregate: A, emit: E, next: N) -> Self {
-        Self {
+impl<K: Key, A, E, N, Acc: StateValue> SessionWindows<K, A, E, N, Acc> {
+    pub(crate) fn new(cx: &SubtaskContext, lateness: i64, aggregate: A, emit: E, next: N) -> Result<Self> {
+        Ok(Self {
             lateness,
             aggregate,
             emit,
-            sessions: KeyedTable::new(cx.key_groups(), cx.max_parallelism),
+            sessions: cx.value_state("sessions")?,
+            ahead: Lookahead::new(cx),
             timers: DueQueue::new(),
+            due: VecDeque::new(),
+            due_number: 0,
             watermark: i64::MIN,
             late_dropped: cx.late_records(),
             guard: cx.guard(),
             next,
+        })
+    }
+}
+
+impl<Acc: StateValue> Stored for Sessions<Acc> {
+    fn schema() -> Fingerprint {
+        fingerprint::<Acc>(&["sessions"])
+    }
+
+    fn align() -> ValueAlign {
+        ValueAlign::Sixteen
+    }
+
+    fn store(&self, out: &mut AlignedVec<16>) -> std::result::Result<(), ValueError> {
+        let all = || std::iter::once(&self.one).chain(&self.more);
+        let spans: Vec<_> = all().map(|s| (s.window.start, s.window.end, s.timer, s.fired)).collect();
+        let accs: Vec<Acc> = all().map(|s| s.acc.clone()).collect();
+        store_two(out, |out| StateValue::write_list(&spans, out), |out| Acc::write_list(&accs, out))
+    }
+
+    fn load(bytes: &[u8]) -> std::result::Result<Self, ValueError> {
+        let (spans, accs) = load_two(bytes)?;
+        let (spans, accs) = (Vec::<(i64, i64, i64, bool)>::read(spans)?, Acc::view_list(accs)?);
+        let mut more = Vec::new();
+        for ((start, end, timer, fired), acc) in spans.into_iter().zip(accs).rev() {
+            more.push(Session { window: TimeWindow { start, end }, acc: Acc::make(acc)?, timer, fired });
         }
+        let malformed = ValueError::Malformed { type_name: "sessions", bytes: bytes.len() };
+        let one = more.pop().ok_or(malformed)?;
+        more.reverse();
+        Ok(Self { one, more })
     }
 }
 
@@ -82,7 +133,7 @@ impl<Acc> Session<Acc> {
     }
 }
 
-impl<K: Key, A, E, N, Acc: Record + Clone> OneInput<K, (Timestamp, Timestamp, Acc)>
+impl<K: Key, A, E, N, Acc: Record + StateValue> OneInput<K, (Timestamp, Timestamp, Acc)>
     for SessionWindows<K, A, E, N, Acc>
 where
     (Timestamp, Timestamp, Acc): Record,
@@ -99,6 +150,10 @@ where
         self.sessions.prefetch(key_hash);
     }
 
+    fn prepare(&mut self, record: Received<'_, K, (Timestamp, Timestamp, Acc)>) {
+        self.ahead.show(&mut self.sessions, &record);
+    }
+
     fn process(&mut self, record: Received<'_, K, (Timestamp, Timestamp, Acc)>) {
         if record.timestamp == NO_TIMESTAMP {
             return self.guard.fail(MISSING_TIMESTAMP);
@@ -108,8 +163,8 @@ where
         let Self { lateness, aggregate, emit, sessions, timers, watermark, late_dropped, next, .. } = self;
         let is_late = |window: TimeWindow| window.max_timestamp().saturating_add(*lateness) <= *watermark;
         let session = Session { window, acc, timer: window.max_timestamp(), fired: false };
-        let eq = |k: &K| k.eq_archived(record.key);
-        if let Some((key, open)) = sessions.get_mut(record.key_hash, eq) {
+        let key = || <K as Record>::unarchive(record.key);
+        if let Some(open) = sessions.get_mut(record.archived_key()) {
             let one = &mut open.one;
             if open.more.is_empty()
                 && !one.fired
@@ -120,15 +175,15 @@ where
                 one.window = one.window.cover(window);
                 aggregate.merge(&mut one.acc, session.acc);
                 if one.window.max_timestamp() <= *watermark {
-                    fire(one, key, *lateness, emit, timers, record.key_hash, next);
+                    fire(one, &key(), *lateness, emit, timers, record.key_hash, next);
                 }
                 return;
             }
             merge(open, session, aggregate, late_dropped, is_late, |s| {
                 if s.window.max_timestamp() <= *watermark {
-                    fire(s, key, *lateness, emit, timers, record.key_hash, next);
+                    fire(s, &key(), *lateness, emit, timers, record.key_hash, next);
                 } else {
-                    register(s, key, *lateness, timers, record.key_hash);
+                    register(s, &key(), *lateness, timers, record.key_hash);
                 }
             });
             return;
@@ -136,12 +191,12 @@ where
         if is_late(window) {
             return late_dropped.count_one();
         }
-        let open = || (<K as Record>::unarchive(record.key), Sessions { one: session, more: Vec::new() });
-        let (key, open, _) = sessions.entry(record.key_hash, eq, open);
+        let open = || Sessions { one: session, more: Vec::new() };
+        let open = sessions.get_or_insert_with(record.archived_key(), open);
         if window.max_timestamp() <= *watermark {
-            fire(&mut open.one, key, *lateness, emit, timers, record.key_hash, next);
+            fire(&mut open.one, &key(), *lateness, emit, timers, record.key_hash, next);
         } else {
-            timers.push(open.one.timer, (record.key_hash, key.clone()));
+            timers.push(open.one.timer, (record.key_hash, key()));
         }
     }
 }
@@ -229,7 +284,7 @@ fn register<K: Key, Acc>(
     timers.push(session.timer, (key_hash, key.clone()));
 }
 
-impl<K: Key, A, E, N, Acc: Record + Clone> Operator for SessionWindows<K, A, E, N, Acc>
+impl<K: Key, A, E, N, Acc: Record + StateValue> Operator for SessionWindows<K, A, E, N, Acc>
 where
     A: Merge<Acc>,
     E: Emit<K, Acc>,
@@ -237,25 +292,54 @@ where
 {
     fn advance(&mut self, watermark: Timestamp, budget: &mut Budget) -> bool {
         self.watermark = watermark;
-        while let Some((key_hash, key)) = self.timers.pop_due(watermark) {
+        loop {
+            if self.due.is_empty() {
+                let popped = std::iter::from_fn(|| self.timers.pop_due(watermark));
+                self.due.extend(popped.take(if self.ahead.spills() { DUE_MAX } else { 1 }));
+                if self.due.is_empty() {
+                    return true;
+                }
+                self.due_number = u32::MAX;
+            }
+            if self.ahead.spills() && self.due_number == u32::MAX {
+                let due = self.due.iter().map(|(hash, key)| (*hash, key));
+                if !self.ahead.are_due_ready(&mut self.sessions, due) {
+                    return false;
+                }
+                self.due_number = Lane::Timers.first();
+            }
+            let Some((key_hash, key)) = self.due.pop_front() else { return true };
             self.on_timer(key_hash, &key);
             if !budget.spend(&self.guard) {
                 return false;
             }
         }
-        true
+    }
+
+    fn prepares(&self) -> bool {
+        self.ahead.spills()
+    }
+
+    fn prepared(&mut self) -> bool {
+        self.ahead.is_ready(&mut self.sessions)
+    }
+
+    fn maintain(&mut self) {
+        self.ahead.maintain(&mut self.sessions);
     }
 }
 
-impl<K: Key, A, E, N, Acc: Record + Clone> SessionWindows<K, A, E, N, Acc>
+impl<K: Key, A, E, N, Acc: Record + StateValue> SessionWindows<K, A, E, N, Acc>
 where
     E: Emit<K, Acc>,
     N: Output<E::Out>,
 {
     /// Looks at the sessions of a key: fires those that are complete, drops those that take no more records.
     fn on_timer(&mut self, key_hash: u64, key: &K) {
-        let Self { lateness, emit, sessions, timers, watermark, next, .. } = self;
-        let Some((_, open)) = sessions.get_mut(key_hash, |k| k == key) else { return };
+        let Self { lateness, emit, sessions, timers, watermark, next, due_number, .. } = self;
+        let at = KeyContext::with_hash(key, key_hash).prepared_as(*due_number);
+        *due_number = due_number.saturating_add(1);
+        let Some(open) = sessions.get_mut(at) else { return };
         let mut look = |s: &mut Session<Acc>| {
             let last = s.window.max_timestamp();
             if last <= *watermark && !s.fired {
@@ -271,7 +355,7 @@ where
         };
         if open.more.is_empty() {
             if !look(&mut open.one) {
-                sessions.remove(key_hash, |k| k == key);
+                sessions.clear(at);
             }
             return;
         }
@@ -294,7 +378,7 @@ where
             match open.more.pop() {
                 Some(other) => open.one = other,
                 None => {
-                    sessions.remove(key_hash, |k| k == key);
+                    sessions.clear(at);
                 }
             }
         }

@@ -3,7 +3,9 @@
 use std::cmp::Ordering;
 use std::time::Duration;
 
-use thalweg::{Aggregate, Chain, Count, Record, Session, Sliding, Stream, Tumbling, WindowResult};
+use thalweg::{
+    Aggregate, Chain, Count, Record, Session, Sliding, StateValue, Stream, Tumbling, WindowResult,
+};
 
 use super::super::job::DigestTotal;
 use super::super::{Event, Kind, RowHash, View};
@@ -110,7 +112,7 @@ struct Greatest;
 
 impl<R: Clone + 'static> Aggregate<(u64, R)> for Greatest
 where
-    Rows<R>: Record,
+    Rows<R>: Record + StateValue,
 {
     type Acc = Rows<R>;
     type Out = Rows<R>;
