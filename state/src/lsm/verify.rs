@@ -12,9 +12,11 @@
 
 use super::manifest::MANIFEST_BYTES_MAX;
 use super::sst::{Sst, SstDamage, SstError, SstMeta};
-use super::{FileMeta, FileNumber, MANIFEST, MANIFEST_FORMAT, Manifest, ManifestError, RecordError};
+use super::{
+    FileMeta, FileNumber, KeyRange, MANIFEST, MANIFEST_FORMAT, Manifest, ManifestError, RecordError,
+};
 use crate::storage::{Mapping, Storage, StorageError};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::error::Error;
 use std::fmt;
 use std::io;
@@ -116,9 +118,9 @@ pub enum DamageKind {
 /// ```
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct VerifyTotals {
-    /// Files of which every byte was verified, and their bytes.
+    /// Files of which every byte was verified.
     pub files: u64,
-    /// In bytes.
+    /// Their length together, in bytes.
     pub bytes: u64,
     /// Their blocks.
     pub blocks: u64,
@@ -128,7 +130,7 @@ pub struct VerifyTotals {
     pub damages: u64,
     /// Files that are still to be verified.
     pub files_left: u64,
-    /// In bytes.
+    /// Their length together, in bytes, as the manifest says it.
     pub bytes_left: u64,
 }
 
@@ -197,8 +199,10 @@ impl Verifier {
             Some(version) => version.files().map(|meta| File::named(meta)).collect(),
             None => numbers().map(|(number, bytes)| File { number, bytes, meta: None }).collect(),
         };
-        let is_named = |name: &str| name == MANIFEST || files.iter().any(|file| file.number.name() == name);
-        let unnamed = list.iter().map(|file| file.name.clone()).filter(|name| !is_named(name)).collect();
+        let names: BTreeSet<FileNumber> = files.iter().map(|file| file.number).collect();
+        let is_named = |name: &str| FileNumber::of_name(name).is_some_and(|number| names.contains(&number));
+        let is_unnamed = |name: &String| name != MANIFEST && !is_named(name);
+        let unnamed = list.iter().map(|file| file.name.clone()).filter(is_unnamed).collect();
         let totals = VerifyTotals {
             files_left: files.len() as u64,
             bytes_left: files.iter().fold(0, |sum, file| file.bytes.saturating_add(sum)),
@@ -231,7 +235,7 @@ impl Verifier {
         let file = self.files.pop_front();
         if let Some(file) = &file {
             self.totals.files_left -= 1;
-            self.totals.bytes_left -= file.bytes;
+            self.totals.bytes_left = self.totals.bytes_left.saturating_sub(file.bytes);
             self.check(file, damages);
         }
         self.totals.damages += (damages.len() - before) as u64;
@@ -319,9 +323,10 @@ fn unreadable(mapping: &Mapping) -> Option<(Range<usize>, io::Error)> {
 /// The first thing that the manifest says of a file otherwise than the file itself.
 fn disagreement(file: &FileMeta, sst: &SstMeta) -> Option<DamageKind> {
     let digits = |key: &[u8]| key.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    let is_within = |key: &&[u8]| *file.keys.begin <= **key && **key <= *file.keys.end;
-    let ends = sst.tombstones.iter().flat_map(|range| [&*range.begin, &*range.end]);
-    let keys = [&*sst.first_key, &*sst.last_key].into_iter().filter(|_| sst.entries > 0).chain(ends);
+    let text = |range: &KeyRange| format!("from {} to {}", digits(&range.begin), digits(&range.end));
+    let entries = (sst.entries > 0).then(|| KeyRange::of_keys(&sst.first_key, &sst.last_key));
+    let tombstones = sst.tombstones.iter().map(|range| KeyRange::new(&range.begin, &range.end));
+    let is_outside = |range: &KeyRange| range.begin < file.keys.begin || range.end > file.keys.end;
     let mut facts = vec![
         ("number of entries", sst.entries.to_string(), file.entries.to_string()),
         (
@@ -330,12 +335,8 @@ fn disagreement(file: &FileMeta, sst: &SstMeta) -> Option<DamageKind> {
             file.has_range_tombstones.to_string(),
         ),
     ];
-    if let Some(key) = keys.into_iter().find(|key| !is_within(key)) {
-        facts.push((
-            "key",
-            digits(key),
-            format!("from {} to {}", digits(&file.keys.begin), digits(&file.keys.end)),
-        ));
+    if let Some(range) = entries.into_iter().chain(tombstones).find(is_outside) {
+        facts.push(("range of keys", text(&range), text(&file.keys)));
     }
     facts.extend(file.schemas.iter().map(|(id, schema)| {
         let state = sst.states.iter().find(|state| state.id == *id);

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::lsm::sst::{Codec, SstOptions, SstWriter, StateMeta, ValueAlign};
-use crate::lsm::{Fingerprint, KeyRange, Kind, VersionEdit};
+use crate::lsm::{Fingerprint, Kind, VersionEdit};
 use crate::testing::{Fault, FaultyDisk};
 use std::collections::BTreeMap;
 
@@ -168,16 +168,50 @@ fn files_that_are_missing_cut_off_or_others() {
     assert_eq!(one.len(), two.len(), "or the next test is one of lengths");
     files.insert(file_1(), two);
     files.insert("000002.sst".to_owned(), one);
-    let other = |file: &str, key: &str, range: &str| {
-        format!("{file}: it is another file than MANIFEST says: its key is {key}, and should be {range}")
+    let (first, second) =
+        ("from 0001000700000000 to 000100070000025700", "from 00010007000001f4 to 000100070000044b00");
+    let other = |file: &str, found: &str, expected: &str| {
+        format!(
+            "{file}: it is another file than MANIFEST says: its range of keys is {found}, and should be {expected}"
+        )
     };
-    check(
-        &files,
-        &[
-            &other("000001.sst", "000100070000044b", "from 0001000700000000 to 000100070000025700"),
-            &other("000002.sst", "0001000700000000", "from 00010007000001f4 to 000100070000044b00"),
-        ],
+    check(&files, &[&other("000001.sst", second, first), &other("000002.sst", first, second)]);
+}
+
+/// A file that agrees with the manifest in all but one thing.
+#[test]
+fn what_a_file_says_of_itself_is_compared() {
+    let check_edit = |change: fn(&mut FileMeta), expected: &str| {
+        let storage = storage_of(&store_of(Codec::None, std::slice::from_ref(&(0..600))));
+        let (mut manifest, _) = Manifest::open(&storage).unwrap();
+        let mut file = manifest.version().file(FileNumber(1)).unwrap().as_ref().clone();
+        change(&mut file);
+        let edit = VersionEdit { removed: vec![FileNumber(1)], added: vec![file], ..VersionEdit::default() };
+        manifest.append(&edit).unwrap();
+        let mut verifier = Verifier::open(&storage).unwrap();
+        let mut damages = Vec::new();
+        while verifier.step(&mut damages) {}
+        let [damage] = &damages[..] else { panic!("{damages:?}") };
+        assert!(damage.to_string().ends_with(expected), "{damage}");
+    };
+    check_edit(|file| file.entries += 1, "its number of entries is 600, and should be 601");
+    check_edit(
+        |file| file.has_range_tombstones = true,
+        "its having range tombstones is false, and should be true",
     );
+    check_edit(
+        |file| file.keys.end.truncate(8),
+        "to 000100070000025700, and should be from 0001000700000000 to 0001000700000257",
+    );
+    check_edit(
+        |file| file.schemas = [(7, Fingerprint(1))].into(),
+        "its schema of a state is 7:000000000000feed, and should be 7:0000000000000001",
+    );
+    check_edit(
+        |file| file.schemas = [(8, Fingerprint(1))].into(),
+        "its schema of a state is 8:not there, and should be 8:0000000000000001",
+    );
+    check_edit(|file| file.bytes = u64::MAX, "and 18446744073709551615 as MANIFEST says");
 }
 
 #[test]

@@ -19,7 +19,7 @@ const CHECKSUM_BYTES: usize = 8;
 impl SstDamage {
     /// Narrows [`Self::bytes`] to the damaged byte of `file`, if it is a single one and is found. Returns whether it is.
     ///
-    /// Cost: up to some seconds: for blocks of 16 KiB 0.1 s if a bit was turned over, otherwise 3 s. Sections of more than
+    /// Cost: up to some seconds: for blocks of 16 KiB 0.1 s if a bit was turned over, otherwise 6 s. Sections of more than
     /// 100 KiB are not searched.
     ///
     /// ```
