@@ -28,6 +28,7 @@ use super::{
     FileMeta, FileNumber, KeyRange, Manifest, Metrics, Options, Recovery, Result, Version, VersionEdit,
 };
 use crate::storage::Storage;
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -79,6 +80,8 @@ pub struct Store {
     files: Files,
     view: Arc<View>,
     picker: Picker,
+    /// Whether nothing was to be compacted the last time, and nothing has changed since.
+    is_settled: bool,
     /// The inputs of jobs that run.
     busy: BTreeSet<FileNumber>,
     /// Whether a flush runs: runs come to be in the order in which they were flushed.
@@ -125,6 +128,7 @@ impl Store {
             view: Arc::new(View::new(version.clone(), &files)),
             files,
             picker: Picker::default(),
+            is_settled: false,
             busy: BTreeSet::new(),
             is_flushing: false,
             next_run: version.runs().first().map_or(0, |run| run.number() + 1),
@@ -153,6 +157,7 @@ impl Store {
     /// # Ok::<(), thalweg_state::lsm::Error>(())
     /// ```
     pub fn register(&mut self, spec: StateSpec) -> Result<StateId> {
+        self.is_settled = false; // Files may have waited for it.
         Arc::make_mut(&mut self.states).register(spec)
     }
 
@@ -189,11 +194,13 @@ impl Store {
         if !free.is_empty() {
             return Some(Job::remove(self.shared.clone(), free));
         }
-        let version = &self.view.version;
-        let held = self.held();
-        let pick = match held.is_empty() {
-            true => self.picker.pick(version, &self.shared.options, &self.busy)?,
-            false => self.picker.pick(version, &self.shared.options, &(&held | &self.busy))?,
+        if self.is_settled {
+            return None;
+        }
+        let busy = &self.held() | &self.busy;
+        let Some(pick) = self.picker.pick(&self.view.version, &self.shared.options, &busy) else {
+            self.is_settled = true;
+            return None;
         };
         self.busy.extend(pick.inputs.iter().flatten().map(|file| file.number));
         if pick.is_move {
@@ -228,6 +235,7 @@ impl Store {
         for number in &inputs {
             self.busy.remove(number);
         }
+        self.is_settled = false;
         if kind == JobKind::Flush {
             self.is_flushing = false;
         }
@@ -295,25 +303,30 @@ impl Store {
     /// Errors: also those of the storage, and `Damaged`.
     pub fn get_waiting(&mut self, keys: &KeyBatch, mut answer: impl FnMut(usize, Answer<'_>)) -> Result<()> {
         let mut open: Vec<usize> = (0..keys.len()).collect();
-        while !open.is_empty() {
-            let mut batch = KeyBatch::default();
-            for &number in &open {
-                batch.push(keys.key(number)).expect("it was a key before");
-            }
+        let mut batch = Cow::Borrowed(keys);
+        loop {
             let mut cold = Vec::new();
             self.get_batch(&batch, |at, found| match found {
-                Answer::Cold => cold.push(open[at]),
+                Answer::Cold => cold.push(at),
                 found => answer(open[at], found),
             })?;
-            open = cold;
+            if cold.is_empty() {
+                return Ok(());
+            }
+            cold.sort_unstable();
+            batch.to_mut().retain(|at| cold.binary_search(&at).is_ok());
+            open = cold.iter().map(|at| open[*at]).collect();
             self.bring_in_wanted()?;
         }
-        Ok(())
     }
 
-    /// Performs all requests, here and now.
+    /// Performs requests, here and now: all, or as many as half of the memory has room for. More would drive out what has
+    /// come in before it was looked at.
     fn bring_in_wanted(&mut self) -> Result<()> {
-        while let Some(request) = self.poll_request() {
+        let end = self.files.counts().bytes_in + self.budget_bytes() as u64 / 2;
+        while self.files.counts().bytes_in < end
+            && let Some(request) = self.poll_request()
+        {
             self.metrics.blocking_reads += 1;
             self.on_part_ready(request.perform())?;
         }
