@@ -13,10 +13,11 @@
 
 use super::batch::KeyBatch;
 use super::compaction::Picker;
-use super::files::{Files, OpenSst, PartReady, PartRequest, open_checked};
+use super::files::Files;
 use super::job::{Change, Input, Job, JobKind, OpenEntries, Outcome, Shared};
 use super::key::StateId;
 use super::merge::Cursor;
+use super::open::{OpenSst, PartReady, PartRequest, open_checked};
 use super::rate::WriteRate;
 use super::read::{Answer, Reader, Scratch};
 use super::scan::{ScanEnd, scan};
@@ -137,7 +138,7 @@ impl Store {
             metrics: Metrics::default(),
             scratch: RefCell::default(),
         };
-        store.metrics.on_version(&version);
+        store.metrics.on_view(&store.view);
         Ok((store, recovery))
     }
 
@@ -211,7 +212,7 @@ impl Store {
                 let slot = self.files.slot_of(file.number).expect("files of a version are in the directory");
                 self.files.slot(slot).file.sst.meta().tombstones.iter()
             });
-            let tombstones = ranges.map(|range| KeyRange::new(&range.begin, &range.end)).collect();
+            let tombstones = ranges.cloned().collect();
             Input { files, tombstones }
         });
         let inputs = inputs.collect();
@@ -239,12 +240,13 @@ impl Store {
         if kind == JobKind::Flush {
             self.is_flushing = false;
         }
-        let Some(Change { edit, opened, ready, read_bytes, written_bytes }) = change else {
+        let Some(Change { edit, opened, ready, read_bytes, written_bytes, payload_bytes }) = change else {
             self.metrics.jobs_failed += 1;
             return;
         };
         self.metrics.jobs_finished += 1;
         self.metrics.compaction_read_bytes += read_bytes;
+        self.metrics.payload_bytes += payload_bytes;
         match kind {
             JobKind::Flush => self.metrics.flushed_bytes += written_bytes,
             _ => self.metrics.compacted_bytes += written_bytes,
@@ -267,7 +269,7 @@ impl Store {
         drop(before);
         let stop = self.shared.options.runs_stop;
         let was_stalled = self.metrics.runs >= stop;
-        self.metrics.on_version(&self.view.version);
+        self.metrics.on_view(&self.view);
         self.metrics.stalls += u64::from(!was_stalled && self.is_stalled());
         for ready in ready {
             self.files.on_part_ready(ready).expect("a job hands over parts that could be read");

@@ -502,6 +502,29 @@ mod crash;
 mod damage;
 mod states;
 
+/// One run of puts, and then the same keys again: twice the space, until they are compacted.
+#[test]
+fn amplification_is_what_files_take_over_what_was_given() {
+    let mut store = open(&Storage::memory(), Options { runs_max: 3, ..Options::nvme() });
+    let entries = || (0..20_000).map(|user| (key(0, PLAIN, user), (Kind::Put, vec![7; 100]))).collect();
+    let given = 20_000 * (8 + 100);
+    flush(&mut store, (entries(), vec![])).unwrap();
+    let metrics = store.metrics();
+    assert_eq!((metrics.payload_bytes, metrics.compacted_bytes), (given, 0));
+    let (write, space) = (metrics.write_amplification(), metrics.space_amplification());
+    assert!((1.0..1.3).contains(&write) && (1.0..1.2).contains(&space), "{write} {space}");
+    for runs in 2..=3 {
+        flush(&mut store, (entries(), vec![])).unwrap();
+        let metrics = store.metrics();
+        assert!((metrics.space_amplification() - space * f64::from(runs)).abs() < 0.01, "{metrics:?}");
+    }
+    run_jobs(&mut store).unwrap();
+    let metrics = store.metrics();
+    assert!((metrics.space_amplification() - space).abs() < 0.01, "{metrics:?}");
+    assert_eq!(metrics.payload_bytes, 3 * given);
+    assert!((metrics.write_amplification() - write * 4.0 / 3.0).abs() < 0.01, "{metrics:?}");
+}
+
 #[test]
 fn many_runs_stall_the_core_until_they_are_compacted() {
     let mut store = open(&Storage::memory(), small());

@@ -1,7 +1,7 @@
 //! Look-ups of what is on a real disk only.
 
 use super::*;
-use crate::lsm::files::Part;
+use crate::lsm::open::Part;
 use crate::storage::PAGE_BYTES;
 
 /// Method: a file is written, read, and evicted from the page cache. Then look-ups must not touch it, as the kernel says which
