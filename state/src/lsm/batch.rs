@@ -12,7 +12,7 @@ use super::key::{EncodedKey, KeyLengthError};
 /// assert_eq!((keys.len(), keys.key(0)), (1, &[0, 0, 0, 1, 42][..]));
 /// assert!(keys.push(b"abc").is_err());
 /// ```
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct KeyBatch {
     bytes: Vec<u8>,
     keys: Vec<BatchKey>,
@@ -54,6 +54,35 @@ impl KeyBatch {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
+    }
+
+    /// Keeps the keys for whose numbers `keep` says so; they are numbered anew, in the same order. So a batch of which some
+    /// answers were `Cold` asks for these only, when their parts have come: what was answered need not stay in memory.
+    ///
+    /// ```
+    /// # use thalweg_state::lsm::KeyBatch;
+    /// let mut keys = KeyBatch::default();
+    /// for user in 0..4 {
+    ///     keys.push(&[0, 0, 0, 1, user]).unwrap();
+    /// }
+    /// keys.retain(|number| number >= 2);
+    /// assert_eq!((keys.len(), keys.key(0)), (2, &[0, 0, 0, 1, 2][..]));
+    /// ```
+    pub fn retain(&mut self, mut keep: impl FnMut(usize) -> bool) {
+        let Self { bytes, keys } = self;
+        let (mut number, mut start, mut kept_bytes) = (0, 0, 0);
+        keys.retain_mut(|key| {
+            let own = start..key.end as usize;
+            (number, start) = (number + 1, own.end);
+            let is_kept = keep(number - 1);
+            if is_kept {
+                bytes.copy_within(own.clone(), kept_bytes);
+                kept_bytes += own.len();
+                key.end = kept_bytes as u32;
+            }
+            is_kept
+        });
+        bytes.truncate(kept_bytes);
     }
 
     /// Takes all keys out.

@@ -21,15 +21,12 @@
 //! - **A filter is pinned**, as long as filters take at most half of the budget; an index comes in if there is room without
 //!   driving blocks out, and is driven out later than they are.
 
-use super::sst::{Block, PAGE_BYTES, Section, Sst, SstError};
-use super::{Error, FileMeta, FileNumber, Result};
-use crate::storage::{Mapping, Storage, StorageError};
+use super::open::{OpenSst, Part, PartReady, PartRequest};
+use super::sst::{Block, PAGE_BYTES, Section};
+use super::{FileNumber, Result};
 use rkyv::util::AlignedVec;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
-use std::io;
-use std::ops::Range;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 /// States of a part: absent, asked for, and present with some rounds of the CLOCK left.
@@ -42,135 +39,6 @@ const INDEX_USED: u8 = PRESENT + 3;
 /// What came in stays longer than what was used: somebody waits for it.
 const ARRIVED: u8 = PRESENT + 6;
 const PINNED: u8 = u8::MAX;
-
-/// One file, open.
-#[derive(Debug)]
-pub(crate) struct OpenSst {
-    pub(crate) number: FileNumber,
-    pub(crate) path: PathBuf,
-    pub(crate) sst: Sst<Mapping>,
-}
-
-/// A part of a file: a block, or one of the sections for look-ups.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Part {
-    Block(u32),
-    Index,
-    Filter,
-}
-
-impl OpenSst {
-    /// Maps a file, and reads what is needed to find the rest. Waits for the disk.
-    ///
-    /// Errors: `Storage`, `Damaged`.
-    pub(crate) fn open(storage: &Storage, number: FileNumber) -> Result<Self> {
-        let (name, path) = (number.name(), storage.path(&number.name()));
-        let mapping = storage.open(&name)?;
-        let damaged = |source| Error::Damaged { path: path.clone(), source };
-        let populate =
-            |range: Range<usize>| mapping.populate(range).map_err(|error| read_error(&path, error));
-        mapping.advise_random();
-        populate(mapping.len().saturating_sub(PAGE_BYTES)..mapping.len())?;
-        populate(Sst::<Mapping>::open_range(&mapping).map_err(damaged)?)?;
-        let sst = Sst::open(mapping).map_err(damaged)?;
-        Ok(Self { number, path, sst })
-    }
-
-    /// Where a part is in the file. Panics: if there is no such block.
-    pub(crate) fn range(&self, part: Part) -> Range<usize> {
-        match part {
-            Part::Block(block) => self.sst.block_range(block).expect("the block is one of the file's"),
-            Part::Index => self.sst.section_range(Section::Index),
-            Part::Filter => self.sst.section_range(Section::Filter),
-        }
-    }
-
-    /// Whether blocks have to be unpacked before they can be read.
-    fn is_compressed(&self) -> bool {
-        self.sst.meta().codec != super::sst::Codec::None
-    }
-
-    /// Brings a part in and verifies it. A block that is compressed is unpacked, and then not kept in its stored form.
-    ///
-    /// Errors: `Storage`, `Damaged`.
-    pub(crate) fn bring_in(&self, part: Part) -> Result<Option<AlignedVec<16>>> {
-        let range = self.range(part);
-        self.populate(range.clone())?;
-        let mut image = None;
-        let verified = match part {
-            Part::Index => self.sst.verify_section(Section::Index),
-            Part::Filter => self.sst.verify_section(Section::Filter),
-            Part::Block(block) if self.is_compressed() => {
-                self.sst.unpack_block(block, image.get_or_insert_default())
-            }
-            Part::Block(block) => self.sst.verify_block(block),
-        };
-        if image.is_some() || verified.is_err() {
-            self.release(range);
-        }
-        verified.map_err(|source| self.damaged(source))?;
-        Ok(image)
-    }
-
-    /// Brings bytes of the file into memory. Waits for the disk.
-    pub(crate) fn populate(&self, range: Range<usize>) -> Result<()> {
-        self.sst.source().populate(range).map_err(|error| read_error(&self.path, error))
-    }
-
-    pub(crate) fn damaged(&self, source: SstError) -> Error {
-        Error::Damaged { path: self.path.clone(), source }
-    }
-
-    /// Takes the pages of `range` out of memory, those that it shares too.
-    pub(crate) fn release(&self, range: Range<usize>) {
-        let mapping = self.sst.source();
-        let end = range.end.next_multiple_of(PAGE_BYTES).min(mapping.len());
-        mapping.release(range.start / PAGE_BYTES * PAGE_BYTES..end);
-    }
-}
-
-fn read_error(path: &std::path::Path, source: io::Error) -> Error {
-    StorageError::Io { operation: "read", path: path.to_owned(), source }.into()
-}
-
-/// A part that is asked for: to be performed on a thread that may wait, then handed to the store it came from.
-///
-/// See [`super::Store::poll_request`] for an example.
-#[derive(Debug)]
-pub struct PartRequest {
-    file: Arc<OpenSst>,
-    part: Part,
-}
-
-impl PartRequest {
-    /// Reads the part and verifies it: waits for the disk.
-    pub fn perform(self) -> PartReady {
-        let result = self.file.bring_in(self.part);
-        PartReady { number: self.file.number, part: self.part, result }
-    }
-
-    /// Asks the kernel to begin reading, so that several requests are on their way at once. Does not wait.
-    pub fn prefetch(&self) {
-        self.file.sst.source().prefetch(self.file.range(self.part));
-    }
-}
-
-/// What came of a [`PartRequest`].
-#[derive(Debug)]
-pub struct PartReady {
-    number: FileNumber,
-    part: Part,
-    result: Result<Option<AlignedVec<16>>>,
-}
-
-impl PartReady {
-    /// Brings a part in, here and now.
-    ///
-    /// Errors: `Storage`, `Damaged`.
-    pub(crate) fn bring_in(file: &OpenSst, part: Part) -> Result<Self> {
-        Ok(Self { number: file.number, part, result: Ok(file.bring_in(part)?) })
-    }
-}
 
 /// A file in the directory.
 #[derive(Debug)]
@@ -396,7 +264,7 @@ impl Files {
             let (number, part) = self.wanted.borrow_mut().pop_front()?;
             let Some(slot) = self.slot_of(number).map(|slot| self.slot(slot)) else { continue };
             if slot.state(part).get() == WANTED {
-                return Some(PartRequest { file: slot.file.clone(), part });
+                return Some(PartRequest::new(slot.file.clone(), part));
             }
         }
     }
@@ -405,7 +273,7 @@ impl Files {
     ///
     /// Errors: what `perform` met; the part is then absent, and may be asked for again.
     pub(crate) fn on_part_ready(&mut self, ready: PartReady) -> Result<()> {
-        let PartReady { number, part, result } = ready;
+        let (number, part, result) = ready.into_parts();
         let Some(at) = self.slot_of(number) else { return result.map(drop) }; // The file went in the meantime.
         let slot = self.slots[at as usize].as_mut().expect("a number leads to its slot");
         if slot.state(part).get() >= PRESENT {
@@ -504,20 +372,5 @@ impl Files {
             }
         }
         assert_eq!(resident, self.resident_bytes);
-    }
-}
-
-/// Opens one file. Errors: as `OpenSst::open`; `Damaged` if it is another file than the manifest says.
-pub(crate) fn open_checked(storage: &Storage, meta: &FileMeta) -> Result<Arc<OpenSst>> {
-    let file = OpenSst::open(storage, meta.number)?;
-    let sst = file.sst.meta();
-    let is_within = |key: &[u8]| sst.entries == 0 || meta.keys.contains(key);
-    let agrees = sst.entries == meta.entries
-        && is_within(&sst.first_key)
-        && is_within(&sst.last_key)
-        && sst.tombstones.is_empty() != meta.has_range_tombstones;
-    match agrees {
-        true => Ok(Arc::new(file)),
-        false => Err(file.damaged(SstError::Foreign)),
     }
 }

@@ -4,8 +4,8 @@
 //! - a job maps files for itself, so that what it pages in and out does not count as the store's;
 //! - every block is verified before an entry of it comes out: damage is not copied.
 
-use super::files::{OpenSst, Part};
 use super::merge::{Cursor, Entry};
+use super::open::{OpenSst, Part};
 use super::sst::Block;
 use super::{FileNumber, KeyRange, Kind, Result};
 use crate::storage::Storage;

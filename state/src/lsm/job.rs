@@ -12,10 +12,11 @@
 //! - an edit is made when its files are durable and could be opened; a job that fails before leaves nothing that counts;
 //! - jobs of one store share nothing but the manifest, the rate, and the numbers of files.
 
-use super::files::{OpenSst, Part, PartReady, open_checked};
 use super::input::RunInput;
 use super::key::EncodedKey;
-use super::merge::{Cursor, Merged, Source, Tombstone};
+use super::merge::{Cursor, Merged, Source};
+use super::open::{OpenSst, Part, PartReady, open_checked};
+use super::range::disjoint;
 use super::rate::WriteRate;
 use super::run::{RunPlace, RunWriter};
 use super::sst::{Codec, Purpose, SstOptions};
@@ -143,13 +144,15 @@ pub struct Job {
     ready: Vec<PartReady>,
     read_bytes: u64,
     written_bytes: u64,
+    /// Of the keys and values of a flush.
+    payload_bytes: u64,
     /// Whether all of it has happened.
     is_done: bool,
 }
 
 enum Phase {
     /// Inputs to be opened, the next one last, and those that are.
-    Open(Vec<Input>, Vec<Source<RunInput>>, Vec<Tombstone>),
+    Open(Vec<Input>, Vec<Source<RunInput>>, Vec<KeyRange>),
     /// Entries of a flush that are not sorted yet.
     Begin(OpenEntries, Box<RunWriter>),
     Write(Box<dyn Cursor + Send>, Box<RunWriter>),
@@ -176,6 +179,7 @@ pub(crate) struct Change {
     pub(crate) ready: Vec<PartReady>,
     pub(crate) read_bytes: u64,
     pub(crate) written_bytes: u64,
+    pub(crate) payload_bytes: u64,
 }
 
 impl Job {
@@ -193,6 +197,7 @@ impl Job {
             ready: Vec::new(),
             read_bytes: 0,
             written_bytes: 0,
+            payload_bytes: 0,
             is_done: false,
         }
     }
@@ -224,7 +229,7 @@ impl Job {
         let files: Vec<_> = inputs.iter().flat_map(|input| &input.files).collect();
         let numbers: Vec<_> = files.iter().map(|file| file.number).collect();
         let read_bytes = files.iter().map(|file| file.bytes).sum();
-        let tombstones = inputs.iter().flat_map(|input| &input.tombstones).map(Tombstone::from);
+        let tombstones = inputs.iter().flat_map(|input| &input.tombstones).cloned();
         let tombstones = if is_oldest { Vec::new() } else { tombstones.collect() };
         let inputs = inputs.into_iter().rev().collect();
         let place = RunPlace { level, run: 0 };
@@ -313,16 +318,15 @@ impl Job {
         &mut self,
         mut inputs: Vec<Input>,
         mut sources: Vec<Source<RunInput>>,
-        tombstones: Vec<Tombstone>,
+        tombstones: Vec<KeyRange>,
     ) -> Result<Phase> {
         if let Some(Input { files, tombstones: own }) = inputs.pop() {
             let numbers = files.iter().map(|file| file.number);
             let input = RunInput::open(&self.shared.storage, numbers, None)?;
-            sources.push(Source::new(input, own.iter().map(Tombstone::from).collect()));
+            sources.push(Source::new(input, own));
             return Ok(Phase::Open(inputs, sources, tombstones));
         }
         let merged = Merged::new(sources, self.states.clone(), self.is_oldest)?;
-        let tombstones = tombstones.iter().map(KeyRange::from).collect();
         let writer = self.shared.run_writer(&self.states, self.place, Purpose::Compaction, tombstones);
         Ok(Phase::Write(Box::new(merged), Box::new(writer)))
     }
@@ -353,6 +357,9 @@ impl Job {
             };
             let is_kept =
                 self.kind == JobKind::Flush || entry.kind != Kind::Put || self.keeps(entry.key, entry.value);
+            if self.kind == JobKind::Flush {
+                self.payload_bytes += (entry.key.len() + entry.value.len()) as u64;
+            }
             if is_kept {
                 writer.add(entry.key, entry.kind, entry.value)?;
             } else if !self.is_oldest {
@@ -419,8 +426,10 @@ impl Job {
     }
 
     pub(crate) fn into_outcome(self) -> Outcome {
-        let Self { kind, inputs, edit, opened, ready, read_bytes, written_bytes, is_done, .. } = self;
-        let change = is_done.then_some(Change { edit, opened, ready, read_bytes, written_bytes });
+        let Self { kind, inputs, edit, opened, ready, .. } = self;
+        let Self { read_bytes, written_bytes, payload_bytes, is_done, .. } = self;
+        let change =
+            is_done.then_some(Change { edit, opened, ready, read_bytes, written_bytes, payload_bytes });
         Outcome { kind, inputs, change }
     }
 }
@@ -433,13 +442,6 @@ impl fmt::Debug for Job {
             .field("inputs", &self.inputs)
             .finish_non_exhaustive()
     }
-}
-
-/// The same ranges, ascending, those that touch made one.
-fn disjoint(ranges: Vec<KeyRange>) -> Vec<KeyRange> {
-    let mut tombstones: Vec<Tombstone> = ranges.iter().map(Tombstone::from).collect();
-    tombstones.sort_unstable();
-    super::merge::disjoint(tombstones).iter().map(KeyRange::from).collect()
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

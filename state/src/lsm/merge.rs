@@ -17,7 +17,8 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use super::key::StateId;
-use super::{KeyRange, Kind, Result};
+use super::range::{KeyRange, disjoint};
+use super::{Kind, Result};
 
 /// Entries of one source in ascending order of their keys, each key once.
 ///
@@ -74,26 +75,6 @@ pub struct Entry<'a> {
     pub value: &'a [u8],
 }
 
-/// A range of encoded keys whose entries in older sources are gone.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Tombstone {
-    pub(crate) begin: Box<[u8]>,
-    /// Exclusive.
-    pub(crate) end: Box<[u8]>,
-}
-
-impl From<&KeyRange> for Tombstone {
-    fn from(range: &KeyRange) -> Self {
-        Self { begin: range.begin.as_slice().into(), end: range.end.as_slice().into() }
-    }
-}
-
-impl From<&Tombstone> for KeyRange {
-    fn from(tombstone: &Tombstone) -> Self {
-        Self::new(&tombstone.begin, &tombstone.end)
-    }
-}
-
 /// How operands of one state are added up.
 ///
 /// ```
@@ -135,40 +116,28 @@ impl<O: MergeOperators + ?Sized> MergeOperators for Arc<O> {
     }
 }
 
-/// One source: its entries and its tombstones, these in ascending order and apart from each other.
+/// One source: its entries and its tombstones, ranges of keys whose entries in older sources are gone, ascending and apart
+/// from each other.
 #[derive(Debug)]
 pub(crate) struct Source<C> {
     cursor: C,
-    tombstones: Vec<Tombstone>,
+    tombstones: Vec<KeyRange>,
     /// The tombstones before this one end at or before the current key.
     reached: usize,
 }
 
 impl<C> Source<C> {
-    pub(crate) fn new(cursor: C, mut tombstones: Vec<Tombstone>) -> Self {
-        tombstones.sort_unstable();
+    pub(crate) fn new(cursor: C, tombstones: Vec<KeyRange>) -> Self {
         Self { cursor, tombstones: disjoint(tombstones), reached: 0 }
     }
 
     /// Whether a tombstone of this source hides `key` in older ones. Keys must be asked for in ascending order.
     fn hides(&mut self, key: &[u8]) -> bool {
-        while self.tombstones.get(self.reached).is_some_and(|range| &*range.end <= key) {
+        while self.tombstones.get(self.reached).is_some_and(|range| *range.end <= *key) {
             self.reached += 1;
         }
-        self.tombstones.get(self.reached).is_some_and(|range| &*range.begin <= key)
+        self.tombstones.get(self.reached).is_some_and(|range| *range.begin <= *key)
     }
-}
-
-/// The same ranges, those that touch made one. They must be sorted.
-pub(crate) fn disjoint(sorted: Vec<Tombstone>) -> Vec<Tombstone> {
-    let mut ranges: Vec<Tombstone> = Vec::with_capacity(sorted.len());
-    for range in sorted {
-        match ranges.last_mut() {
-            Some(last) if range.begin <= last.end => last.end = range.end.max(std::mem::take(&mut last.end)),
-            _ => ranges.push(range),
-        }
-    }
-    ranges
 }
 
 /// The entries of several sources, as one.

@@ -16,14 +16,14 @@
 //! There are no sequence numbers either: one writer, and whatever is in a newer layer, run or level is newer.
 //!
 //! In reading order:
-//! - `key`: encoded keys, their order and their hash;
+//! - `key`: encoded keys, their order and their hash; `range`: ranges of them;
 //! - `sst`: the immutable file: blocks, hash index, filter, metadata;
 //! - `version`: which files make up the store, and the `manifest` that remembers it;
 //! - `states`: what must be known of the values;
 //! - `merge`: what several sources say about one key, newest first, made one;
 //! - `run` writes a sorted run of files, `input` reads one;
 //! - `compaction`: which files to rewrite; `job`: what does it, no faster than `rate` lets it;
-//! - `files`: which parts of files are in memory; `view`: the files of a version, as look-ups need them;
+//! - `open`: a file that is open, and what brings its parts in; `files`: which of them are in memory; `view`: the files of a version, as look-ups need them;
 //! - `read`: points, in batches (`batch`), found with the help of `fences`; `scan`: ranges;
 //! - `store`: all of it; `snapshot`: a store at one time, and made a store again; `metrics`;
 //! - `verify`: every byte of a store or a snapshot, also while it is in use.
@@ -46,7 +46,9 @@ pub mod key;
 mod manifest;
 mod merge;
 mod metrics;
+mod open;
 mod options;
+mod range;
 mod rate;
 mod read;
 mod run;
@@ -61,23 +63,22 @@ mod view;
 
 pub use batch::KeyBatch;
 pub use error::Error;
-pub use files::{PartReady, PartRequest};
 pub use job::{Budget, Job, JobKind, JobProgress};
 pub use manifest::{
     FileNumbers, MANIFEST, MANIFEST_FORMAT, Manifest, ManifestError, RecordError, Recovery, TornRecord,
 };
 pub use merge::{Cursor, Entry, MergeOperator};
 pub use metrics::Metrics;
+pub use open::{PartReady, PartRequest};
 pub use options::{OptionError, Options};
+pub use range::KeyRange;
 pub use read::Answer;
 pub use scan::ScanEnd;
 pub use snapshot::{Snapshot, SnapshotStats, restore};
 pub use states::{EntryFilter, StateSpec};
 pub use store::Store;
 pub use verify::{Damage, DamageKind, Verifier, VerifyTotals};
-pub use version::{
-    FileMeta, FileNumber, Fingerprint, KeyRange, LEVEL_COUNT, Run, Version, VersionEdit, VersionError,
-};
+pub use version::{FileMeta, FileNumber, Fingerprint, LEVEL_COUNT, Run, Version, VersionEdit, VersionError};
 
 /// What the operations of a store return.
 pub type Result<T> = std::result::Result<T, Error>;

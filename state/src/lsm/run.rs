@@ -72,7 +72,7 @@ struct Ending {
 }
 
 impl RunWriter {
-    /// `tombstones` are ascending and apart from each other, as [`super::merge::disjoint`] makes them.
+    /// `tombstones` are ascending and apart from each other, as [`super::range::disjoint`] makes them.
     pub(crate) fn new(
         storage: Storage,
         numbers: FileNumbers,
@@ -197,8 +197,8 @@ impl RunWriter {
         let tombstones = self.tombstones_before(border);
         let Filling { number, file, mut sst, schemas, .. } =
             self.filling.take().expect("there is a file to end");
-        for KeyRange { begin, end } in tombstones {
-            sst.add_tombstone(sst::KeyRange { begin, end });
+        for range in tombstones {
+            sst.add_tombstone(range);
         }
         self.ending = Some(Ending { number, file, tail: sst.finish(), schemas });
     }
@@ -231,7 +231,7 @@ impl RunWriter {
         meta: &SstMeta,
     ) -> FileMeta {
         let entries = (meta.entries > 0).then(|| KeyRange::of_keys(&meta.first_key, &meta.last_key));
-        let ranges = meta.tombstones.iter().map(|range| KeyRange::new(&range.begin, &range.end));
+        let ranges = meta.tombstones.iter().cloned();
         let keys = entries.into_iter().chain(ranges).reduce(|all, range| all.cover(&range));
         FileMeta {
             number,

@@ -3,7 +3,7 @@
 //! Invariant: a scan never waits. Where a block is missing it asks for it and for the next ones, and says where to go on.
 
 use super::files::Files;
-use super::merge::{Cursor, Entry, MergeOperators, Merged, Source, Tombstone};
+use super::merge::{Cursor, Entry, MergeOperators, Merged, Source};
 use super::sst::{SstCursor, Step};
 use super::view::{ReadRun, View};
 use super::{Error, KeyRange, Kind, Result};
@@ -78,10 +78,10 @@ pub(crate) fn scan<O: MergeOperators>(
     }
 }
 
-fn tombstones(run: &ReadRun, range: &KeyRange) -> Vec<Tombstone> {
+fn tombstones(run: &ReadRun, range: &KeyRange) -> Vec<KeyRange> {
     let from = run.tombstones.partition_point(|tombstone| tombstone.end <= range.begin);
     let overlapping = run.tombstones[from..].iter().take_while(|tombstone| tombstone.begin < range.end);
-    overlapping.map(Tombstone::from).collect()
+    overlapping.cloned().collect()
 }
 
 /// The entries of a run in a range.

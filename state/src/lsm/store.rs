@@ -13,10 +13,11 @@
 
 use super::batch::KeyBatch;
 use super::compaction::Picker;
-use super::files::{Files, OpenSst, PartReady, PartRequest, open_checked};
+use super::files::Files;
 use super::job::{Change, Input, Job, JobKind, OpenEntries, Outcome, Shared};
 use super::key::StateId;
 use super::merge::Cursor;
+use super::open::{OpenSst, PartReady, PartRequest, open_checked};
 use super::rate::WriteRate;
 use super::read::{Answer, Reader, Scratch};
 use super::scan::{ScanEnd, scan};
@@ -28,6 +29,7 @@ use super::{
     FileMeta, FileNumber, KeyRange, Manifest, Metrics, Options, Recovery, Result, Version, VersionEdit,
 };
 use crate::storage::Storage;
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -79,6 +81,8 @@ pub struct Store {
     files: Files,
     view: Arc<View>,
     picker: Picker,
+    /// Whether nothing was to be compacted the last time, and nothing has changed since.
+    is_settled: bool,
     /// The inputs of jobs that run.
     busy: BTreeSet<FileNumber>,
     /// Whether a flush runs: runs come to be in the order in which they were flushed.
@@ -125,6 +129,7 @@ impl Store {
             view: Arc::new(View::new(version.clone(), &files)),
             files,
             picker: Picker::default(),
+            is_settled: false,
             busy: BTreeSet::new(),
             is_flushing: false,
             next_run: version.runs().first().map_or(0, |run| run.number() + 1),
@@ -133,7 +138,7 @@ impl Store {
             metrics: Metrics::default(),
             scratch: RefCell::default(),
         };
-        store.metrics.on_version(&version);
+        store.metrics.on_view(&store.view);
         Ok((store, recovery))
     }
 
@@ -153,6 +158,7 @@ impl Store {
     /// # Ok::<(), thalweg_state::lsm::Error>(())
     /// ```
     pub fn register(&mut self, spec: StateSpec) -> Result<StateId> {
+        self.is_settled = false; // Files may have waited for it.
         Arc::make_mut(&mut self.states).register(spec)
     }
 
@@ -189,11 +195,13 @@ impl Store {
         if !free.is_empty() {
             return Some(Job::remove(self.shared.clone(), free));
         }
-        let version = &self.view.version;
-        let held = self.held();
-        let pick = match held.is_empty() {
-            true => self.picker.pick(version, &self.shared.options, &self.busy)?,
-            false => self.picker.pick(version, &self.shared.options, &(&held | &self.busy))?,
+        if self.is_settled {
+            return None;
+        }
+        let busy = &self.held() | &self.busy;
+        let Some(pick) = self.picker.pick(&self.view.version, &self.shared.options, &busy) else {
+            self.is_settled = true;
+            return None;
         };
         self.busy.extend(pick.inputs.iter().flatten().map(|file| file.number));
         if pick.is_move {
@@ -204,7 +212,7 @@ impl Store {
                 let slot = self.files.slot_of(file.number).expect("files of a version are in the directory");
                 self.files.slot(slot).file.sst.meta().tombstones.iter()
             });
-            let tombstones = ranges.map(|range| KeyRange::new(&range.begin, &range.end)).collect();
+            let tombstones = ranges.cloned().collect();
             Input { files, tombstones }
         });
         let inputs = inputs.collect();
@@ -228,15 +236,17 @@ impl Store {
         for number in &inputs {
             self.busy.remove(number);
         }
+        self.is_settled = false;
         if kind == JobKind::Flush {
             self.is_flushing = false;
         }
-        let Some(Change { edit, opened, ready, read_bytes, written_bytes }) = change else {
+        let Some(Change { edit, opened, ready, read_bytes, written_bytes, payload_bytes }) = change else {
             self.metrics.jobs_failed += 1;
             return;
         };
         self.metrics.jobs_finished += 1;
         self.metrics.compaction_read_bytes += read_bytes;
+        self.metrics.payload_bytes += payload_bytes;
         match kind {
             JobKind::Flush => self.metrics.flushed_bytes += written_bytes,
             _ => self.metrics.compacted_bytes += written_bytes,
@@ -259,7 +269,7 @@ impl Store {
         drop(before);
         let stop = self.shared.options.runs_stop;
         let was_stalled = self.metrics.runs >= stop;
-        self.metrics.on_version(&self.view.version);
+        self.metrics.on_view(&self.view);
         self.metrics.stalls += u64::from(!was_stalled && self.is_stalled());
         for ready in ready {
             self.files.on_part_ready(ready).expect("a job hands over parts that could be read");
@@ -295,25 +305,30 @@ impl Store {
     /// Errors: also those of the storage, and `Damaged`.
     pub fn get_waiting(&mut self, keys: &KeyBatch, mut answer: impl FnMut(usize, Answer<'_>)) -> Result<()> {
         let mut open: Vec<usize> = (0..keys.len()).collect();
-        while !open.is_empty() {
-            let mut batch = KeyBatch::default();
-            for &number in &open {
-                batch.push(keys.key(number)).expect("it was a key before");
-            }
+        let mut batch = Cow::Borrowed(keys);
+        loop {
             let mut cold = Vec::new();
             self.get_batch(&batch, |at, found| match found {
-                Answer::Cold => cold.push(open[at]),
+                Answer::Cold => cold.push(at),
                 found => answer(open[at], found),
             })?;
-            open = cold;
+            if cold.is_empty() {
+                return Ok(());
+            }
+            cold.sort_unstable();
+            batch.to_mut().retain(|at| cold.binary_search(&at).is_ok());
+            open = cold.iter().map(|at| open[*at]).collect();
             self.bring_in_wanted()?;
         }
-        Ok(())
     }
 
-    /// Performs all requests, here and now.
+    /// Performs requests, here and now: all, or as many as half of the memory has room for. More would drive out what has
+    /// come in before it was looked at.
     fn bring_in_wanted(&mut self) -> Result<()> {
-        while let Some(request) = self.poll_request() {
+        let end = self.files.counts().bytes_in + self.budget_bytes() as u64 / 2;
+        while self.files.counts().bytes_in < end
+            && let Some(request) = self.poll_request()
+        {
             self.metrics.blocking_reads += 1;
             self.on_part_ready(request.perform())?;
         }

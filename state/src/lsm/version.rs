@@ -13,6 +13,7 @@
 //! - an edit is applied wholly or refused: any edit, even a damaged one, leaves a version of which this is true.
 
 use super::hex;
+use super::range::KeyRange;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -53,78 +54,6 @@ impl FileNumber {
 impl fmt::Display for FileNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:06}", self.0)
-    }
-}
-
-/// Encoded keys from `begin` on, and before `end`.
-///
-/// ```
-/// use thalweg_state::lsm::KeyRange;
-/// let range = KeyRange::of_keys(b"bee", b"cat");
-/// assert!(range.contains(b"bee") && range.contains(b"cat") && !range.contains(b"cats"));
-/// assert!(range.overlaps(&KeyRange::new(b"cat", b"dog")) && !range.overlaps(&KeyRange::new(b"ant", b"bee")));
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct KeyRange {
-    /// The first key that may be in it.
-    #[serde(with = "hex")]
-    pub begin: Vec<u8>,
-    /// The first key after it.
-    #[serde(with = "hex")]
-    pub end: Vec<u8>,
-}
-
-impl KeyRange {
-    /// The keys from `begin` on, before `end`.
-    ///
-    /// ```
-    /// # use thalweg_state::lsm::KeyRange;
-    /// assert!(KeyRange::new(b"b", b"b").is_empty());
-    /// ```
-    pub fn new(begin: &[u8], end: &[u8]) -> Self {
-        Self { begin: begin.to_vec(), end: end.to_vec() }
-    }
-
-    /// The keys from the first to the last, with both.
-    ///
-    /// ```
-    /// # use thalweg_state::lsm::KeyRange;
-    /// assert_eq!(KeyRange::of_keys(b"a", b"b"), KeyRange::new(b"a", b"b\0"));
-    /// ```
-    pub fn of_keys(first: &[u8], last: &[u8]) -> Self {
-        Self { begin: first.to_vec(), end: [last, &[0]].concat() } // Between a key and the same with a zero is none.
-    }
-
-    /// The smallest range that holds both.
-    ///
-    /// ```
-    /// # use thalweg_state::lsm::KeyRange;
-    /// let entries = KeyRange::of_keys(b"bee", b"cat");
-    /// let tombstone = KeyRange::new(b"ant", b"bug");
-    /// assert_eq!(entries.cover(&tombstone), KeyRange::new(b"ant", b"cat\0"));
-    /// ```
-    #[must_use]
-    pub fn cover(&self, other: &Self) -> Self {
-        Self {
-            begin: self.begin.clone().min(other.begin.clone()),
-            end: self.end.clone().max(other.end.clone()),
-        }
-    }
-
-    /// Whether there is no key in it.
-    pub fn is_empty(&self) -> bool {
-        self.begin >= self.end
-    }
-
-    /// Whether `key` is in it.
-    pub fn contains(&self, key: &[u8]) -> bool {
-        *self.begin <= *key && *key < *self.end
-    }
-
-    /// Whether a key could be in both; neither may be empty.
-    pub fn overlaps(&self, other: &Self) -> bool {
-        self.begin < other.end && other.begin < self.end
     }
 }
 

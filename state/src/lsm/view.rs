@@ -10,7 +10,8 @@
 
 use super::batch::KeyBatch;
 use super::fences::{Fences, KeyPrefix};
-use super::files::{Files, OpenSst};
+use super::files::Files;
+use super::open::OpenSst;
 use super::{KeyRange, Run, Version};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -74,8 +75,7 @@ impl ReadRun {
         let files: Vec<_> = run.files().iter().map(|file| read_file(file.number)).collect();
         let mut tombstones: Vec<KeyRange> = Vec::new();
         for ReadFile { file, .. } in &files {
-            let ranges = file.sst.meta().tombstones.iter();
-            tombstones.extend(ranges.map(|range| KeyRange::new(&range.begin, &range.end)));
+            tombstones.extend_from_slice(&file.sst.meta().tombstones);
         }
         tombstones.sort_unstable_by(|a, b| a.begin.cmp(&b.begin));
         let fences = Fences::between(run.files().iter().map(|file| &file.keys));

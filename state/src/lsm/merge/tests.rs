@@ -44,7 +44,7 @@ fn key(letter: u8) -> Vec<u8> {
     vec![0, 0, 0, 0, letter]
 }
 
-fn parse(source: &str) -> (Vec<Owned>, Vec<Tombstone>) {
+fn parse(source: &str) -> (Vec<Owned>, Vec<KeyRange>) {
     let (mut entries, mut tombstones) = (Vec::new(), Vec::new());
     for word in source.split_whitespace() {
         let bytes = word.as_bytes();
@@ -53,14 +53,14 @@ fn parse(source: &str) -> (Vec<Owned>, Vec<Tombstone>) {
             b'=' => entries.push((key(bytes[0]), Kind::Put, value)),
             b'+' => entries.push((key(bytes[0]), Kind::Merge, value)),
             b'-' => entries.push((key(bytes[0]), Kind::Delete, Vec::new())),
-            b'~' => tombstones.push(Tombstone { begin: key(bytes[0]).into(), end: key(bytes[2]).into() }),
+            b'~' => tombstones.push(KeyRange::new(&key(bytes[0]), &key(bytes[2]))),
             other => panic!("{other} in {word}"),
         }
     }
     (entries, tombstones)
 }
 
-fn merge(sources: &[(Vec<Owned>, Vec<Tombstone>)], is_oldest: bool) -> Vec<Owned> {
+fn merge(sources: &[(Vec<Owned>, Vec<KeyRange>)], is_oldest: bool) -> Vec<Owned> {
     let sources = sources.iter().map(|(entries, ranges)| Source::new(Slice(entries), ranges.clone()));
     let mut merged = Merged::new(sources.collect(), &Concatenate, is_oldest).unwrap();
     let mut out = Vec::new();
@@ -103,7 +103,7 @@ fn tombstones_hide_what_is_in_older_sources_only() {
 }
 
 /// What the sources say, applied oldest first to a map; `None` for a key that is gone.
-fn apply(sources: &[(Vec<Owned>, Vec<Tombstone>)], map: &mut BTreeMap<Vec<u8>, Vec<u8>>) {
+fn apply(sources: &[(Vec<Owned>, Vec<KeyRange>)], map: &mut BTreeMap<Vec<u8>, Vec<u8>>) {
     for (entries, tombstones) in sources.iter().rev() {
         for range in tombstones {
             map.retain(|key, _| !(*range.begin <= **key && **key < *range.end));
@@ -118,7 +118,7 @@ fn apply(sources: &[(Vec<Owned>, Vec<Tombstone>)], map: &mut BTreeMap<Vec<u8>, V
     }
 }
 
-fn source() -> impl Strategy<Value = (Vec<Owned>, Vec<Tombstone>)> {
+fn source() -> impl Strategy<Value = (Vec<Owned>, Vec<KeyRange>)> {
     let kind = prop_oneof![Just(Kind::Put), Just(Kind::Delete), Just(Kind::Merge)];
     let entries = prop::collection::btree_map(0..12_u8, (kind, 0..=255_u8), 0..8);
     let tombstones = prop::collection::vec((0..12_u8, 1..4_u8), 0..3);
@@ -126,8 +126,7 @@ fn source() -> impl Strategy<Value = (Vec<Owned>, Vec<Tombstone>)> {
         let entry = |(letter, (kind, byte)): (u8, (Kind, u8))| {
             (key(letter), kind, if kind == Kind::Delete { Vec::new() } else { vec![byte] })
         };
-        let range =
-            |(begin, len): (u8, u8)| Tombstone { begin: key(begin).into(), end: key(begin + len).into() };
+        let range = |(begin, len): (u8, u8)| KeyRange::new(&key(begin), &key(begin + len));
         (entries.into_iter().map(entry).collect(), tombstones.into_iter().map(range).collect())
     })
 }

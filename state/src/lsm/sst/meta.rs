@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Codec, PAGE_BYTES, SstError, ValueAlign, align_up, field};
+use crate::lsm::{KeyRange, hex};
 
 /// The version of the whole file format. A reader refuses others.
 pub(super) const FORMAT_VERSION: u32 = 1;
@@ -74,30 +75,6 @@ pub enum Purpose {
     /// Something that this version does not know.
     #[serde(other)]
     Other,
-}
-
-/// A range of encoded keys.
-///
-/// ```
-/// use thalweg_state::lsm::sst::KeyRange;
-/// let range = KeyRange { begin: b"a".to_vec(), end: b"c".to_vec() };
-/// assert!(range.contains(b"b") && !range.contains(b"c"));
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct KeyRange {
-    /// The first key, or what comes before it.
-    #[serde(with = "hex")]
-    pub begin: Vec<u8>,
-    /// Exclusive.
-    #[serde(with = "hex")]
-    pub end: Vec<u8>,
-}
-
-impl KeyRange {
-    /// Whether `key` is in it.
-    pub fn contains(&self, key: &[u8]) -> bool {
-        self.begin.as_slice() <= key && key < self.end.as_slice()
-    }
 }
 
 /// One state whose keys are in a file.
@@ -178,31 +155,6 @@ impl SstMeta {
     /// The lowest and the highest key group of its entries.
     pub fn key_groups(&self) -> Option<(u16, u16)> {
         self.key_group_min.zip(self.key_group_max)
-    }
-}
-
-/// Keys in JSON: two digits for each byte.
-mod hex {
-    use super::*;
-
-    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
-        use fmt::Write;
-        let mut digits = String::with_capacity(2 * bytes.len());
-        for byte in bytes {
-            write!(digits, "{byte:02x}").expect("a String takes all that is written");
-        }
-        serializer.serialize_str(&digits)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
-        let digits = String::deserialize(deserializer)?;
-        let (pairs, rest) = digits.as_bytes().as_chunks::<2>();
-        let digit = |digit: u8| char::from(digit).to_digit(16);
-        let byte = |pair: &[u8; 2]| Some((digit(pair[0])? * 16 + digit(pair[1])?) as u8);
-        let bytes: Option<Vec<u8>> = pairs.iter().map(byte).collect();
-        bytes
-            .filter(|_| rest.is_empty())
-            .ok_or_else(|| serde::de::Error::custom("a key is not pairs of hexadecimal digits"))
     }
 }
 

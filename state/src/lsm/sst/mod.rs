@@ -48,7 +48,7 @@ pub use block::{Block, BlockError, Codec, Entry, ValueAlign};
 pub use cursor::{SstCursor, Step};
 pub(super) use filter::{Filter, FilterBits, FilterBlock};
 pub use index::Candidates;
-pub use meta::{KeyRange, Purpose, Section, SstMeta, StateMeta};
+pub use meta::{Purpose, Section, SstMeta, StateMeta};
 pub(super) use points::{Located, Points};
 pub use reader::{Place, Sst, SstDamage, SstError};
 pub use writer::{SstOptions, SstTail, SstWriter, VALUE_BYTES_MAX, WriteError};

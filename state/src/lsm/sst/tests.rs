@@ -8,6 +8,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::*;
 use crate::hash_bytes;
+use crate::lsm::KeyRange;
 use crate::lsm::Kind;
 
 /// What a file should say.
@@ -176,7 +177,7 @@ fn blocks_are_as_small_as_they_can_be() {
 #[test]
 fn a_file_without_entries_is_a_file() {
     check(SstOptions::default(), &Model::new(), &[vec![0; 4], vec![]]);
-    let range = KeyRange { begin: vec![0, 1], end: vec![0xff] };
+    let range = KeyRange::new(&[0, 1], &[0xff]);
     let file = write(SstOptions::default(), &Model::new(), std::slice::from_ref(&range));
     let sst = Sst::open(&file).unwrap();
     assert_eq!((&sst.meta().tombstones, sst.meta().key_groups()), (&vec![range], None));
@@ -252,7 +253,7 @@ fn sample(codec: Codec) -> Vec<u8> {
         align: ValueAlign::Eight,
     }];
     let options = SstOptions { states, purpose: Purpose::Compaction, ..small_blocks(codec) };
-    write(options, &model, &[KeyRange { begin: b"a".to_vec(), end: b"b".to_vec() }])
+    write(options, &model, &[KeyRange::new(b"a", b"b")])
 }
 
 #[test]

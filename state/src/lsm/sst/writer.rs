@@ -20,11 +20,11 @@ use super::index::IndexBuilder;
 use super::meta::{Extent, FORMAT_VERSION, Footer, SECTIONS};
 use super::table::TableBuilder;
 use super::{
-    Codec, FOOTER_BYTES, KeyRange, LOGICAL_BYTES_MAX, PAGE_BYTES, Purpose, Section, SstMeta, StateMeta,
-    ValueAlign, align_up,
+    Codec, FOOTER_BYTES, LOGICAL_BYTES_MAX, PAGE_BYTES, Purpose, Section, SstMeta, StateMeta, ValueAlign,
+    align_up,
 };
-use crate::lsm::Kind;
 use crate::lsm::key::{EncodedKey, KeyLengthError};
+use crate::lsm::{KeyRange, Kind};
 
 /// The longest value, in bytes: lengths of blocks stay within 32 bits.
 pub const VALUE_BYTES_MAX: usize = 1 << 30;

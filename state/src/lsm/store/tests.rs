@@ -329,83 +329,6 @@ fn small_files_make_several_levels() {
     check(&mut store, &model, 400);
 }
 
-/// What was flushed by `prepare` or `run` is there wholly or not at all, in this order, whenever the power is lost.
-#[test]
-fn after_a_crash_the_store_says_what_it_said_after_its_last_edit() {
-    let batches = |count| {
-        let mut dice = Dice(11);
-        (0..count).map(move |_| dice.changes(60, 40)).collect::<Vec<_>>()
-    };
-    let run = |disk: &FaultyDisk, batches: &[Changes]| -> Result<()> {
-        let storage = Storage::on(disk.clone())?;
-        let mut store = try_open(&storage, small())?;
-        for changes in batches {
-            flush(&mut store, changes.clone())?;
-        }
-        run_jobs(&mut store)
-    };
-    let (before, all) = (2, batches(4));
-    let points = FaultyDisk::crash_points(
-        3,
-        |disk| run(disk, &all[..before]).unwrap(),
-        |disk| drop(run(disk, &all[before..])),
-        |disk, case| {
-            let storage = Storage::on(disk.clone()).unwrap();
-            let mut store = open(&storage, small());
-            let found = contents(&mut store, &everything());
-            let mut model = Model::new();
-            let mut states = vec![];
-            for changes in &all {
-                apply(&mut model, changes);
-                states.push(model.clone());
-            }
-            assert!(states[before - 1..].contains(&found), "{case}");
-            assert_eq!(storage.list().unwrap().len(), store.version().files().len() + 1, "{case}: garbage");
-            flush(&mut store, (all[0].0.clone(), vec![everything()])).unwrap(); // And it goes on.
-            let mut model = Model::new();
-            apply(&mut model, &(all[0].0.clone(), vec![]));
-            assert_eq!(contents(&mut store, &everything()), model, "{case}");
-        },
-    );
-    assert!(points >= 80, "{points}");
-}
-
-/// A place that has a snapshot keeps it until the next one is complete.
-#[test]
-fn after_a_crash_a_snapshot_is_the_last_one_or_the_one_before() {
-    let mut dice = Dice(5);
-    let changes: Vec<_> = (0..3).map(|_| dice.changes(80, 40)).collect();
-    let mut models = vec![Model::new()];
-    let mut store = open(&Storage::memory(), small());
-    let mut snapshots = vec![store.snapshot()];
-    for changes in &changes {
-        flush(&mut store, changes.clone()).unwrap();
-        run_jobs(&mut store).unwrap();
-        snapshots.push(store.snapshot());
-        let mut model = models.last().unwrap().clone();
-        apply(&mut model, changes);
-        models.push(model);
-    }
-    let write = |disk: &FaultyDisk, snapshot: &Snapshot| -> Result<()> {
-        snapshot.write(&Storage::on(disk.clone())?).map(drop)
-    };
-    let points = FaultyDisk::crash_points(
-        2,
-        |disk| write(disk, &snapshots[1]).unwrap(),
-        |disk| drop(write(disk, &snapshots[3])),
-        |disk, case| {
-            let place = Storage::on(disk.clone()).unwrap();
-            let mut restored = restore_all(std::slice::from_ref(&place), 9);
-            let found = contents(&mut restored, &everything());
-            assert!(found == models[1] || found == models[3], "{case}");
-            snapshots[2].write(&place).unwrap(); // And it can be written over.
-            let mut restored = restore_all(&[place], 9);
-            assert_eq!(contents(&mut restored, &everything()), models[2], "{case}");
-        },
-    );
-    assert!(points > 10, "{points}");
-}
-
 #[test]
 fn snapshots_are_incremental_and_hold_their_files() {
     let (storage, place) = (Storage::memory(), Storage::memory());
@@ -546,87 +469,6 @@ fn memory_stays_within_the_budget_and_look_ups_never_wait() {
     }
 }
 
-#[test]
-fn damage_is_named_and_never_served() {
-    let storage = Storage::memory();
-    let mut store = open(&storage, small());
-    let entries: BTreeMap<_, _> =
-        (0..500_u32).map(|user| (key(0, PLAIN, user), (Kind::Put, vec![7; 50]))).collect();
-    flush(&mut store, (entries, vec![])).unwrap();
-    let file = store.version().files().next().unwrap().number;
-    let name = file.name();
-    drop(store);
-    let bytes = storage.open(&name).unwrap().to_vec();
-    for at in (0..bytes.len()).step_by(307) {
-        let disk = Storage::memory();
-        storage.link_or_copy_as("MANIFEST", &disk, "MANIFEST").unwrap();
-        let others = storage.list().unwrap().into_iter().map(|file| file.name);
-        for other in others.filter(|other| other.ends_with(".sst") && *other != name) {
-            storage.link_or_copy(&other, &disk).unwrap();
-        }
-        let mut damaged = bytes.clone();
-        damaged[at] ^= 0x10;
-        let mut writer = disk.create(&name).unwrap();
-        writer.write(&damaged).unwrap();
-        writer.publish().unwrap();
-        let found = try_open(&disk, small()).and_then(|mut store| {
-            let mut keys = KeyBatch::default();
-            for user in 0..500 {
-                keys.push(&key(0, PLAIN, user)).unwrap();
-            }
-            store.get_waiting(&keys, |_, answer| assert_eq!(answer.value(), Some(&[7; 50][..])))
-        });
-        match found {
-            Ok(()) => {} // It lies in padding, where nothing is read.
-            Err(Error::Damaged { path, .. }) => assert!(path.ends_with(&name), "byte {at}: {path:?}"),
-            Err(other) => panic!("byte {at}: {other:?}"),
-        }
-    }
-}
-
-/// Every operation of a flush fails once. What was written before is removed, and the flush may be tried again; unless it was
-/// the manifest that failed: then the store takes nothing more, and opened anew it has the flush or does not.
-#[test]
-fn a_failed_flush_changes_nothing() {
-    let (first, second) = (Dice(1).changes(100, 50), Dice(2).changes(100, 50));
-    let (mut before, mut after) = (Model::new(), Model::new());
-    apply(&mut before, &first);
-    for changes in [&first, &second] {
-        apply(&mut after, changes);
-    }
-    for fault in [Fault::Full, Fault::Error] {
-        let (mut retried, mut reopened) = (0, 0);
-        for point in 0.. {
-            let disk = FaultyDisk::new();
-            let storage = Storage::on(disk.clone()).unwrap();
-            let mut store = open(&storage, small());
-            flush(&mut store, first.clone()).unwrap();
-            disk.fail_at(disk.operations() + point, fault);
-            if flush(&mut store, second.clone()).is_ok() {
-                break; // It has fewer operations: the fault is still to come.
-            }
-            assert_eq!(store.metrics().jobs_failed, 1);
-            assert_eq!(contents(&mut store, &everything()), before, "{fault:?} {point}");
-            if flush(&mut store, second.clone()).is_ok() {
-                retried += 1;
-                assert_eq!(
-                    storage.list().unwrap().len(),
-                    3,
-                    "the manifest, and a file of each flush that was done"
-                );
-                check(&mut store, &after, 50);
-                continue;
-            }
-            reopened += 1;
-            drop(store);
-            let storage = Storage::on(disk.clone()).unwrap();
-            let found = contents(&mut open(&storage, small()), &everything());
-            assert!(found == before || found == after, "{fault:?} {point}");
-        }
-        assert!(retried > 3 && reopened > 1, "{fault:?}: {retried}, {reopened}");
-    }
-}
-
 /// What a filter lets go is gone at once where nothing is older, and never comes back from below.
 #[test]
 fn filters_drop_values_in_compactions() {
@@ -655,7 +497,33 @@ fn filters_drop_values_in_compactions() {
     assert_eq!(contents(&mut store, &everything()).len(), 0);
 }
 
+mod cold;
+mod crash;
+mod damage;
 mod states;
+
+/// One run of puts, and then the same keys again: twice the space, until they are compacted.
+#[test]
+fn amplification_is_what_files_take_over_what_was_given() {
+    let mut store = open(&Storage::memory(), Options { runs_max: 3, ..Options::nvme() });
+    let entries = || (0..20_000).map(|user| (key(0, PLAIN, user), (Kind::Put, vec![7; 100]))).collect();
+    let given = 20_000 * (8 + 100);
+    flush(&mut store, (entries(), vec![])).unwrap();
+    let metrics = store.metrics();
+    assert_eq!((metrics.payload_bytes, metrics.compacted_bytes), (given, 0));
+    let (write, space) = (metrics.write_amplification(), metrics.space_amplification());
+    assert!((1.0..1.3).contains(&write) && (1.0..1.2).contains(&space), "{write} {space}");
+    for runs in 2..=3 {
+        flush(&mut store, (entries(), vec![])).unwrap();
+        let metrics = store.metrics();
+        assert!((metrics.space_amplification() - space * f64::from(runs)).abs() < 0.01, "{metrics:?}");
+    }
+    run_jobs(&mut store).unwrap();
+    let metrics = store.metrics();
+    assert!((metrics.space_amplification() - space).abs() < 0.01, "{metrics:?}");
+    assert_eq!(metrics.payload_bytes, 3 * given);
+    assert!((metrics.write_amplification() - write * 4.0 / 3.0).abs() < 0.01, "{metrics:?}");
+}
 
 #[test]
 fn many_runs_stall_the_core_until_they_are_compacted() {

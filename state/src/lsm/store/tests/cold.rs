@@ -1,0 +1,127 @@
+//! Look-ups of what is on a real disk only.
+
+use super::*;
+use crate::lsm::open::Part;
+use crate::storage::PAGE_BYTES;
+
+/// Method: a file is written, read, and evicted from the page cache. Then look-ups must not touch it, as the kernel says which
+/// of its pages are in memory; requests bring in what they are for, and the same look-ups find it.
+#[test]
+#[cfg_attr(miri, ignore = "maps files")]
+fn a_look_up_does_not_touch_what_is_not_in_memory() {
+    const USERS: u32 = 2000;
+    let folder = tempfile::tempdir().unwrap();
+    let storage = Storage::directory(folder.path().join("store")).unwrap();
+    let options = Options { block_bytes: 16 << 10, file_bytes: 1 << 20, ..small() };
+    let mut store = open(&storage, options);
+    let value = |user: u32| vec![user as u8; 100];
+    let entries = (0..USERS).map(|user| (key(0, PLAIN, user), (Kind::Put, value(user))));
+    flush(&mut store, (entries.collect(), vec![])).unwrap();
+    let number = store.version().files().next().unwrap().number;
+    let file = store.files.slot(store.files.slot_of(number).unwrap()).file.clone();
+    let blocks: Vec<_> = (0..file.sst.blocks()).map(|block| file.range(Part::Block(block))).collect();
+    assert!(blocks.len() > 8 && blocks[0].len() >= 2 * PAGE_BYTES);
+
+    let mapping = storage.open(&number.name()).unwrap();
+    let evict = || {
+        mapping.populate(0..mapping.len()).unwrap();
+        mapping.evict(blocks[0].start..blocks.last().unwrap().end);
+    };
+    let resident = || -> Vec<usize> {
+        (0..blocks.len())
+            .filter(|block| {
+                let mut pages = blocks[*block].clone().step_by(PAGE_BYTES);
+                pages.any(|page| mapping.is_resident(page..page + 1))
+            })
+            .collect()
+    };
+    evict();
+    if !resident().is_empty() {
+        println!("this file system keeps its pages: eviction is not tested");
+        return;
+    }
+
+    let mut keys = KeyBatch::default();
+    for user in [5, USERS / 2, USERS - 5] {
+        keys.push(&key(0, PLAIN, user)).unwrap();
+    }
+    let absent = keys.push(&key(7, PLAIN, 3)).unwrap();
+    store
+        .get_batch(&keys, |number, answer| {
+            let expected = if number == absent { Answer::Absent } else { Answer::Cold };
+            assert_eq!(answer, expected);
+        })
+        .unwrap();
+    assert_eq!(resident(), [0; 0], "the look-up has read from the disk");
+    let scan = store.scan(&everything(), |_, _| panic!("nothing is there")).unwrap();
+    assert!(matches!(scan, ScanEnd::Cold { .. }));
+    assert_eq!(resident(), [0; 0], "the scan has read from the disk");
+
+    let first = store.poll_request().unwrap().perform();
+    assert_eq!(resident().len(), 1, "what is asked for comes in, and nothing around it");
+    store.on_part_ready(first).unwrap();
+    while let Some(request) = store.poll_request() {
+        request.prefetch();
+        store.on_part_ready(request.perform()).unwrap();
+    }
+    let users = [5, USERS / 2, USERS - 5];
+    store
+        .get_batch(&keys, |number, answer| match users.get(number) {
+            Some(user) => assert_eq!(answer, Answer::Found(&value(*user))),
+            None => assert_eq!(answer, Answer::Absent),
+        })
+        .unwrap();
+    let (cold, asked) = (store.metrics().cold_reads, resident().len());
+    assert!(asked >= 3 && asked < blocks.len(), "{asked} of {} blocks", blocks.len());
+    assert_eq!((cold, store.metrics().blocking_reads), (4, 0)); // The scan has met one too.
+}
+
+/// A batch that needs twenty times the memory there is gets its answers, and reads no block more than twice.
+#[test]
+fn a_batch_larger_than_the_memory_is_answered_without_reading_all_over_again() {
+    let options = Options { memory_bytes: 4 << 20, table_share: 0.9, ..Options::nvme() };
+    let mut store = open(&Storage::on(FaultyDisk::new()).unwrap(), options);
+    let entry = |user: u32| (key((user / 4096) as u16, PLAIN, user), (Kind::Put, vec![user as u8; 200]));
+    let users = 40_000;
+    flush(&mut store, ((0..users).map(entry).collect(), vec![])).unwrap();
+    let blocks: u32 = {
+        let slots = store.version().files().map(|file| store.files.slot_of(file.number).unwrap());
+        slots.map(|slot| store.files.slot(slot).file.sst.blocks()).sum()
+    };
+    assert!(blocks as usize * (16 << 10) > 15 * store.budget_bytes());
+    let (mut dice, mut keys, mut wanted) = (Dice(9), KeyBatch::default(), Vec::new());
+    for _ in 0..4 * users {
+        let user = dice.roll(users.into()) as u32;
+        keys.push(&entry(user).0).unwrap();
+        wanted.push(user);
+    }
+    let mut answers = 0;
+    store
+        .get_waiting(&keys, |number, answer| {
+            assert_eq!(answer.value(), Some(&[wanted[number] as u8; 200][..]));
+            answers += 1;
+        })
+        .unwrap();
+    let Metrics { parts_in, resident_bytes, .. } = store.metrics();
+    assert_eq!(answers, keys.len());
+    assert!(parts_in < 2 * u64::from(blocks), "{parts_in} parts came in for {blocks} blocks");
+    assert!(resident_bytes <= store.budget_bytes());
+}
+
+#[test]
+fn a_batch_keeps_the_keys_that_it_is_told_to() {
+    let mut keys = KeyBatch::default();
+    let all: Vec<Vec<u8>> = (0..20).map(|user| key(user as u16, PLAIN, user)).collect();
+    all.iter().for_each(|key| {
+        keys.push(key).unwrap();
+    });
+    keys.retain(|number| number % 3 == 1);
+    let mut expected = KeyBatch::default();
+    all.iter().skip(1).step_by(3).for_each(|key| {
+        expected.push(key).unwrap();
+    });
+    assert_eq!(keys.len(), expected.len());
+    for number in 0..keys.len() {
+        assert_eq!((keys.key(number), keys.hash(number)), (expected.key(number), expected.hash(number)));
+    }
+}
