@@ -34,8 +34,8 @@ pub(crate) enum Read {
 
 /// The buffer being read, typed for the operator `O`.
 pub(crate) trait Inbox<O>: 'static {
-    /// Shows all records of a buffer to the operator, which may then ask for what they need.
-    fn prepare(&self, input: usize, buffer: Buffer, operator: &mut O) -> Result<(), WrongType>;
+    /// Shows all records of a buffer to the operator, which may then ask for what they need. Returns how many there are.
+    fn prepare(&self, input: usize, buffer: Buffer, operator: &mut O) -> Result<u32, WrongType>;
     fn open(&mut self, input: usize, buffer: Buffer, operator: &O) -> Result<(), WrongType>;
     fn read(&mut self, operator: &mut O, guard: &Guard) -> Read;
 }
@@ -161,32 +161,31 @@ impl<K: Key, T: Record> Open<K, T> {
         }
     }
 
-    /// Gives all records to `prepare`; signals are for who reads.
+    /// Gives all records to `prepare`, and returns how many there are; signals are for who reads.
     fn show<O: Operator>(
         mut self,
         operator: &mut O,
         prefetch: impl Fn(&O, u64, Timestamp),
         prefetch_owned: impl Fn(&O, u64),
         prepare: impl Fn(&mut O, Received<'_, K, T>),
-    ) {
+    ) -> u32 {
         let prepare = |operator: &mut O, record: Received<'_, K, T>| {
             prepare(operator, record);
             true
         };
         loop {
             if let Read::Empty = self.read(operator, &prefetch, &prefetch_owned, prepare) {
-                return;
+                return self.number;
             }
         }
     }
 }
 
 impl<K: Key, T: Record, O: OneInput<K, T>> Inbox<O> for One<K, T> {
-    fn prepare(&self, _input: usize, buffer: Buffer, operator: &mut O) -> Result<(), WrongType> {
+    fn prepare(&self, _input: usize, buffer: Buffer, operator: &mut O) -> Result<u32, WrongType> {
         let ahead = (operator.looks_ahead(), operator.owns());
         let open = Open::new(buffer, ahead, operator, O::prefetch, O::prefetch_owned)?;
-        open.show(operator, O::prefetch, O::prefetch_owned, O::prepare);
-        Ok(())
+        Ok(open.show(operator, O::prefetch, O::prefetch_owned, O::prepare))
     }
 
     fn open(&mut self, _input: usize, buffer: Buffer, operator: &O) -> Result<(), WrongType> {
@@ -206,16 +205,15 @@ impl<K: Key, T: Record, O: OneInput<K, T>> Inbox<O> for One<K, T> {
 }
 
 impl<K: Key, A: Record, B: Record, O: TwoInput<K, A, B>> Inbox<O> for Two<K, A, B> {
-    fn prepare(&self, input: usize, buffer: Buffer, operator: &mut O) -> Result<(), WrongType> {
+    fn prepare(&self, input: usize, buffer: Buffer, operator: &mut O) -> Result<u32, WrongType> {
         let ahead = (operator.looks_ahead(), operator.owns());
         if input == 0 {
             let open = Open::new(buffer, ahead, operator, O::prefetch, O::prefetch_owned)?;
-            open.show(operator, O::prefetch, O::prefetch_owned, O::prepare_left);
+            Ok(open.show(operator, O::prefetch, O::prefetch_owned, O::prepare_left))
         } else {
             let open = Open::new(buffer, ahead, operator, O::prefetch, O::prefetch_owned)?;
-            open.show(operator, O::prefetch, O::prefetch_owned, O::prepare_right);
+            Ok(open.show(operator, O::prefetch, O::prefetch_owned, O::prepare_right))
         }
-        Ok(())
     }
 
     fn open(&mut self, input: usize, buffer: Buffer, operator: &O) -> Result<(), WrongType> {
