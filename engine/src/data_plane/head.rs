@@ -220,8 +220,8 @@ impl<I: Inbox<O>, O: Operator> Head<I, O> {
     fn open(&mut self, taken: Taken) -> Result<(), WrongType> {
         let input = self.gate.input_of(taken.position);
         if self.operator.prepares() {
-            self.inbox.prepare(input, taken.buffer.clone(), &mut self.operator)?;
-            if !self.operator.prepared() && taken.tries < PUT_ASIDE_MAX {
+            let records = self.inbox.prepare(input, taken.buffer.clone(), &mut self.operator, &self.guard)?;
+            if records > 0 && !self.operator.prepared() && taken.tries < PUT_ASIDE_MAX {
                 self.operator.batch_done();
                 self.gate.put_aside(taken);
                 return Ok(());

@@ -34,8 +34,14 @@ pub(crate) enum Read {
 
 /// The buffer being read, typed for the operator `O`.
 pub(crate) trait Inbox<O>: 'static {
-    /// Shows all records of a buffer to the operator, which may then ask for what they need.
-    fn prepare(&self, input: usize, buffer: Buffer, operator: &mut O) -> Result<(), WrongType>;
+    /// Shows all records of a buffer to the operator, which may then ask for what they need. Returns how many there are.
+    fn prepare(
+        &self,
+        input: usize,
+        buffer: Buffer,
+        operator: &mut O,
+        guard: &Guard,
+    ) -> Result<u32, WrongType>;
     fn open(&mut self, input: usize, buffer: Buffer, operator: &O) -> Result<(), WrongType>;
     fn read(&mut self, operator: &mut O, guard: &Guard) -> Read;
 }
@@ -121,15 +127,15 @@ impl<K: Key, T: Record> Open<K, T> {
         Ok(Self { reader, looks_ahead, number: 0, announced })
     }
 
-    /// Reads records until something else comes, or `process` says that it takes no further one. This is the loop in which all
-    /// work behind an exchange happens.
+    /// Reads records until something else comes. This is the loop in which all work behind an exchange happens.
     #[inline]
     fn read<O: Operator>(
         &mut self,
         operator: &mut O,
+        guard: &Guard,
         prefetch: impl Fn(&O, u64, Timestamp),
         prefetch_owned: impl Fn(&O, u64),
-        process: impl Fn(&mut O, Received<'_, K, T>) -> bool,
+        process: impl Fn(&mut O, Received<'_, K, T>),
     ) -> Read {
         let announced = self.announced.as_ref();
         let announce = |operator: &O, key_hash, timestamp| {
@@ -145,9 +151,9 @@ impl<K: Key, T: Record> Open<K, T> {
             }
             let (key, value) = (record.key(), record.value());
             let (key_hash, timestamp) = (record.key_hash(), record.timestamp());
-            let received = Received { key, key_hash, value, timestamp, number };
+            process(operator, Received { key, key_hash, value, timestamp, number });
             number += u32::from(operator.prepares()); // Otherwise they cost 10 instructions more for nothing.
-            process(operator, received)
+            !guard.should_stop()
         };
         let run = self.reader.records::<LOOK_AHEAD_RECORDS, _>(self.looks_ahead, operator, announce, take);
         self.number = number;
@@ -161,32 +167,35 @@ impl<K: Key, T: Record> Open<K, T> {
         }
     }
 
-    /// Gives all records to `prepare`; signals are for who reads.
+    /// Gives all records to `prepare`, and returns how many there are; signals are for who reads.
     fn show<O: Operator>(
         mut self,
         operator: &mut O,
+        guard: &Guard,
         prefetch: impl Fn(&O, u64, Timestamp),
         prefetch_owned: impl Fn(&O, u64),
         prepare: impl Fn(&mut O, Received<'_, K, T>),
-    ) {
-        let prepare = |operator: &mut O, record: Received<'_, K, T>| {
-            prepare(operator, record);
-            true
-        };
+    ) -> u32 {
         loop {
-            if let Read::Empty = self.read(operator, &prefetch, &prefetch_owned, prepare) {
-                return;
+            // One that is stopped goes on: what is prepared is the whole buffer.
+            if let Read::Empty = self.read(operator, guard, &prefetch, &prefetch_owned, &prepare) {
+                return self.number;
             }
         }
     }
 }
 
 impl<K: Key, T: Record, O: OneInput<K, T>> Inbox<O> for One<K, T> {
-    fn prepare(&self, _input: usize, buffer: Buffer, operator: &mut O) -> Result<(), WrongType> {
+    fn prepare(
+        &self,
+        _input: usize,
+        buffer: Buffer,
+        operator: &mut O,
+        guard: &Guard,
+    ) -> Result<u32, WrongType> {
         let ahead = (operator.looks_ahead(), operator.owns());
         let open = Open::new(buffer, ahead, operator, O::prefetch, O::prefetch_owned)?;
-        open.show(operator, O::prefetch, O::prefetch_owned, O::prepare);
-        Ok(())
+        Ok(open.show(operator, guard, O::prefetch, O::prefetch_owned, O::prepare))
     }
 
     fn open(&mut self, _input: usize, buffer: Buffer, operator: &O) -> Result<(), WrongType> {
@@ -197,7 +206,7 @@ impl<K: Key, T: Record, O: OneInput<K, T>> Inbox<O> for One<K, T> {
 
     fn read(&mut self, operator: &mut O, guard: &Guard) -> Read {
         let Some(open) = &mut self.0 else { return Read::Empty };
-        let result = open.read(operator, O::prefetch, O::prefetch_owned, processing(guard, O::process));
+        let result = open.read(operator, guard, O::prefetch, O::prefetch_owned, O::process);
         if let Read::Empty = result {
             self.0 = None;
         }
@@ -206,16 +215,21 @@ impl<K: Key, T: Record, O: OneInput<K, T>> Inbox<O> for One<K, T> {
 }
 
 impl<K: Key, A: Record, B: Record, O: TwoInput<K, A, B>> Inbox<O> for Two<K, A, B> {
-    fn prepare(&self, input: usize, buffer: Buffer, operator: &mut O) -> Result<(), WrongType> {
+    fn prepare(
+        &self,
+        input: usize,
+        buffer: Buffer,
+        operator: &mut O,
+        guard: &Guard,
+    ) -> Result<u32, WrongType> {
         let ahead = (operator.looks_ahead(), operator.owns());
         if input == 0 {
             let open = Open::new(buffer, ahead, operator, O::prefetch, O::prefetch_owned)?;
-            open.show(operator, O::prefetch, O::prefetch_owned, O::prepare_left);
+            Ok(open.show(operator, guard, O::prefetch, O::prefetch_owned, O::prepare_left))
         } else {
             let open = Open::new(buffer, ahead, operator, O::prefetch, O::prefetch_owned)?;
-            open.show(operator, O::prefetch, O::prefetch_owned, O::prepare_right);
+            Ok(open.show(operator, guard, O::prefetch, O::prefetch_owned, O::prepare_right))
         }
-        Ok(())
     }
 
     fn open(&mut self, input: usize, buffer: Buffer, operator: &O) -> Result<(), WrongType> {
@@ -230,27 +244,12 @@ impl<K: Key, A: Record, B: Record, O: TwoInput<K, A, B>> Inbox<O> for Two<K, A, 
     fn read(&mut self, operator: &mut O, guard: &Guard) -> Read {
         let result = match self {
             Two::Empty => Read::Empty,
-            Two::Left(open) => {
-                open.read(operator, O::prefetch, O::prefetch_owned, processing(guard, O::process_left))
-            }
-            Two::Right(open) => {
-                open.read(operator, O::prefetch, O::prefetch_owned, processing(guard, O::process_right))
-            }
+            Two::Left(open) => open.read(operator, guard, O::prefetch, O::prefetch_owned, O::process_left),
+            Two::Right(open) => open.read(operator, guard, O::prefetch, O::prefetch_owned, O::process_right),
         };
         if let Read::Empty = result {
             *self = Two::Empty;
         }
         result
-    }
-}
-
-/// Takes records until the step is to end.
-fn processing<O, K: Key, T: Record>(
-    guard: &Guard,
-    process: impl Fn(&mut O, Received<'_, K, T>),
-) -> impl Fn(&mut O, Received<'_, K, T>) -> bool {
-    move |operator, record| {
-        process(operator, record);
-        !guard.should_stop()
     }
 }

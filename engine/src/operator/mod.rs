@@ -44,7 +44,7 @@ pub trait Operator: Stage {
         false
     }
 
-    /// All records of a buffer were shown. Returns whether what they need is in memory.
+    /// All records of a buffer were shown, one at least. Returns whether what they need is in memory.
     ///
     /// If not, it was asked for: the buffer is put aside, and its records are shown again when that has come. Otherwise they are
     /// processed, in as many steps as it takes, before another buffer is shown. They are also if state is missing even after

@@ -266,6 +266,7 @@ impl<N: Output<(u64, u64, u64)>> Operator for Counter<N> {
     }
 
     fn prepared(&mut self) -> bool {
+        assert!(!self.shown.is_empty(), "a buffer of signals alone needs no state");
         let mut state = self.state.borrow_mut();
         let cold = self.shown.iter().filter(|(_, is_warm)| !is_warm);
         cold.clone().for_each(|&(key, _)| state.want(key));
