@@ -8,13 +8,14 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fmt;
+use std::marker::PhantomData;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::heap::{KeyedTable, LayeredTable};
 use crate::lsm::sst::ValueAlign;
 use crate::lsm::{self, Fingerprint, MergeOperator, Options, Recovery, StateSpec, Store};
-use crate::spill::{Cell, Port, SpillTable, Work};
+use crate::spill::{Cell, Port, SpillTable, WindowMerge, WindowStore, Work};
 use crate::storage::Storage;
 use crate::value::fingerprint;
 use crate::{Error, Key, KeyGroupRange, MaxParallelism, StateValue, Stored};
@@ -275,6 +276,60 @@ impl StateBackend {
     /// Whether state may be elsewhere than in memory.
     pub fn spills(&self) -> bool {
         self.core.spills()
+    }
+
+    /// A place in files for accumulators of windows, which `merge` adds up: the second argument to the first. `None` on the heap.
+    ///
+    /// Errors: as for handles.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use std::time::Duration;
+    /// use thalweg_state::heap::Table;
+    /// use thalweg_state::lsm::Options;
+    /// use thalweg_state::storage::Storage;
+    /// use thalweg_state::{CoreState, HashSpread, Key, KeyGroupRange, MaxParallelism, WorkProgress, key_group};
+    /// let (core, _) = CoreState::lsm(&Storage::memory(), Options::nvme(), 1)?;
+    /// let (max, all) = (MaxParallelism::default(), KeyGroupRange::all(MaxParallelism::default()));
+    /// let backend = core.backend("counter", all, max);
+    /// let mut windows = backend.windows::<u64, u64>("counts", |sum, n| *sum += n)?.expect("it is in files");
+    ///
+    /// let (hash, spread) = (7_u64.key_hash(), HashSpread::new(all, max));
+    /// for count in [1, 2] {
+    ///     let mut table = Table::new();
+    ///     table.entry(spread.position(hash), |&k| k == 7, || (7, count));
+    ///     core.freeze();
+    ///     windows.hand_over(windows.wants_freeze().unwrap(), vec![(60_000, Arc::new(table))]);
+    /// }
+    /// let mut found = Vec::new();
+    /// loop {
+    ///     while let Some(mut work) = core.poll_work() {
+    ///         while work.step(Duration::ZERO) != WorkProgress::Finished {} // On another thread.
+    ///         core.on_work_done(work);
+    ///     }
+    ///     if windows.scan(60_000, key_group(hash, max), &mut found) {
+    ///         break;
+    ///     }
+    /// }
+    /// assert_eq!(found, [(hash, 7, 3)]);
+    /// # Ok::<(), thalweg_state::Error>(())
+    /// ```
+    pub fn windows<K: Key, V: Stored>(
+        &self,
+        descriptor: impl Into<StateDescriptor>,
+        merge: impl Fn(&mut V, V) + Send + Sync + 'static,
+    ) -> Result<Option<WindowStore<K, V>>, Error> {
+        let StateDescriptor { name } = descriptor.into();
+        if !self.names.borrow_mut().insert(name.clone()) {
+            return Err(Error::DuplicateState { name });
+        }
+        let Some(port) = &self.core.port else { return Ok(None) };
+        let operator = WindowMerge { merge, value: PhantomData::<fn() -> V> };
+        let kind = StateKind { merge: Some(Arc::new(operator)), ..StateKind::value::<(i64, K), V>() };
+        let StateKind { schema, align, merge } = kind;
+        let name = format!("{}/{name}", self.operator);
+        let port = port.register(StateSpec { align, merge, ..StateSpec::new(&name, schema) })?;
+        Ok(Some(WindowStore::new(port, self.key_groups, self.max_parallelism)))
     }
 
     /// An empty table for a state of that name, of values or, where it spills, of cells. `kind` and the types make up its schema.

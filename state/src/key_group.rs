@@ -251,6 +251,29 @@ impl HashSpread {
         Self { first, scale }
     }
 
+    /// The positions of the hashes of a key group of the range: from the first on, and before the second, unless the group is the last
+    /// one.
+    ///
+    /// ```
+    /// use thalweg_state::{HashSpread, Key, KeyGroupRange, MaxParallelism, key_group};
+    /// let max = MaxParallelism::default();
+    /// let range = KeyGroupRange::all(max);
+    /// let spread = HashSpread::new(range, max);
+    /// let hash = 7_u64.key_hash();
+    /// let (from, to) = spread.positions_of(key_group(hash, max), range, max);
+    /// assert!(spread.position(hash) >= from && to.is_none_or(|to| spread.position(hash) < to));
+    /// ```
+    pub fn positions_of(
+        self,
+        group: KeyGroup,
+        range: KeyGroupRange,
+        max: MaxParallelism,
+    ) -> (u64, Option<u64>) {
+        let first = |group: u16| (u128::from(group) << 64).div_ceil(u128::from(max.0)) as u64;
+        let next = group.0 + 1;
+        (self.position(first(group.0)), (next < range.end).then(|| self.position(first(next))))
+    }
+
     /// Where a hash of the range lies in it. One multiplication. A hash outside it gives some position.
     ///
     /// ```

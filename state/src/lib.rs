@@ -59,7 +59,7 @@ pub use handle::{
 };
 pub use key::{Key, KeyError, hash_bytes, hash_pair, hash_word};
 pub use key_group::{HashSpread, KeyGroup, KeyGroupRange, MaxParallelism, key_group, range_of, subtask_of};
-pub use spill::{Work, WorkProgress};
+pub use spill::{FrozenWindow, WindowStore, Work, WorkProgress};
 pub use timer::Timers;
 pub use value::{StateValue, Stored, ValueError, fingerprint, load_two, store_two};
 

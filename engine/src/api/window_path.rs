@@ -255,7 +255,7 @@ macro_rules! sliced {
             ) -> Result<impl OneInput<K, Acc>> {
                 let $w = self;
                 let slicing = if A::COMMUTATIVE { $slicing } else { $whole };
-                Ok(Slices::new(cx, slicing, lateness, aggregate, emit, next))
+                Slices::new(cx, slicing, lateness, aggregate, emit, next)
             }
         }
     };

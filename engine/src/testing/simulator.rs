@@ -19,6 +19,7 @@ use thalweg_state::storage::Storage;
 use super::crew::{Crew, Diligence};
 use super::network::{Network, Weather};
 use super::random::Random;
+use crate::api::backend::{Backend, LsmBackend, LsmOptions};
 use crate::api::config::Config;
 use crate::api::env::Env;
 use crate::data_plane::core::{Command, Core};
@@ -60,8 +61,9 @@ pub fn seeds(count: u64, test: impl Fn(u64)) {
 ///
 /// The seed decides in which order the cores run, for how long one is left alone, how long messages take, when a link has
 /// no room, when work in the background goes on, when the clock moves, and settings that must not change results: [`Env::buffer_bytes`] (1 to 32 KiB),
-/// [`Env::credit_buffers`] (1 to 8), [`Env::batch_records`] (1 to 1024), [`Env::buffer_timeout`] (0 to 100 ms), and whether
-/// aggregates are pre-aggregated.
+/// [`Env::credit_buffers`] (1 to 8), [`Env::batch_records`] (1 to 1024), [`Env::buffer_timeout`] (0 to 100 ms), whether
+/// aggregates are pre-aggregated, and whether state is on the heap or in files, of which little stays in memory then
+/// ([`Env::backend`]).
 ///
 /// Sources and sinks must do their work in place: one that needs a thread of its own is refused
 /// ([`crate::SourceContext::bell`]).
@@ -203,6 +205,9 @@ impl Simulator {
         }
         // Of a seed's choices those for the background are apart: a job without such work runs as it did before there was any.
         let mut background = Random::new(!self.seed);
+        if self.varies_settings && background.one_in(2) && matches!(config.backend, Backend::Heap) {
+            config.backend = files_that_are_written_often(&mut background);
+        }
         let diligence = Diligence {
             delay_max: background.pick(&[0, 3, 30, 300]),
             refuse_one_in: background.pick(&[0, 0, 2, 20]),
@@ -251,6 +256,19 @@ impl Simulator {
 }
 
 /// Settings that must not change results.
+/// State in files, of which little stays in memory.
+fn files_that_are_written_often(random: &mut Random) -> Backend {
+    let options = LsmOptions {
+        memory_bytes: 4 << 20,
+        table_share: random.pick(&[0.002, 0.005, 0.02]),
+        block_bytes: 4096,
+        runs_max: random.pick(&[1, 2, 4]),
+        level_ratio: 2,
+        ..LsmOptions::nvme()
+    };
+    Backend::Lsm(LsmBackend::new("").options(options))
+}
+
 fn vary(config: &mut Config, random: &mut Random) {
     config.credit_buffers = random.below(8) + 1;
     config.buffer_bytes = random.pick(&[1, 2, 4, 8, 32]) << 10;

@@ -362,6 +362,39 @@ impl<K, V> Table<K, V> {
         Iter::over(self)
     }
 
+    /// The entries with hashes from `from` on, and before `to` if there is an end, nearly in the order of their hashes.
+    ///
+    /// ```
+    /// let mut table = thalweg_state::heap::Table::new();
+    /// for hash in [3 << 62, 1 << 62, 0] {
+    ///     table.entry(hash, |&k| k == hash, || (hash, ()));
+    /// }
+    /// let within: Vec<_> = table.between(1, Some(3 << 62)).map(|(hash, _, ())| hash).collect();
+    /// assert_eq!(within, [1 << 62]);
+    /// ```
+    pub fn between(&self, from: u64, to: Option<u64>) -> impl Iterator<Item = (u64, &K, &V)> {
+        let place = |hash| if self.homes == 0 { 0 } else { home_of(hash, self.homes) };
+        // Behind a vacant slot there is nothing whose home is before it.
+        let end = to.map_or(usize::MAX, place);
+        let mut slot = place(from);
+        std::iter::from_fn(move || {
+            while slot < self.pairs.len() {
+                let at = slot;
+                slot += 1;
+                if self.tags[at] == VACANT {
+                    if at >= end {
+                        return None;
+                    }
+                } else if self.hashes[at] >= from && to.is_none_or(|to| self.hashes[at] < to) {
+                    // SAFETY: the tag is not `VACANT`, so the pair is initialised.
+                    let (key, value) = unsafe { self.pairs[at].assume_init_ref() };
+                    return Some((self.hashes[at], key, value));
+                }
+            }
+            None
+        })
+    }
+
     /// As [`iter`](Self::iter), with values to change.
     ///
     /// ```

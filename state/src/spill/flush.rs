@@ -39,7 +39,7 @@ impl<K: Key, C: Cell> LayerEntries for TableLayer<K, C> {
     fn load(&self, group: KeyGroup, out: &mut Loaded) -> lsm::Result<()> {
         for (key, cell) in self.entries.iter_group(group) {
             let Some(kind) = cell.kind() else { continue };
-            out.add(group, self.state, key, kind, |values| cell.write(values))?;
+            out.add(group, self.state, kind, |parts| _ = parts.push(key), |values| cell.write(values))?;
         }
         Ok(())
     }
@@ -64,17 +64,17 @@ struct LoadedEntry {
 }
 
 impl Loaded {
-    /// Adds an entry; `write` appends its value, at a multiple of 16.
-    pub(crate) fn add<K: Key>(
+    /// Adds an entry; `parts` adds those of its key, and `write` appends its value at a multiple of 16.
+    pub(crate) fn add(
         &mut self,
         group: KeyGroup,
         state: StateId,
-        key: &K,
         kind: Kind,
+        parts: impl FnOnce(&mut KeyBuf),
         write: impl FnOnce(&mut ValueBytes) -> Result<(), crate::ValueError>,
     ) -> lsm::Result<()> {
-        let key =
-            self.key.begin(group, state).push(key).key().map_err(|_| lsm::Error::KeyTooLong { state })?;
+        parts(self.key.begin(group, state));
+        let key = self.key.key().map_err(|_| lsm::Error::KeyTooLong { state })?;
         let key_start = self.keys.len();
         self.keys.extend_from_slice(key.as_bytes());
         let mut prefix = [0; 8];

@@ -9,6 +9,7 @@
 //!
 //! In reading order:
 //! - `table`: [`SpillTable`], and the [`Cell`]s it is made of; `prepared`: look-ups ahead;
+//! - `windows`: accumulators of windows, which are added to in files;
 //! - `port`: what connects the tables of a core with its store; `flush`: frozen tables as a sorted run; `work`: what is done
 //!   on other threads.
 //!
@@ -20,10 +21,13 @@ mod flush;
 mod port;
 mod prepared;
 mod table;
+mod windows;
 mod work;
 
 pub(crate) use port::Port;
 pub(crate) use table::{Below, Cell, SpillTable};
+pub(crate) use windows::WindowMerge;
+pub use windows::{FrozenWindow, WindowStore};
 pub use work::{Work, WorkProgress};
 
 #[cfg(test)]

@@ -13,13 +13,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::ops::ControlFlow;
 use std::rc::Rc;
 
 use super::flush::{FlushCursor, LayerEntries};
 use super::work::{Task, Work};
 use crate::Error;
 use crate::lsm::key::StateId;
-use crate::lsm::{Answer, Cursor, Job, JobKind, KeyBatch, Options, StateSpec, Store};
+use crate::lsm::{Answer, Cursor, Job, JobKind, KeyBatch, KeyRange, Options, ScanEnd, StateSpec, Store};
 
 /// Compactions that run at the same time, besides a flush.
 const COMPACTIONS_MAX: usize = 1;
@@ -48,7 +49,11 @@ pub(crate) struct Port {
 }
 
 /// What all tables froze at an epoch.
-type Layers = (u64, Vec<Box<dyn LayerEntries>>);
+struct Layers {
+    epoch: u64,
+    layers: Vec<Box<dyn LayerEntries>>,
+    tombstones: Vec<KeyRange>,
+}
 
 /// What is known of a table.
 #[derive(Debug, Clone, Copy)]
@@ -63,6 +68,8 @@ struct Table {
 #[derive(Default)]
 struct Freeze {
     layers: Vec<Box<dyn LayerEntries>>,
+    /// Ranges of keys that are gone from all files there are.
+    tombstones: Vec<KeyRange>,
     missing: usize,
 }
 
@@ -119,9 +126,10 @@ impl Port {
         epoch
     }
 
-    fn hand_over(&self, layer: Option<Box<dyn LayerEntries>>) {
+    fn hand_over(&self, layer: Option<Box<dyn LayerEntries>>, tombstones: Vec<KeyRange>) {
         let mut freeze = self.freeze.borrow_mut();
         freeze.layers.extend(layer);
+        freeze.tombstones.extend(tombstones);
         freeze.missing -= 1;
         drop(freeze);
         self.end_freeze();
@@ -130,8 +138,8 @@ impl Port {
     fn end_freeze(&self) {
         let mut freeze = self.freeze.borrow_mut();
         if freeze.missing == 0 {
-            let layers = std::mem::take(&mut freeze.layers);
-            self.frozen.borrow_mut().push_back((self.epoch.get(), layers));
+            let Freeze { layers, tombstones, .. } = std::mem::take(&mut *freeze);
+            self.frozen.borrow_mut().push_back(Layers { epoch: self.epoch.get(), layers, tombstones });
         }
     }
 
@@ -164,9 +172,9 @@ impl Port {
             return Some(Work::new(Task::Read(request)));
         }
         if self.flushing.get().is_none()
-            && let Some((epoch, layers)) = self.frozen.borrow_mut().pop_front()
+            && let Some(Layers { epoch, layers, tombstones }) = self.frozen.borrow_mut().pop_front()
         {
-            if layers.is_empty() {
+            if layers.is_empty() && tombstones.is_empty() {
                 self.on_flushed(epoch);
             } else {
                 self.flushing.set(Some(epoch));
@@ -174,7 +182,7 @@ impl Port {
                 let open =
                     Box::new(move || Ok(Box::new(FlushCursor::open(layers)?) as Box<dyn Cursor + Send>));
                 return Some(Work::new(Task::Job(
-                    self.store.borrow_mut().flush_opening(open, Vec::new()),
+                    self.store.borrow_mut().flush_opening(open, tombstones),
                     None,
                 )));
             }
@@ -268,9 +276,31 @@ impl TablePort {
     }
 
     /// Hands over what was frozen, if there was anything.
-    pub(crate) fn hand_over(&self, epoch: u64, layer: Option<Box<dyn LayerEntries>>) {
+    pub(crate) fn hand_over(
+        &self,
+        epoch: u64,
+        layer: Option<Box<dyn LayerEntries>>,
+        tombstones: Vec<KeyRange>,
+    ) {
         self.port.tables.borrow_mut()[self.table].epoch = epoch;
-        self.port.hand_over(layer);
+        self.port.hand_over(layer, tombstones);
+    }
+
+    /// As `Store::scan`: whether all was seen. If not, the parts that are missing have been asked for.
+    pub(crate) fn scan(&self, range: &KeyRange, each: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>) -> bool {
+        match self.port.store.borrow().scan(range, each) {
+            Ok(ScanEnd::Finished | ScanEnd::Stopped) => true,
+            Ok(ScanEnd::Cold { .. }) => false,
+            Err(error) => {
+                self.fail(error);
+                true
+            }
+        }
+    }
+
+    /// See [`Port::arrivals`].
+    pub(crate) fn arrivals(&self) -> u64 {
+        self.port.arrivals()
     }
 
     /// Up to which epoch the store has what was frozen.
@@ -326,7 +356,7 @@ impl Drop for TablePort {
         let owes = table.epoch < self.port.epoch();
         drop(tables);
         if owes {
-            self.port.hand_over(None);
+            self.port.hand_over(None, Vec::new());
         }
     }
 }

@@ -169,13 +169,14 @@ impl<K: Key, C: Cell> SpillTable<K, C> {
     #[cold]
     fn freeze(&mut self, epoch: u64) {
         if self.top.is_empty() {
-            return self.port.hand_over(epoch, None);
+            return self.port.hand_over(epoch, None, Vec::new());
         }
         let fresh = KeyedTable::new(self.top.key_groups(), self.top.max_parallelism());
         let entries = Arc::new(std::mem::replace(&mut self.top, fresh));
         self.frozen.0.push_front((epoch, entries.clone()));
         self.port.report(0);
-        self.port.hand_over(epoch, Some(Box::new(TableLayer { state: self.port.state(), entries })));
+        let layer = TableLayer { state: self.port.state(), entries };
+        self.port.hand_over(epoch, Some(Box::new(layer)), Vec::new());
     }
 
     /// Drops what the store has.
@@ -218,7 +219,8 @@ impl<K: Key, C: Cell> KeyedState for SpillTable<K, C> {
             self.freeze(epoch);
         }
         self.owned.sample(&self.top);
-        self.port.report(self.top.memory_bytes() + self.owned.of(self.top.len()));
+        let is_empty = self.top.is_empty(); // What an empty table takes, to freeze it would not free.
+        self.port.report(if is_empty { 0 } else { self.top.memory_bytes() + self.owned.of(self.top.len()) });
     }
 }
 

@@ -11,6 +11,9 @@
 //!
 //! An aggregate to which the order of records matters has slices that are windows, and a record costs a probe in each of its own.
 //!
+//! Where state may be larger than memory, slices that are frozen go to files as operands: records are added to fresh tables, and nothing
+//! is read for it. A window of which a part is in files is put together when it fires, one key group after the other.
+//!
 //! Invariants:
 //! - a window fires once when the watermark passes its last millisecond, then again for each late record that it still accepts;
 //! - windows fire in the order of their ends;
@@ -18,9 +21,10 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::sync::Arc;
 
-use thalweg_state::HashSpread;
 use thalweg_state::heap::Table;
+use thalweg_state::{HashSpread, KeyGroup, KeyGroupRange, MaxParallelism, StateValue, WindowStore};
 
 use super::combiner::MISSING_TIMESTAMP;
 use crate::api::aggregate::{Aggregate, Emit};
@@ -28,6 +32,7 @@ use crate::api::record::{Key, Record};
 use crate::data_plane::SubtaskContext;
 use crate::data_plane::subtask::Guard;
 use crate::data_plane::switch::LateRecords;
+use crate::error::Result;
 use crate::operator::output::{Control, Output, Stage};
 use crate::operator::stateless::pass_through;
 use crate::operator::{Budget, CACHED_STATE_BYTES, OneInput, Operator, Received};
@@ -45,6 +50,22 @@ const SPARE_BYTES_MAX: usize = 1 << 20;
 struct Slice<K, Acc> {
     number: i64,
     table: Table<K, Acc>,
+    /// What was frozen of it, each with its epoch, the oldest first: until files have it.
+    frozen: Vec<(u64, Arc<Table<K, Acc>>)>,
+    /// Whether files have something of it.
+    is_in_files: bool,
+}
+
+impl<K, Acc> Slice<K, Acc> {
+    fn new(number: i64, table: Table<K, Acc>) -> Self {
+        Self { number, table, frozen: Vec::new(), is_in_files: false }
+    }
+
+    /// Whether its table is not all of it.
+    #[inline]
+    fn is_spilled(&self) -> bool {
+        self.is_in_files || !self.frozen.is_empty()
+    }
 }
 
 /// The window being fired, and how far that is: places in tables, which stay valid while the tables change.
@@ -55,6 +76,8 @@ enum Firing {
     Merge { window: TimeWindow, from: u64 },
     /// The result is being emitted; of a window of one slice, from the slice itself.
     Emit { window: TimeWindow, from: u64 },
+    /// The window is put together and emitted by key group, as a part of it is not in memory.
+    Gather { window: TimeWindow, group: u16 },
 }
 
 /// The result of a window that is put together from several slices.
@@ -67,6 +90,10 @@ struct Running<K, Acc> {
 
 /// See the [module](self).
 pub(crate) struct Slices<K, A, E, N, Acc> {
+    /// Where slices go when memory is short; none on the heap.
+    files: Option<Files<K, Acc>>,
+    key_groups: KeyGroupRange,
+    max_parallelism: MaxParallelism,
     slicing: Slicing,
     /// From key hashes to positions in the tables.
     spread: HashSpread,
@@ -86,9 +113,23 @@ pub(crate) struct Slices<K, A, E, N, Acc> {
     next: N,
 }
 
+/// What is in files of slices, and what is needed to read it.
+struct Files<K, Acc> {
+    store: WindowStore<K, Acc>,
+    /// What was read of a key group.
+    found: Vec<(u64, K, Acc)>,
+    /// The sum of a key group.
+    sum: Table<K, Acc>,
+    /// Something is missing that was asked for when there had been so many arrivals.
+    waits_since: Option<u64>,
+}
+
+/// How many key groups are asked for ahead, when the one that is needed is not in memory.
+const GROUPS_AHEAD: u16 = 4;
+
 pass_through!(Slices<K, A, E, N, Acc>);
 
-impl<K: Key, A, E, N: Stage, Acc: 'static> Slices<K, A, E, N, Acc> {
+impl<K: Key, A: Merge<Acc>, E, N: Stage, Acc: StateValue> Slices<K, A, E, N, Acc> {
     pub(crate) fn new(
         cx: &SubtaskContext,
         slicing: Slicing,
@@ -96,8 +137,19 @@ impl<K: Key, A, E, N: Stage, Acc: 'static> Slices<K, A, E, N, Acc> {
         aggregate: A,
         emit: E,
         next: N,
-    ) -> Self {
-        Self {
+    ) -> Result<Self> {
+        let merge = aggregate.clone();
+        let store = cx.backend().windows("slices", move |sum, other| merge.merge(sum, other));
+        let files = store.map_err(|error| cx.refused(error))?.map(|store| Files {
+            store,
+            found: Vec::new(),
+            sum: Table::new(),
+            waits_since: None,
+        });
+        Ok(Self {
+            files,
+            key_groups: cx.key_groups(),
+            max_parallelism: cx.max_parallelism,
             slicing,
             spread: HashSpread::new(cx.key_groups(), cx.max_parallelism),
             lateness,
@@ -112,12 +164,12 @@ impl<K: Key, A, E, N: Stage, Acc: 'static> Slices<K, A, E, N, Acc> {
             late_dropped: cx.late_records(),
             guard: cx.guard(),
             next,
-        }
+        })
     }
 
     /// The place of slice `number`, or where it belongs. Records come mostly in order, so the search begins at the end.
     #[inline]
-    fn place(&self, number: i64) -> Result<usize, usize> {
+    fn place(&self, number: i64) -> std::result::Result<usize, usize> {
         for (place, slice) in self.slices.iter().enumerate().rev() {
             if slice.number <= number {
                 return if slice.number == number { Ok(place) } else { Err(place + 1) };
@@ -156,6 +208,9 @@ impl<K: Key, A, E, N: Stage, Acc: 'static> Slices<K, A, E, N, Acc> {
                 return;
             }
             let slice = self.slices.pop_front().expect("there is a first one");
+            if let Some(files) = self.files.as_mut().filter(|_| slice.is_spilled()) {
+                files.store.remove(slice.number);
+            }
             self.recycle(slice.table);
         }
     }
@@ -169,7 +224,7 @@ impl<K: Key, A, E, N: Stage, Acc: 'static> Slices<K, A, E, N, Acc> {
     }
 }
 
-impl<K: Key, A, E, N, Acc: Record + Clone> Slices<K, A, E, N, Acc>
+impl<K: Key, A, E, N, Acc: Record + StateValue> Slices<K, A, E, N, Acc>
 where
     A: Merge<Acc>,
     E: Emit<K, Acc>,
@@ -182,7 +237,7 @@ where
             Ok(place) => place,
             Err(place) => {
                 let table = self.spare.pop().unwrap_or_default();
-                self.slices.insert(place, Slice { number, table });
+                self.slices.insert(place, Slice::new(number, table));
                 place
             }
         };
@@ -245,18 +300,26 @@ where
             if self.is_closed(window) {
                 return; // This one and those before it.
             }
-            let mut result: Option<(K, Acc)> = None;
+            let key = <K as Record>::unarchive(record.key);
+            let position = self.spread.position(record.key_hash);
+            let mut result: Option<Acc> = None;
+            let mut add = |acc: Acc| match &mut result {
+                Some(sum) => self.aggregate.merge(sum, acc),
+                None => result = Some(acc),
+            };
             for slice in self.slices.iter().filter(|s| self.slicing.slices_of(window).contains(&s.number)) {
-                if let Some((key, acc)) =
-                    slice.table.get(self.spread.position(record.key_hash), |k| k.eq_archived(record.key))
-                {
-                    match &mut result {
-                        Some((_, sum)) => self.aggregate.merge(sum, acc.clone()),
-                        None => result = Some((key.clone(), acc.clone())),
-                    }
+                if let Some(files) = self.files.as_mut().filter(|_| slice.is_in_files) {
+                    files
+                        .store
+                        .get_waiting(slice.number, &key, record.key_hash)
+                        .into_iter()
+                        .for_each(&mut add);
+                }
+                for table in slice.frozen.iter().map(|(_, table)| &**table).chain([&slice.table]) {
+                    table.get(position, |k| *k == key).into_iter().for_each(|(_, acc)| add(acc.clone()));
                 }
             }
-            if let Some((key, acc)) = result {
+            if let Some(acc) = result {
                 self.next.collect(&self.emit.emit(&key, window, &acc), window.max_timestamp());
             }
         }
@@ -271,15 +334,121 @@ where
                 Some(Firing::Merge { window, from }) => Some(self.merge_some(window, from)),
                 Some(Firing::Emit { window, from }) => match self.emit_some(window, from) {
                     Some(from) => Some(Firing::Emit { window, from }),
-                    None => {
-                        self.fired = window.end;
-                        self.clean();
-                        None
-                    }
+                    None => self.end_window(window),
                 },
+                Some(Firing::Gather { window, group }) if group >= self.key_groups.end => {
+                    self.end_window(window)
+                }
+                Some(Firing::Gather { window, group }) => {
+                    if !self.gather(window, KeyGroup(group)) {
+                        self.firing = Some(Firing::Gather { window, group });
+                        return false;
+                    }
+                    Some(Firing::Gather { window, group: group + 1 })
+                }
             };
             if !budget.spend_many(&self.guard, SCAN_SLOTS as u32 / 8) {
                 return self.firing.is_none();
+            }
+        }
+    }
+
+    fn end_window(&mut self, window: TimeWindow) -> Option<Firing> {
+        self.fired = window.end;
+        self.clean();
+        None
+    }
+
+    /// How a window begins to fire.
+    fn begin(&mut self, window: TimeWindow) -> Firing {
+        let wanted = self.slicing.slices_of(window);
+        if self.slices.iter().any(|slice| slice.is_spilled() && wanted.contains(&slice.number)) {
+            return Firing::Gather { window, group: self.key_groups.start };
+        }
+        if self.is_one_slice() {
+            return Firing::Emit { window, from: 0 };
+        }
+        if !A::INVERTIBLE {
+            self.running.clear();
+        }
+        Firing::Retract { window, from: 0 }
+    }
+
+    /// Puts the results of a key group together and emits them. Returns whether that could be done: if not, parts of files have been
+    /// asked for.
+    fn gather(&mut self, window: TimeWindow, group: KeyGroup) -> bool {
+        let Self { slicing, slices, files, aggregate, emit, next, spread, .. } = self;
+        let (key_groups, max) = (self.key_groups, self.max_parallelism);
+        let Some(Files { store, found, sum, waits_since }) = files else { return true };
+        if *waits_since == Some(store.arrivals()) {
+            return false;
+        }
+        let wanted = slicing.slices_of(window);
+        let in_window = || slices.iter().filter(|slice| wanted.contains(&slice.number));
+        let mut is_complete = true;
+        found.clear();
+        for ahead in 0..=GROUPS_AHEAD {
+            let group = KeyGroup(group.0 + ahead);
+            if group.0 >= key_groups.end || (ahead > 0 && is_complete) {
+                break;
+            }
+            for slice in in_window().filter(|slice| slice.is_in_files) {
+                let start = found.len();
+                is_complete &= store.scan(slice.number, group, found);
+                if ahead > 0 {
+                    found.truncate(start);
+                }
+                // Records of a slice come in the order of time: what is in files first.
+                if is_complete && slicing.is_whole() {
+                    add_all(sum, aggregate, spread, found.drain(..));
+                }
+            }
+        }
+        if !is_complete {
+            sum.clear();
+            *waits_since = Some(store.arrivals());
+            return false;
+        }
+        *waits_since = None;
+        add_all(sum, aggregate, spread, found.drain(..));
+        let (from, to) = spread.positions_of(group, key_groups, max);
+        for slice in in_window() {
+            for table in slice.frozen.iter().map(|(_, table)| &**table).chain([&slice.table]) {
+                for (position, key, acc) in table.between(from, to) {
+                    add_one(sum, aggregate, position, key, acc.clone());
+                }
+            }
+        }
+        let at = window.max_timestamp();
+        for (key, acc) in sum.iter() {
+            next.collect(&emit.emit(key, window, acc), at);
+        }
+        sum.clear();
+        true
+    }
+
+    /// Freezes all slices, to be written.
+    #[cold]
+    fn freeze(&mut self, epoch: u64) {
+        let Some(files) = &mut self.files else { return };
+        let mut frozen = Vec::new();
+        for slice in self.slices.iter_mut().filter(|slice| !slice.table.is_empty()) {
+            let table = Arc::new(std::mem::take(&mut slice.table));
+            slice.frozen.push((epoch, table.clone()));
+            frozen.push((slice.number, table));
+        }
+        self.running.clear();
+        files.store.hand_over(epoch, frozen);
+    }
+
+    /// Lets go what files have.
+    #[cold]
+    fn release(&mut self, flushed: u64) {
+        let Some(files) = &self.files else { return };
+        for slice in &mut self.slices {
+            for (_, table) in slice.frozen.extract_if(.., |(epoch, _)| *epoch <= flushed) {
+                slice.is_in_files = true;
+                files.store.discard(Box::new(table));
             }
         }
     }
@@ -356,6 +525,13 @@ where
     }
 }
 
+impl<K, Acc> Running<K, Acc> {
+    fn clear(&mut self) {
+        self.table.clear();
+        self.slices = 0..0;
+    }
+}
+
 impl<K: Key, Acc> Running<K, Acc> {
     /// Merges an accumulator; `new_slice` when no other of the same key and slice has been merged.
     #[inline]
@@ -412,7 +588,7 @@ impl<T: 'static, A: Aggregate<T>> Merge<A::Acc> for MergeOf<A, T> {
     }
 }
 
-impl<K: Key, A, E, N, Acc: Record + Clone> Operator for Slices<K, A, E, N, Acc>
+impl<K: Key, A, E, N, Acc: Record + StateValue> Operator for Slices<K, A, E, N, Acc>
 where
     A: Merge<Acc>,
     E: Emit<K, Acc>,
@@ -425,24 +601,63 @@ where
                 return false;
             }
             let Some(window) = self.next_window(watermark) else { break };
-            self.firing = Some(if self.is_one_slice() {
-                Firing::Emit { window, from: 0 }
-            } else {
-                if !A::INVERTIBLE {
-                    self.running.table.clear();
-                    self.running.slices = 0..0;
-                }
-                Firing::Retract { window, from: 0 }
-            });
+            self.firing = Some(self.begin(window));
         }
         // Also those that had no records: if some come yet, they fire at once and not at the next watermark.
         self.fired = self.fired.max(watermark.saturating_add(1));
         self.clean();
         true
     }
+
+    fn maintain(&mut self) {
+        let Some(files) = &self.files else { return };
+        // A window that is firing keeps its tables until it has.
+        if self.firing.is_some() {
+            return;
+        }
+        let (flushed, wanted) = (files.store.flushed(), files.store.wants_freeze());
+        if self.slices.iter().any(|slice| slice.frozen.first().is_some_and(|(epoch, _)| *epoch <= flushed)) {
+            self.release(flushed);
+        }
+        if let Some(epoch) = wanted {
+            self.freeze(epoch);
+        }
+        let filled = self.slices.iter().filter(|slice| !slice.table.is_empty());
+        let bytes = filled.map(|slice| slice.table.memory_bytes()).sum::<usize>();
+        if let Some(files) = &self.files {
+            files.store.report(bytes + self.running.table.memory_bytes());
+        }
+    }
 }
 
-impl<K: Key, A, E, N, Acc: Record + Clone> OneInput<K, Acc> for Slices<K, A, E, N, Acc>
+/// Merges accumulators with those of their keys.
+fn add_all<K: Key, Acc, A: Merge<Acc>>(
+    sum: &mut Table<K, Acc>,
+    aggregate: &A,
+    spread: &HashSpread,
+    found: impl Iterator<Item = (u64, K, Acc)>,
+) {
+    for (hash, key, acc) in found {
+        add_one(sum, aggregate, spread.position(hash), &key, acc);
+    }
+}
+
+fn add_one<K: Key, Acc, A: Merge<Acc>>(
+    sum: &mut Table<K, Acc>,
+    aggregate: &A,
+    position: u64,
+    key: &K,
+    acc: Acc,
+) {
+    let mut acc = Some(acc);
+    let make = || (key.clone(), acc.take().expect("it is taken once"));
+    let (_, total, _) = sum.entry(position, |k| k == key, make);
+    if let Some(acc) = acc {
+        aggregate.merge(total, acc);
+    }
+}
+
+impl<K: Key, A, E, N, Acc: Record + StateValue> OneInput<K, Acc> for Slices<K, A, E, N, Acc>
 where
     A: Merge<Acc>,
     E: Emit<K, Acc>,

@@ -296,3 +296,26 @@ fn survives_panics_of_user_code() {
         assert_eq!(dropped, (0..10).collect::<Vec<_>>(), "{name}");
     }
 }
+
+proptest! {
+    #![proptest_config(crate::cases(64))]
+
+    /// A range of hashes is what a filter over all entries finds.
+    #[test]
+    fn a_range_has_the_entries_of_its_hashes(
+        hashes in prop::collection::vec(prop_oneof![any::<u64>(), 0..50_u64, (u64::MAX - 50)..=u64::MAX], 0..200),
+        from in any::<u64>(),
+        to in prop::option::of(any::<u64>()),
+    ) {
+        let mut table = Table::new();
+        for &hash in &hashes {
+            table.entry(hash, |&key| key == hash, || (hash, ()));
+        }
+        let mut found: Vec<u64> = table.between(from, to).map(|(_, &key, ())| key).collect();
+        found.sort_unstable();
+        let mut expected: Vec<u64> = hashes.into_iter().filter(|hash| *hash >= from && to.is_none_or(|to| *hash < to)).collect();
+        expected.sort_unstable();
+        expected.dedup();
+        prop_assert_eq!(found, expected);
+    }
+}
