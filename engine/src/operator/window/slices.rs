@@ -66,6 +66,17 @@ impl<K, Acc> Slice<K, Acc> {
     fn is_spilled(&self) -> bool {
         self.is_in_files || !self.frozen.is_empty()
     }
+
+    /// Whether files have something of it, which have what was frozen up to the epoch `flushed`.
+    fn is_in_files(&self, flushed: u64) -> bool {
+        self.is_in_files || self.frozen.first().is_some_and(|(epoch, _)| *epoch <= flushed)
+    }
+
+    /// What files do not have, the oldest first.
+    fn tables(&self, flushed: u64) -> impl Iterator<Item = &Table<K, Acc>> {
+        let frozen = self.frozen.iter().filter(move |(epoch, _)| *epoch > flushed);
+        frozen.map(|(_, table)| &**table).chain([&self.table])
+    }
 }
 
 /// The window being fired, and how far that is: places in tables, which stay valid while the tables change.
@@ -302,20 +313,21 @@ where
             }
             let key = <K as Record>::unarchive(record.key);
             let position = self.spread.position(record.key_hash);
+            let flushed = self.files.as_ref().map_or(0, |files| files.store.flushed());
             let mut result: Option<Acc> = None;
             let mut add = |acc: Acc| match &mut result {
                 Some(sum) => self.aggregate.merge(sum, acc),
                 None => result = Some(acc),
             };
             for slice in self.slices.iter().filter(|s| self.slicing.slices_of(window).contains(&s.number)) {
-                if let Some(files) = self.files.as_mut().filter(|_| slice.is_in_files) {
+                if let Some(files) = self.files.as_mut().filter(|_| slice.is_in_files(flushed)) {
                     files
                         .store
                         .get_waiting(slice.number, &key, record.key_hash)
                         .into_iter()
                         .for_each(&mut add);
                 }
-                for table in slice.frozen.iter().map(|(_, table)| &**table).chain([&slice.table]) {
+                for table in slice.tables(flushed) {
                     table.get(position, |k| *k == key).into_iter().for_each(|(_, acc)| add(acc.clone()));
                 }
             }
@@ -383,7 +395,7 @@ where
         if *waits_since == Some(store.arrivals()) {
             return false;
         }
-        let wanted = slicing.slices_of(window);
+        let (wanted, flushed) = (slicing.slices_of(window), store.flushed());
         let in_window = || slices.iter().filter(|slice| wanted.contains(&slice.number));
         let mut is_complete = true;
         found.clear();
@@ -392,7 +404,7 @@ where
             if group.0 >= key_groups.end || (ahead > 0 && is_complete) {
                 break;
             }
-            for slice in in_window().filter(|slice| slice.is_in_files) {
+            for slice in in_window().filter(|slice| slice.is_in_files(flushed)) {
                 let start = found.len();
                 is_complete &= store.scan(slice.number, group, found);
                 if ahead > 0 {
@@ -413,7 +425,7 @@ where
         add_all(sum, aggregate, spread, found.drain(..));
         let (from, to) = spread.positions_of(group, key_groups, max);
         for slice in in_window() {
-            for table in slice.frozen.iter().map(|(_, table)| &**table).chain([&slice.table]) {
+            for table in slice.tables(flushed) {
                 for (position, key, acc) in table.between(from, to) {
                     add_one(sum, aggregate, position, key, acc.clone());
                 }
