@@ -311,6 +311,7 @@ impl<'a, O: MergeOperators> Reader<'a, O> {
             next = operands[at as usize].newer;
         }
         aligned.clear();
+        aligned.reserve(sum.len().max(1)); // Without an allocation even nothing would lie at any address.
         aligned.extend_from_slice(sum);
         answer(number, Answer::Merged(aligned));
         Ok(())
