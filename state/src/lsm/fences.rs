@@ -40,9 +40,10 @@ impl Fences {
         self.prefixes.is_empty()
     }
 
-    /// How many are not above `key`, which has that prefix. O(log n), without a branch that depends on it.
+    /// How many are not above a key, which has that prefix and is asked for only if that is not enough. O(log n), without a
+    /// branch that depends on it.
     #[inline(always)]
-    pub(crate) fn up_to(&self, prefix: KeyPrefix, key: &[u8]) -> usize {
+    pub(crate) fn up_to<'k>(&self, prefix: KeyPrefix, key: impl FnOnce() -> &'k [u8]) -> usize {
         let (mut from, mut len) = (0, self.prefixes.len());
         if len == 0 {
             return 0;
@@ -53,7 +54,7 @@ impl Fences {
             len -= half;
         }
         from += usize::from(self.prefixes[from] < prefix);
-        if self.prefixes.get(from) == Some(&prefix) { self.among_same(from, prefix, key) } else { from }
+        if self.prefixes.get(from) == Some(&prefix) { self.among_same(from, prefix, key()) } else { from }
     }
 
     /// As `up_to`, where those from `from` on have the same prefix.
@@ -94,7 +95,7 @@ mod tests {
             fences.sort();
             let expected = fences.iter().filter(|fence| **fence <= key).count();
             let fences: Fences = fences.into_iter().collect();
-            prop_assert_eq!(fences.up_to(prefix_of(&key), &key), expected);
+            prop_assert_eq!(fences.up_to(prefix_of(&key), || &key), expected);
         }
 
         #[test]

@@ -2,15 +2,17 @@
 //!
 //! Invariants:
 //! - a job maps files for itself, so that what it pages in and out does not count as the store's;
+//! - what is passed over by `seek` is not read, and files are not even opened;
 //! - every block is verified before an entry of it comes out: damage is not copied.
 
 use super::merge::{Cursor, Entry};
 use super::open::{OpenSst, Part};
 use super::sst::Block;
-use super::{FileNumber, KeyRange, Kind, Result};
+use super::{FileMeta, KeyRange, Kind, Result};
 use crate::storage::Storage;
 use rkyv::util::AlignedVec;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// What is asked of a disk at once.
 const READ_BYTES: usize = 256 << 10;
@@ -20,10 +22,12 @@ const READ_BYTES: usize = 256 << 10;
 pub(crate) struct RunInput {
     storage: Storage,
     /// Those that are still to come, the next one last.
-    files: Vec<FileNumber>,
-    /// Only keys in there come out.
-    range: Option<KeyRange>,
-    file: Option<OpenSst>,
+    files: Vec<Arc<FileMeta>>,
+    /// Only keys from here on come out.
+    from: Vec<u8>,
+    /// And below this one, if there is one.
+    end: Option<Vec<u8>>,
+    file: Option<(Arc<FileMeta>, OpenSst)>,
     block: u32,
     /// Of the entry in the block.
     index: u32,
@@ -42,13 +46,15 @@ impl RunInput {
     /// Errors: `Storage`, `Damaged`.
     pub(crate) fn open(
         storage: &Storage,
-        files: impl DoubleEndedIterator<Item = FileNumber>,
+        files: Vec<Arc<FileMeta>>,
         range: Option<KeyRange>,
     ) -> Result<Self> {
+        let (from, end) = range.map_or((Vec::new(), None), |range| (range.begin, Some(range.end)));
         let mut input = Self {
             storage: storage.clone(),
-            files: files.rev().collect(),
-            range,
+            files: files.into_iter().rev().collect(),
+            from,
+            end,
             file: None,
             block: 0,
             index: 0,
@@ -66,10 +72,10 @@ impl RunInput {
         self.entry = None;
         loop {
             if self.file.is_none() {
-                let Some(number) = self.files.pop() else { return Ok(()) };
-                self.open_file(number)?;
+                let Some(file) = self.files.pop() else { return Ok(()) };
+                self.open_file(file)?;
             }
-            let Some(file) = &self.file else { return Ok(()) };
+            let Some((_, file)) = &self.file else { return Ok(()) };
             if self.block >= file.sst.blocks() {
                 self.file = None;
                 continue;
@@ -77,15 +83,14 @@ impl RunInput {
             if self.image.is_empty() {
                 self.read_block()?;
             }
-            let block = Block::parse(&self.image).expect("a block that was unpacked is one");
-            let Some(entry) = block.entry(self.index) else {
+            let Some(entry) = parsed(&self.image).entry(self.index) else {
                 (self.block, self.index) = (self.block + 1, 0);
                 self.image.clear();
                 continue;
             };
             self.key.clear();
             entry.key_into(&mut self.key);
-            if self.range.as_ref().is_some_and(|range| *range.end <= *self.key) {
+            if self.end.as_ref().is_some_and(|end| *end <= self.key) {
                 (self.file, self.files) = (None, Vec::new());
                 return Ok(());
             }
@@ -95,17 +100,17 @@ impl RunInput {
         }
     }
 
-    fn open_file(&mut self, number: FileNumber) -> Result<()> {
-        let file = OpenSst::open(&self.storage, number)?;
-        self.block = self.range.as_ref().map_or(0, |range| file.sst.block_of(&range.begin));
+    fn open_file(&mut self, meta: Arc<FileMeta>) -> Result<()> {
+        let file = OpenSst::open(&self.storage, meta.number)?;
+        self.block = file.sst.block_of(&self.from);
         (self.index, self.populated) = (0, 0);
         self.image.clear();
-        self.file = Some(file);
+        self.file = Some((meta, file));
         Ok(())
     }
 
     fn read_block(&mut self) -> Result<()> {
-        let file = self.file.as_ref().expect("a block is read of a file");
+        let (_, file) = self.file.as_ref().expect("a block is read of a file");
         let range = file.range(Part::Block(self.block));
         if range.end > self.populated {
             let ahead = range.start..(range.start + READ_BYTES).max(range.end).min(file.sst.bytes().len());
@@ -114,10 +119,7 @@ impl RunInput {
         }
         file.sst.unpack_block(self.block, &mut self.image).map_err(|source| file.damaged(source))?;
         file.release(range);
-        if let Some(range) = &self.range {
-            let block = Block::parse(&self.image).expect("a block that was unpacked is one");
-            self.index = block.seek(&range.begin);
-        }
+        self.index = parsed(&self.image).seek(&self.from);
         Ok(())
     }
 }
@@ -135,4 +137,27 @@ impl Cursor for RunInput {
         self.index += 1;
         self.load()
     }
+
+    fn seek(&mut self, key: &[u8]) -> Result<()> {
+        let Some((meta, file)) = self.file.as_ref().filter(|_| self.entry.is_some() && *self.key < *key)
+        else {
+            return Ok(());
+        };
+        self.from.clear();
+        self.from.extend_from_slice(key);
+        if *meta.keys.end <= *key {
+            self.file = None;
+            while self.files.pop_if(|file| *file.keys.end <= *key).is_some() {}
+        } else if file.sst.block_of(key) > self.block {
+            self.block = file.sst.block_of(key);
+            self.image.clear();
+        } else {
+            self.index = parsed(&self.image).seek(key);
+        }
+        self.load()
+    }
+}
+
+fn parsed(image: &[u8]) -> Block<'_> {
+    Block::parse(image).expect("a block that was unpacked is one")
 }

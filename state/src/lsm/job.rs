@@ -14,8 +14,8 @@
 
 use super::input::RunInput;
 use super::key::EncodedKey;
-use super::merge::{Cursor, Merged, Source};
-use super::open::{OpenSst, Part, PartReady, open_checked};
+use super::merge::{Cursor, Merged, PASSED_MAX, Source};
+use super::open::{OpenSst, Part, PartReady, SectionIn, open_checked};
 use super::range::disjoint;
 use super::rate::WriteRate;
 use super::run::{RunPlace, RunWriter};
@@ -156,8 +156,8 @@ enum Phase {
     /// Entries of a flush that are not sorted yet.
     Begin(OpenEntries, Box<RunWriter>),
     Write(Box<dyn Cursor + Send>, Box<RunWriter>),
-    /// Files to be opened, the next one last.
-    Publish(Vec<FileMeta>),
+    /// Files to be opened, the next one last; and the one that is, with the parts of it that look-ups need first.
+    Publish(Vec<FileMeta>, Option<(Arc<OpenSst>, Vec<SectionIn>)>),
     Remove(Vec<FileNumber>),
     Finished,
 }
@@ -250,7 +250,7 @@ impl Job {
         Self {
             inputs: numbers.clone(),
             edit: VersionEdit { removed: numbers, added, ..VersionEdit::default() },
-            ..Self::new(JobKind::Move, shared, Arc::default(), place, Phase::Publish(Vec::new()))
+            ..Self::new(JobKind::Move, shared, Arc::default(), place, Phase::Publish(Vec::new(), None))
         }
     }
 
@@ -283,7 +283,7 @@ impl Job {
             Phase::Open(inputs, sources, tombstones) => self.open(inputs, sources, tombstones)?,
             Phase::Begin(entries, writer) => Phase::Write(entries()?, writer),
             Phase::Write(entries, writer) => self.write(entries, writer, budget)?,
-            Phase::Publish(files) => self.publish(files)?,
+            Phase::Publish(files, open) => self.publish(files, open, budget)?,
             Phase::Remove(files) => self.remove_next(files)?,
             Phase::Finished => {
                 assert!(self.is_done, "a job that has failed is not stepped again");
@@ -321,8 +321,7 @@ impl Job {
         tombstones: Vec<KeyRange>,
     ) -> Result<Phase> {
         if let Some(Input { files, tombstones: own }) = inputs.pop() {
-            let numbers = files.iter().map(|file| file.number);
-            let input = RunInput::open(&self.shared.storage, numbers, None)?;
+            let input = RunInput::open(&self.shared.storage, files, None)?;
             sources.push(Source::new(input, own));
             return Ok(Phase::Open(inputs, sources, tombstones));
         }
@@ -345,12 +344,17 @@ impl Job {
                 break;
             }
             let Some(entry) = entries.entry() else {
+                if entries.is_pausing() {
+                    entries.advance()?;
+                    left = left.saturating_sub(PASSED_MAX);
+                    continue;
+                }
                 if writer.is_finished() {
                     self.on_written(writer.written_bytes() - before);
                     let mut files = writer.into_files();
                     self.edit.added.clone_from(&files);
                     files.reverse();
-                    return Ok(Phase::Publish(files));
+                    return Ok(Phase::Publish(files, None));
                 }
                 writer.finish()?;
                 continue;
@@ -383,30 +387,43 @@ impl Job {
         lock(&self.shared.rate).on_written(bytes);
     }
 
-    /// Opens one of the files that were written, and brings in what look-ups need first; or makes the edit.
-    fn publish(&mut self, mut files: Vec<FileMeta>) -> Result<Phase> {
-        if let Some(meta) = files.pop() {
-            match self.open_output(&meta) {
-                Ok(()) => return Ok(Phase::Publish(files)),
-                Err(error) => {
-                    self.discard_outputs();
-                    return Err(error);
-                }
-            }
-        }
-        if !self.edit.added.is_empty() || !self.edit.removed.is_empty() {
+    /// Works on the files that were written; when all are open, makes the edit.
+    fn publish(
+        &mut self,
+        files: Vec<FileMeta>,
+        open: Option<(Arc<OpenSst>, Vec<SectionIn>)>,
+        budget: Budget,
+    ) -> Result<Phase> {
+        let next = self.open_next(files, open, budget).inspect_err(|_| self.discard_outputs())?;
+        if next.is_none() && !(self.edit.added.is_empty() && self.edit.removed.is_empty()) {
             lock(&self.shared.manifest).append(&self.edit)?;
         }
-        Ok(Phase::Finished)
+        Ok(next.unwrap_or(Phase::Finished))
     }
 
-    fn open_output(&mut self, meta: &FileMeta) -> Result<()> {
-        let file = open_checked(&self.shared.storage, meta)?;
-        for part in [Part::Filter, Part::Index] {
-            self.ready.push(PartReady::bring_in(&file, part)?);
+    /// Opens one of the files, or brings in a piece of what look-ups need first. None if there is nothing left.
+    fn open_next(
+        &mut self,
+        mut files: Vec<FileMeta>,
+        open: Option<(Arc<OpenSst>, Vec<SectionIn>)>,
+        budget: Budget,
+    ) -> Result<Option<Phase>> {
+        if let Some((file, mut sections)) = open {
+            match sections.last_mut() {
+                Some(section) => {
+                    if let Some(ready) = section.step(&file, budget.bytes)? {
+                        self.ready.push(ready);
+                        sections.pop();
+                    }
+                    return Ok(Some(Phase::Publish(files, Some((file, sections)))));
+                }
+                None => self.opened.push(file),
+            }
         }
-        self.opened.push(file);
-        Ok(())
+        let Some(meta) = files.pop() else { return Ok(None) };
+        let file = open_checked(&self.shared.storage, &meta)?;
+        let sections = [Part::Index, Part::Filter].map(SectionIn::new);
+        Ok(Some(Phase::Publish(files, Some((file, sections.into())))))
     }
 
     /// Removes what was written, which no edit says.

@@ -11,6 +11,7 @@
 //!
 //! Invariants:
 //! - keys come out once each, in ascending order;
+//! - what a tombstone hides is not read, but for the block where it ends;
 //! - what comes out says of every key the same as all sources together do, also to whatever is older than they are.
 
 use std::cmp::Ordering;
@@ -46,6 +47,21 @@ pub trait Cursor {
     ///
     /// Errors: whatever kept the next entry from being read; the cursor is then at its end.
     fn advance(&mut self) -> Result<()>;
+
+    /// Goes on to the first entry whose key is not below `key`; not back.
+    ///
+    /// Errors: as `advance`.
+    fn seek(&mut self, key: &[u8]) -> Result<()> {
+        while self.is_pausing() || self.entry().is_some_and(|entry| entry.key < key) {
+            self.advance()?;
+        }
+        Ok(())
+    }
+
+    /// Whether there is no current entry because so much was passed over that it is time for a pause: `advance` goes on.
+    fn is_pausing(&self) -> bool {
+        false
+    }
 }
 
 impl<C: Cursor + ?Sized> Cursor for Box<C> {
@@ -55,6 +71,14 @@ impl<C: Cursor + ?Sized> Cursor for Box<C> {
 
     fn advance(&mut self) -> Result<()> {
         (**self).advance()
+    }
+
+    fn seek(&mut self, key: &[u8]) -> Result<()> {
+        (**self).seek(key)
+    }
+
+    fn is_pausing(&self) -> bool {
+        (**self).is_pausing()
     }
 }
 
@@ -163,8 +187,13 @@ enum Current {
     Top(Kind),
     /// What lies in `key` and `value`; the sources are past it.
     Summed(Kind),
+    /// None yet.
+    Pause,
     End,
 }
+
+/// Keys that are passed over before a pause: some 100 µs.
+pub(crate) const PASSED_MAX: usize = 1024;
 
 impl<C: Cursor, O: MergeOperators> Merged<C, O> {
     /// `sources` come newest first.
@@ -181,13 +210,19 @@ impl<C: Cursor, O: MergeOperators> Merged<C, O> {
 
     /// Stands on the first entry that is to come out, starting from the top of the heap.
     fn settle(&mut self) -> Result<()> {
-        while let Some(&top) = self.heap.first() {
+        for _ in 0..PASSED_MAX {
+            let Some(&top) = self.heap.first() else {
+                self.current = Current::End;
+                return Ok(());
+            };
             let Entry { key, kind, .. } = entry_of(&self.sources, top);
             self.key.clear();
             self.key.extend_from_slice(key);
             let hiding = self.sources.iter_mut().position(|source| source.hides(&self.key));
-            if hiding.is_some_and(|hiding| hiding < top) {
-                self.skip_key()?;
+            if let Some(hiding) = hiding
+                && hiding < top
+            {
+                self.skip_hidden(hiding, top)?;
             } else if kind == Kind::Merge {
                 self.current = Current::Summed(self.add_up(hiding)?);
                 return Ok(());
@@ -199,7 +234,16 @@ impl<C: Cursor, O: MergeOperators> Merged<C, O> {
                 return Ok(());
             }
         }
-        self.current = Current::End;
+        self.current = Current::Pause;
+        Ok(())
+    }
+
+    /// Moves the source on top out of the range in which `hiding` hides what it says, without looking at what is there.
+    fn skip_hidden(&mut self, hiding: usize, top: usize) -> Result<()> {
+        let [hiding, hidden] =
+            self.sources.get_disjoint_mut([hiding, top]).expect("they are two of the sources");
+        hidden.cursor.seek(&hiding.tombstones[hiding.reached].end)?;
+        self.restore_at(0);
         Ok(())
     }
 
@@ -256,13 +300,17 @@ impl<C: Cursor, O: MergeOperators> Merged<C, O> {
 
     /// Advances the source at a place of the heap, and restores the heap below it.
     fn advance_at(&mut self, place: usize) -> Result<()> {
-        let cursor = &mut self.sources[self.heap[place]].cursor;
-        cursor.advance()?;
-        if cursor.entry().is_none() {
+        self.sources[self.heap[place]].cursor.advance()?;
+        self.restore_at(place);
+        Ok(())
+    }
+
+    /// Restores the heap after the source at a place has moved on.
+    fn restore_at(&mut self, place: usize) {
+        if self.sources[self.heap[place]].cursor.entry().is_none() {
             self.heap.swap_remove(place);
         }
         self.sift_down(place);
-        Ok(())
     }
 
     fn sift_down(&mut self, mut place: usize) {
@@ -294,8 +342,12 @@ impl<C: Cursor, O: MergeOperators> Cursor for Merged<C, O> {
         match self.current {
             Current::Top(kind) => Some(Entry { kind, ..entry_of(&self.sources, self.heap[0]) }),
             Current::Summed(kind) => Some(Entry { key: &self.key, kind, value: &self.value }),
-            Current::End => None,
+            Current::Pause | Current::End => None,
         }
+    }
+
+    fn is_pausing(&self) -> bool {
+        self.current == Current::Pause
     }
 
     fn advance(&mut self) -> Result<()> {

@@ -4,7 +4,7 @@
 //! - opening reads what is needed to find the rest, and nothing else;
 //! - a part that was brought in was verified.
 
-use super::sst::{Codec, PAGE_BYTES, Section, Sst, SstError};
+use super::sst::{Codec, PAGE_BYTES, Section, SectionCheck, Sst, SstError};
 use super::{Error, FileMeta, FileNumber, Result};
 use crate::storage::{Mapping, Storage, StorageError};
 use rkyv::util::AlignedVec;
@@ -138,16 +138,45 @@ pub struct PartReady {
 }
 
 impl PartReady {
-    /// Brings a part in, here and now.
-    ///
-    /// Errors: `Storage`, `Damaged`.
-    pub(crate) fn bring_in(file: &OpenSst, part: Part) -> Result<Self> {
-        Ok(Self { number: file.number, part, result: Ok(file.bring_in(part)?) })
-    }
-
     /// Of which file, which part, and what came of it: the bytes of a block that was unpacked.
     pub(super) fn into_parts(self) -> (FileNumber, Part, Result<Option<AlignedVec<16>>>) {
         (self.number, self.part, self.result)
+    }
+}
+
+/// The index or the filter of a file, on its way in, piece by piece: that of the largest files has 10 MiB, which would keep
+/// a thread for milliseconds.
+pub(crate) struct SectionIn {
+    part: Part,
+    check: SectionCheck,
+}
+
+impl SectionIn {
+    /// Panics: if it is a block.
+    pub(crate) fn new(part: Part) -> Self {
+        let section = match part {
+            Part::Index => Section::Index,
+            Part::Filter => Section::Filter,
+            Part::Block(_) => panic!("blocks come in whole"),
+        };
+        Self { part, check: SectionCheck::new(section) }
+    }
+
+    /// Brings the next piece in, of about so many bytes. The part once it is there.
+    ///
+    /// Errors: `Storage`, `Damaged`.
+    pub(crate) fn step(&mut self, file: &OpenSst, bytes: u64) -> Result<Option<PartReady>> {
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        let piece = self.check.next(&file.sst, bytes);
+        file.populate(piece.clone())?;
+        match self.check.add(&file.sst, piece) {
+            Ok(false) => Ok(None),
+            Ok(true) => Ok(Some(PartReady { number: file.number, part: self.part, result: Ok(None) })),
+            Err(source) => {
+                file.release(file.range(self.part));
+                Err(file.damaged(source))
+            }
+        }
     }
 }
 

@@ -94,7 +94,8 @@ struct Probe<'f, 'a> {
     /// The place of the key among those that are open.
     open: u32,
     file: &'f HotFile<'a>,
-    /// The first place that the index says, if it says one.
+    /// The first logical address that the index says; 0 if it says none.
+    address: u32,
     found: Option<Located>,
 }
 
@@ -136,7 +137,7 @@ impl<'f, 'a> HotRun<'f, 'a> {
         let key = key as usize;
         match self.files {
             [file] => file,
-            files => &files[self.fences.up_to(keys.prefix(key), keys.key(key))],
+            files => &files[self.fences.up_to(keys.prefix(key), || keys.key(key))],
         }
     }
 }
@@ -310,6 +311,7 @@ impl<'a, O: MergeOperators> Reader<'a, O> {
             next = operands[at as usize].newer;
         }
         aligned.clear();
+        aligned.reserve(sum.len().max(1)); // Without an allocation even nothing would lie at any address.
         aligned.extend_from_slice(sum);
         answer(number, Answer::Merged(aligned));
         Ok(())
@@ -365,16 +367,21 @@ fn probe<'f, 'a>(
         if file.has_index {
             file.points.index_prefetch(open.hash);
         }
-        probes.push(Probe { open: at as u32, file, found: None });
+        probes.push(Probe { open: at as u32, file, address: 0, found: None });
     }
     for probe in probes.iter_mut().filter(|probe| probe.file.has_index) {
-        let HotFile { points, slot, .. } = probe.file;
         let hash = open[probe.open as usize].hash;
-        probe.found = points.candidates(hash).find_map(|address| points.locate(address));
+        if let Some(address) = probe.file.points.candidates(hash).next() {
+            probe.address = address;
+            probe.file.points.address_prefetch(address);
+        }
+    }
+    for probe in probes.iter_mut().filter(|probe| probe.address != 0) {
+        probe.found = probe.file.points.locate(probe.address);
         if let Some(located) = &probe.found
-            && slot.is_in_place()
+            && probe.file.slot.is_in_place()
         {
-            points.entry_prefetch(located); // If it is not there, that does nothing.
+            probe.file.points.entry_prefetch(located); // If it is not there, that does nothing.
         }
     }
     !probes.is_empty()

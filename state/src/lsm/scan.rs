@@ -58,13 +58,16 @@ pub(crate) fn scan<O: MergeOperators>(
     loop {
         match merged {
             Ok(ref mut merged) => {
-                let Some(entry) = merged.entry() else { return Ok(ScanEnd::Finished) };
-                let flow = each(entry.key, entry.value);
-                resume.clear();
-                resume.extend_from_slice(entry.key);
-                resume.push(0); // The next key that could be.
-                if flow.is_break() {
-                    return Ok(ScanEnd::Stopped);
+                if let Some(entry) = merged.entry() {
+                    let flow = each(entry.key, entry.value);
+                    resume.clear();
+                    resume.extend_from_slice(entry.key);
+                    resume.push(0); // The next key that could be.
+                    if flow.is_break() {
+                        return Ok(ScanEnd::Stopped);
+                    }
+                } else if !merged.is_pausing() {
+                    return Ok(ScanEnd::Finished);
                 }
             }
             Err(error) if error.is_cold() => return Ok(ScanEnd::Cold { resume }),
@@ -148,5 +151,15 @@ impl Cursor for RunCursor<'_> {
             place.advance();
         }
         self.load()
+    }
+
+    fn seek(&mut self, key: &[u8]) -> Result<()> {
+        if self.entry.is_some() && *self.key < *key {
+            let files = self.run.run.files();
+            self.at += files[self.at..].partition_point(|file| *file.keys.end <= *key);
+            self.place = self.run.files.get(self.at).map(|file| file.file.sst.seek(key));
+            self.load()?;
+        }
+        Ok(())
     }
 }

@@ -189,7 +189,7 @@ fn take_share(
     shared: &Shared,
     states: &mut States,
     snapshot: &Storage,
-    file: &FileMeta,
+    file: &Arc<FileMeta>,
     range: &KeyRange,
     run: u64,
 ) -> Result<Vec<FileMeta>> {
@@ -200,7 +200,7 @@ fn take_share(
     if file.keys.begin >= range.begin && file.keys.end <= range.end {
         let number = shared.numbers.take();
         snapshot.link_or_copy_as(&file.number.name(), &shared.storage, &number.name())?;
-        return Ok(vec![FileMeta { number, run, ..file.clone() }]);
+        return Ok(vec![FileMeta { number, run, ..FileMeta::clone(file) }]);
     }
     let tombstones = open.sst.meta().tombstones.iter().filter_map(|tombstone| {
         let begin = tombstone.begin.clone().max(range.begin.clone());
@@ -210,7 +210,7 @@ fn take_share(
     let place = RunPlace { level: file.level, run };
     let states = Arc::new(states.clone());
     let mut writer = shared.run_writer(&states, place, Purpose::Import, tombstones.collect());
-    let mut input = RunInput::open(snapshot, [file.number].into_iter(), Some(range.clone()))?;
+    let mut input = RunInput::open(snapshot, vec![file.clone()], Some(range.clone()))?;
     while !writer.is_finished() {
         if writer.is_ending() {
             writer.step(usize::MAX >> 16)?;

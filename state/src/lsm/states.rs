@@ -170,6 +170,17 @@ impl States {
         Ok(id)
     }
 
+    /// Registers a state of which nothing is kept. False if no file has it, or somebody has registered it.
+    pub(crate) fn abandon(&mut self, name: &str) -> bool {
+        let Some(state) = self.0.values_mut().find(|state| state.name == name && state.spec.is_none()) else {
+            return false;
+        };
+        let Some(Layout { schema, align }) = state.saved else { return false };
+        let (merge, filter) = (Some(Arc::new(Nothing) as _), Some(Arc::new(Nothing) as _));
+        state.spec = Some(StateSpec { name: name.to_owned(), schema, align, merge, filter });
+        true
+    }
+
     /// The id that a name has, or gets. None if all are taken.
     fn id_for(&self, name: &str) -> Option<StateId> {
         if let Some((id, _)) = self.0.iter().find(|(_, state)| state.name == name) {
@@ -208,6 +219,21 @@ impl States {
     pub(crate) fn options_beyond(&self, version: &Version) -> BTreeMap<String, String> {
         let options = self.0.iter().map(|(id, state)| (format!("{NAME_OPTION}{id}"), state.name.clone()));
         options.filter(|(option, _)| !version.options().contains_key(option)).collect()
+    }
+}
+
+/// What is left of a state that was abandoned.
+struct Nothing;
+
+impl MergeOperator for Nothing {
+    fn merge(&self, _older: &[u8], _newer: &[u8], _out: &mut Vec<u8>) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl EntryFilter for Nothing {
+    fn keeps(&self, _key: EncodedKey<'_>, _value: &[u8]) -> bool {
+        false
     }
 }
 

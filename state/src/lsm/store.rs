@@ -163,10 +163,29 @@ impl Store {
     }
 
     /// The names of states that have data, though nobody has registered them. Files with operands of such a state are not
-    /// compacted: only its merge operator could add them up. In the order of their ids. O(files).
+    /// compacted, as only its merge operator could add them up: so whoever goes on without a state should [`Self::abandon`] it,
+    /// or the store will stall. In the order of their ids. O(files).
     pub fn unregistered(&self) -> Vec<String> {
         let ids = self.view.version.files().flat_map(|file| file.schemas.keys().copied()).collect();
         self.states.unregistered(&ids).map(str::to_owned).collect()
+    }
+
+    /// Gives up a state that nobody has registered: compactions remove what files have of it. False if there is none of this
+    /// name, or it was registered.
+    ///
+    /// ```
+    /// # use thalweg_state::lsm::{Options, Store};
+    /// # use thalweg_state::storage::Storage;
+    /// let (mut store, _) = Store::open(&Storage::memory(), Options::nvme(), 1)?;
+    /// for name in store.unregistered() {
+    ///     store.abandon(&name); // As the user has allowed.
+    /// }
+    /// assert!(!store.abandon("never heard of"));
+    /// # Ok::<(), thalweg_state::lsm::Error>(())
+    /// ```
+    pub fn abandon(&mut self, name: &str) -> bool {
+        self.is_settled = false; // Files may have waited for it.
+        Arc::make_mut(&mut self.states).abandon(name)
     }
 
     /// Begins to write entries, in ascending order, and tombstones, which hide what is in files already: they are newer than
@@ -291,8 +310,8 @@ impl Store {
     /// Looks keys up in all files, and gives each one's answer to `answer` with its number in the batch, in any order. Waits for
     /// nothing.
     ///
-    /// Cost: some 50 ns for a key that is in memory, by the file; an absent key costs a filter for each run and level. Errors:
-    /// those of merge operators.
+    /// Cost: some 60 ns for a key that is there and in memory, 20 for one that is not, of a million counters in 5 runs; a run
+    /// more, 2 to 3. Errors: those of merge operators.
     pub fn get_batch(&self, keys: &KeyBatch, answer: impl FnMut(usize, Answer<'_>)) -> Result<()> {
         let mut scratch = self.scratch.borrow_mut();
         let reader = Reader { view: &self.view, files: &self.files, operators: &*self.states };

@@ -61,7 +61,7 @@ impl View {
     pub(crate) fn hidden_by(&self, keys: &KeyBatch, key: usize) -> u32 {
         match self.hidden.begins.is_empty() {
             true => RANK_NONE,
-            false => self.hidden.rank(keys.prefix(key), keys.key(key)),
+            false => self.hidden.rank(keys.prefix(key), || keys.key(key)),
         }
     }
 }
@@ -123,7 +123,7 @@ impl Hidden {
     }
 
     #[inline]
-    fn rank(&self, prefix: KeyPrefix, key: &[u8]) -> u32 {
+    fn rank<'k>(&self, prefix: KeyPrefix, key: impl FnOnce() -> &'k [u8]) -> u32 {
         let after = self.begins.up_to(prefix, key);
         after.checked_sub(1).map_or(RANK_NONE, |at| self.ranks[at])
     }
@@ -144,7 +144,8 @@ mod tests {
         let ranks: Vec<Vec<KeyRange>> = ranks.iter().map(ranges).collect();
         let hidden = Hidden::new(ranks.iter().map(Vec::as_slice));
         let found: String = (b'a'..b'a' + expected.len() as u8)
-            .map(|letter| match hidden.rank(prefix_of(&[letter]), &[letter]) {
+            .map(|letter| [letter])
+            .map(|key| match hidden.rank(prefix_of(&key), || &key) {
                 RANK_NONE => '.',
                 rank => char::from(b'0' + rank as u8),
             })

@@ -64,8 +64,8 @@ fn merge(sources: &[(Vec<Owned>, Vec<KeyRange>)], is_oldest: bool) -> Vec<Owned>
     let sources = sources.iter().map(|(entries, ranges)| Source::new(Slice(entries), ranges.clone()));
     let mut merged = Merged::new(sources.collect(), &Concatenate, is_oldest).unwrap();
     let mut out = Vec::new();
-    while let Some(Entry { key, kind, value }) = merged.entry() {
-        out.push((key.to_vec(), kind, value.to_vec()));
+    while merged.is_pausing() || merged.entry().is_some() {
+        out.extend(merged.entry().map(|Entry { key, kind, value }| (key.to_vec(), kind, value.to_vec())));
         merged.advance().unwrap();
     }
     out
@@ -100,6 +100,26 @@ fn tombstones_hide_what_is_in_older_sources_only() {
     check(&["a=1", "a~c b+2", "a=3 b=3 c=3"], "a=1 b=2 c=3", "a=1 b=2 c=3");
     check(&["b+1", "a~c", "b+3"], "b=1", "b=1");
     check(&["", "a~b a~c b~d", "a=1 b=1 c=1 d=1"], "d=1", "d=1");
+}
+
+/// However much is passed over, there is a pause after each thousand; and an entry after the last one.
+#[test]
+fn long_gaps_are_passed_with_pauses() {
+    let numbered = |number: usize, kind| ([&[0; 4], &number.to_be_bytes()[..]].concat(), kind, vec![]);
+    let count = 10 * PASSED_MAX;
+    let deletes: Vec<Owned> = (0..count).map(|number| numbered(number, Kind::Delete)).collect();
+    let last = vec![numbered(count, Kind::Put)];
+    let sources = [&deletes, &last].map(|entries| Source::new(Slice(entries), vec![]));
+    let mut merged = Merged::new(sources.into(), &Concatenate, true).unwrap();
+    let mut pauses = 0;
+    while merged.is_pausing() {
+        pauses += 1;
+        merged.advance().unwrap();
+    }
+    assert_eq!(pauses, 10);
+    assert_eq!(merged.entry().unwrap().key, last[0].0);
+    merged.advance().unwrap();
+    assert!(merged.entry().is_none() && !merged.is_pausing());
 }
 
 /// What the sources say, applied oldest first to a map; `None` for a key that is gone.

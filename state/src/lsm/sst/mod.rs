@@ -50,6 +50,7 @@ pub(super) use filter::{Filter, FilterBits, FilterBlock};
 pub use index::Candidates;
 pub use meta::{Purpose, Section, SstMeta, StateMeta};
 pub(super) use points::{Located, Points};
+pub(super) use reader::SectionCheck;
 pub use reader::{Place, Sst, SstDamage, SstError};
 pub use writer::{SstOptions, SstTail, SstWriter, VALUE_BYTES_MAX, WriteError};
 

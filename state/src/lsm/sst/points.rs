@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   for all keys of a batch:   filter block  ─┄▶ may it be there?
-//!                              index_prefetch ┄▶ find_map over the candidates: located
+//!                              index_prefetch ┄▶ candidates: an address
+//!                              address_prefetch ┄▶ locate
 //!                              entry_prefetch ┄▶ entry: kind and value, in place
 //! ```
 //!
@@ -60,6 +61,16 @@ impl<'a> Points<'a> {
         self.index.candidates(hash)
     }
 
+    /// Asks the processor for what [`Self::locate`] will read, and for the entry at that address, which is there in the file
+    /// too if it is not compressed.
+    #[inline(always)]
+    pub(in crate::lsm) fn address_prefetch(&self, address: u32) {
+        prefetch(self.bytes.as_ptr().wrapping_add(address as usize));
+        if let Some((block, _)) = self.table.place(address) {
+            prefetch(self.table.record_address(self.records, block));
+        }
+    }
+
     /// What is at a logical address. `None` if there is no block.
     #[inline(always)]
     pub(in crate::lsm) fn locate(&self, address: u32) -> Option<Located> {
@@ -73,13 +84,14 @@ impl<'a> Points<'a> {
         Some(Located { place, record: self.table.record(self.records, place.block)? })
     }
 
-    /// Asks the processor for an entry, in a block that is not compressed.
+    /// Asks the processor for an entry, in a block that is not compressed, and for the prefix of its key.
     #[inline(always)]
     pub(in crate::lsm) fn entry_prefetch(&self, Located { place, record }: &Located) {
         let Some(block) = record.physical() else { return };
         let entry = self.bytes.as_ptr().wrapping_add(block.start).wrapping_add(place.offset as usize);
         prefetch(entry);
         prefetch(entry.wrapping_add(record.shape.reach_bytes())); // Nearly always the same line, and free.
+        prefetch(record.prefix_address(self.records));
     }
 
     /// The kind and value of an entry, if `key` is its key: in place, in a block that is there, verified and not compressed.

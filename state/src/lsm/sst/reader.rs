@@ -5,8 +5,10 @@
 //! - what was not verified may be read, and yields nonsense or nothing, but never a panic.
 
 mod locate;
+mod section;
 mod verify;
 
+pub(in crate::lsm) use section::SectionCheck;
 pub use verify::SstDamage;
 
 use std::ops::Range;

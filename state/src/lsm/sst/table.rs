@@ -75,6 +75,12 @@ impl Record {
         section.get(self.key_at as usize..)?.get(..usize::from(self.shape.prefix_bytes))
     }
 
+    /// Where `prefix` reads, if that is within the section.
+    #[inline(always)]
+    pub(super) fn prefix_address(&self, section: &[u8]) -> *const u8 {
+        section.as_ptr().wrapping_add(self.key_at as usize)
+    }
+
     /// The bytes of the block in the file.
     #[inline(always)]
     pub(super) fn physical(&self) -> Option<Range<usize>> {
@@ -161,6 +167,12 @@ impl BlockTable {
     #[inline(always)]
     pub(super) fn record(&self, section: &[u8], block: u32) -> Option<Record> {
         if block < self.len() { Record::read(section, block as usize) } else { None }
+    }
+
+    /// Where `record` reads, if there is such a block.
+    #[inline(always)]
+    pub(super) fn record_address(&self, section: &[u8], block: u32) -> *const u8 {
+        section.as_ptr().wrapping_add(HEAD_BYTES + block as usize * RECORD_BYTES)
     }
 
     /// The first key of a block. `None` if there is no such block.

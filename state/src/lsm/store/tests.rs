@@ -177,6 +177,8 @@ fn check(store: &mut Store, model: &Model, users: u64) {
     store
         .get_waiting(&keys, |number, answer| {
             let value = answer.value().map(<[u8]>::to_vec);
+            let align = if matches!(answer, Answer::Merged(_)) { 16 } else { 8 };
+            assert!(answer.value().is_none_or(|value| value.as_ptr().addr().is_multiple_of(align)));
             assert!(answers[number].replace(value).is_none(), "two answers");
         })
         .unwrap();
@@ -294,6 +296,26 @@ fn a_history_on_a_directory_agrees_with_a_map() {
     let options = Options { compressed_from_level: 1, ..small() };
     let storage = Storage::directory(parent.path().join("compressed")).unwrap();
     history_on(201, &options, &storage, &Storage::memory());
+}
+
+/// Runs are asked in windows of 64: a key's entries, its operands and the tombstones over it may be in any of them.
+#[test]
+fn very_many_runs_are_read_as_one() {
+    let options = Options { runs_max: 1000, runs_stop: 1000, ..small() };
+    let (mut store, mut model) = (open(&Storage::memory(), options), Model::new());
+    let mut dice = Dice(17);
+    for run in 0..150 {
+        let mut changes = dice.changes(12, 30);
+        if run % 50 != 20 {
+            changes.1.clear(); // Or little would be left.
+        }
+        apply(&mut model, &changes);
+        flush(&mut store, changes).unwrap();
+        if run % 30 == 29 {
+            check(&mut store, &model, 30);
+        }
+    }
+    assert_eq!(store.metrics().runs, 150);
 }
 
 /// Jobs, requests and snapshots may go to other threads.

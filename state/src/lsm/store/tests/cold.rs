@@ -108,6 +108,38 @@ fn a_batch_larger_than_the_memory_is_answered_without_reading_all_over_again() {
     assert!(resident_bytes <= store.budget_bytes());
 }
 
+/// A scan over nine dropped windows of ten, and the compaction that removes them, read of the old blocks only those of the tenth.
+#[test]
+fn what_a_tombstone_hides_is_not_read() {
+    let disk = FaultyDisk::new();
+    let mut store = open(&Storage::on(disk.clone()).unwrap(), Options { runs_max: 2, ..small() });
+    let entry = |user: u32| (key(0, PLAIN, user), (Kind::Put, vec![user as u8; 100]));
+    flush(&mut store, ((0..10_000).map(entry).collect(), vec![])).unwrap();
+    let blocks: usize = store.version().files().map(|file| file.bytes as usize / 4096).sum();
+    assert!(blocks > 250);
+    let windows = (0..10).filter(|window| *window != 4);
+    let dropped = windows.map(|window| KeyRange::new(&entry(1000 * window).0, &entry(1000 * (window + 1)).0));
+    flush(&mut store, (BTreeMap::new(), dropped.collect())).unwrap();
+    let model: Model = (4000..5000).map(entry).map(|(key, (_, value))| (key, value)).collect();
+
+    let before = store.metrics().parts_in;
+    assert_eq!(contents(&mut store, &everything()), model);
+    let read = store.metrics().parts_in - before;
+    assert!(read < blocks as u64 / 5, "{read} of {blocks} blocks were read");
+
+    let (files, before) = (store.version().files().len(), disk.operations());
+    let mut job = store.poll_job().unwrap();
+    assert_eq!(job.kind(), JobKind::Compact);
+    while !one_step(&mut job) {}
+    let operations = disk.operations() - before;
+    store.on_job_done(job);
+    assert!(
+        files > 60 && operations < 200,
+        "{operations} operations for {files} files, each of which takes four"
+    );
+    assert_eq!(contents(&mut store, &everything()), model);
+}
+
 #[test]
 fn a_batch_keeps_the_keys_that_it_is_told_to() {
     let mut keys = KeyBatch::default();

@@ -120,6 +120,30 @@ fn operands_of_a_state_that_is_not_registered_wait_for_it() {
     check(&mut store, &model, 60);
 }
 
+/// Nothing is left of a state that was abandoned, and all of the others.
+#[test]
+fn a_state_that_is_abandoned_goes_with_the_next_compactions() {
+    let storage = Storage::memory();
+    let (mut store, mut model) = (open(&storage, small()), Model::new());
+    let mut dice = Dice(32);
+    for _ in 0..2 {
+        let changes = dice.changes(150, 60);
+        apply(&mut model, &changes);
+        flush(&mut store, changes).unwrap();
+    }
+    drop(store);
+    model.retain(|key, _| EncodedKey::new(key).unwrap().state() == PLAIN);
+    let mut store = Store::open(&storage, Options { runs_max: 2, ..small() }, 7).unwrap().0;
+    let [plain, list] = states();
+    store.register(plain).unwrap();
+    assert!(store.abandon("list") && !store.abandon("list") && !store.abandon("plain"));
+    assert!(matches!(store.register(list), Err(Error::StateTwice { .. })));
+    run_jobs(&mut store).unwrap();
+    assert_eq!(contents(&mut store, &everything()), model);
+    let entries: u64 = store.version().files().map(|file| file.entries).sum();
+    assert_eq!(entries, model.len() as u64);
+}
+
 /// A state without operands is compacted though nobody has registered it: newer values hide older ones, no filter is asked,
 /// and values stay aligned.
 #[test]
