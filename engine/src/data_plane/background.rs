@@ -203,7 +203,10 @@ impl Background {
         let home = Arc::new(Mailbox::new(bell));
         let attached = Attached { state, home, outbox: VecDeque::new() };
         let before = self.desk.replace(Some(Box::new(attached)));
-        assert!(before.is_none() || cfg!(test), "a core has one state, unless a test puts its own in its place");
+        assert!(
+            before.is_none() || cfg!(test),
+            "a core has one state, unless a test puts its own in its place"
+        );
     }
 
     /// Whether there is a state that work is done for.
