@@ -161,6 +161,8 @@ pub(crate) struct Files {
     /// Where CLOCK goes on: a slot, and a part of it (blocks, then the index).
     hand: (usize, usize),
     wanted: RefCell<VecDeque<(FileNumber, Part)>>,
+    /// Whether what is on its way is asked for once more.
+    is_impatient: Cell<bool>,
     cold_reads: Cell<u64>,
     counts: PageCounts,
 }
@@ -177,6 +179,7 @@ impl Files {
             filter_bytes: 0,
             hand: (0, 0),
             wanted: RefCell::default(),
+            is_impatient: Cell::new(false),
             cold_reads: Cell::new(0),
             counts: PageCounts::default(),
         }
@@ -228,12 +231,17 @@ impl Files {
         self.slots[slot as usize].as_ref().expect("a view refers to slots that are taken")
     }
 
+    /// From now on what is on its way is asked for once more, or not: by one who waits, and to whom nothing can come meanwhile.
+    pub(crate) fn set_impatient(&self, is_impatient: bool) {
+        self.is_impatient.set(is_impatient);
+    }
+
     /// Notes that a part is needed, and is not there.
     #[cold]
     pub(crate) fn want(&self, number: FileNumber, part: Part) {
         let Some(slot) = self.slot_of(number) else { return };
         let state = self.slot(slot).state(part);
-        if state.get() == ABSENT {
+        if state.get() == ABSENT || (state.get() == WANTED && self.is_impatient.get()) {
             state.set(WANTED);
             self.wanted.borrow_mut().push_back((number, part));
         }

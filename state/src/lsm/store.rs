@@ -327,10 +327,11 @@ impl Store {
         let mut batch = Cow::Borrowed(keys);
         loop {
             let mut cold = Vec::new();
-            self.get_batch(&batch, |at, found| match found {
+            let look = |at: usize, found: Answer<'_>| match found {
                 Answer::Cold => cold.push(at),
                 found => answer(open[at], found),
-            })?;
+            };
+            self.impatiently(|store| store.get_batch(&batch, look))?;
             if cold.is_empty() {
                 return Ok(());
             }
@@ -339,6 +340,15 @@ impl Store {
             open = cold.iter().map(|at| open[*at]).collect();
             self.bring_in_wanted()?;
         }
+    }
+
+    /// Looks up as one who waits here and now. What helpers bring in meanwhile is not handed over before that is over, so it is
+    /// asked for once more.
+    fn impatiently<T>(&self, look: impl FnOnce(&Self) -> T) -> T {
+        self.files.set_impatient(true);
+        let found = look(self);
+        self.files.set_impatient(false);
+        found
     }
 
     /// Performs requests, here and now: all, or as many as half of the memory has room for. More would drive out what has
@@ -375,7 +385,7 @@ impl Store {
     ) -> Result<ScanEnd> {
         let mut range = range.clone();
         loop {
-            match self.scan(&range, &mut each)? {
+            match self.impatiently(|store| store.scan(&range, &mut each))? {
                 ScanEnd::Cold { resume } => range.begin = resume,
                 end => return Ok(end),
             }

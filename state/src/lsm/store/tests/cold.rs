@@ -157,3 +157,34 @@ fn a_batch_keeps_the_keys_that_it_is_told_to() {
         assert_eq!((keys.key(number), keys.hash(number)), (expected.key(number), expected.hash(number)));
     }
 }
+
+/// Goal: one who waits gets what was asked for before, though nobody can hand it over meanwhile. What comes in later does no harm.
+#[test]
+fn what_is_on_its_way_is_not_waited_for() {
+    let filled = || {
+        let mut store = open(&Storage::memory(), small());
+        let entries = (0..500).map(|user| (key(0, PLAIN, user), (Kind::Put, vec![7; 50])));
+        flush(&mut store, (entries.collect(), Vec::new())).unwrap();
+        store
+    };
+    let mut keys = KeyBatch::default();
+    (0..500).for_each(|user| assert!(keys.push(&key(0, PLAIN, user)).is_ok()));
+    let mut store = filled();
+    store.get_batch(&keys, |_, _| {}).unwrap();
+    let on_their_way: Vec<_> = std::iter::from_fn(|| store.poll_request()).collect();
+    assert!(on_their_way.len() > 5);
+    let mut found = 0;
+    store.get_waiting(&keys, |_, answer| found += usize::from(answer.value().is_some())).unwrap();
+    assert_eq!(found, 500);
+    for request in on_their_way {
+        store.on_part_ready(request.perform()).unwrap();
+    }
+    store.check();
+
+    let mut store = filled();
+    assert!(matches!(store.scan(&everything(), |_, _| ControlFlow::Continue(())), Ok(ScanEnd::Cold { .. })));
+    let on_its_way = store.poll_request().expect("the scan asked for something");
+    assert_eq!(contents(&mut store, &everything()).len(), 500);
+    store.on_part_ready(on_its_way.perform()).unwrap();
+    store.check();
+}
