@@ -72,3 +72,38 @@ fn short(rate: f64) -> String {
         format!("{number:.0}{unit}")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::state::outcome::tests::outcome;
+
+    #[test]
+    fn a_bar_for_each_outcome_and_ten_times_as_much_is_a_decade_longer() {
+        let outcomes = [("heap", "update", 2e6), ("fjall", "update", 2e5), ("heap", "create", 2e4)]
+            .map(|(a, b, c)| outcome(a, b, c));
+        let svg = rates("t", &outcomes);
+        assert_eq!(svg.matches("<rect").count(), 1 + 2 + 3, "background, legend, bars: {svg}");
+        let widths: Vec<f64> = svg
+            .lines()
+            .filter(|line| line.contains("height=\"12.0\""))
+            .map(|line| {
+                line.split("width=\"")
+                    .nth(1)
+                    .and_then(|rest| rest.split('"').next())
+                    .unwrap()
+                    .parse()
+                    .unwrap()
+            })
+            .collect();
+        let [update, fjall, create] = widths[..] else { panic!("three bars: {svg}") };
+        assert!((update - fjall - (fjall - create)).abs() < 0.2 && create > 0.0, "{widths:?}");
+        assert!(svg.contains(">2.0 M<") || svg.contains(">2 M<"), "{svg}");
+        assert!(!rates("nothing", &[]).contains("NaN"));
+    }
+
+    #[test]
+    fn rates_are_short() {
+        assert_eq!([950.0, 1_500.0, 24_000_000.0].map(short), ["950", "1.5 k", "24 M"]);
+    }
+}

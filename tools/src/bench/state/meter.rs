@@ -5,9 +5,13 @@
 //!     no clock runs    └──── the time of a batch ────┘
 //! ```
 //!
+//! The batches of a group are as from so many channels: one whose state is still on its way from the disk waits, while others go on. The
+//! time of a batch is from the end of the one before to its own.
+//!
 //! Keys are drawn while no clock runs. In one group of batches of eight the clock is read at each access; such a group counts for the times of
 //! single accesses and for nothing else, as reading the clock takes longer than many an access.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -48,7 +52,7 @@ pub(super) struct Meter {
     /// CPU time of all threads but the caller's, over all operations.
     others_cpu: Duration,
     pub(super) batches: Times,
-    /// Each access with its share of its batch's preparation; the first of a batch with the work between batches too.
+    /// Each access with its share of its batch's preparation; the first of a batch with all that came before.
     pub(super) accesses: Times,
 }
 
@@ -109,9 +113,9 @@ impl Meter {
     ) -> Result<()> {
         let (began, caller_cpu) = (Instant::now(), caller_cpu_time());
         let mut last = began;
-        for batch in records.chunks(self.batch) {
-            store.work()?;
-            store.prepare(batch)?;
+        let mut waiting: VecDeque<&[Record]> = records.chunks(self.batch).collect();
+        while !waiting.is_empty() {
+            let (batch, _) = next_prepared(store, &mut waiting)?;
             access_all(store, batch, access)?;
             let now = Instant::now();
             self.batches.record((now - last).as_nanos() as u64);
@@ -129,14 +133,14 @@ impl Meter {
         records: &[Record],
         access: &mut impl FnMut(&mut S, usize, Record) -> Result<()>,
     ) -> Result<()> {
-        for batch in records.chunks(self.batch) {
-            let began = Instant::now();
-            store.work()?;
-            let worked = Instant::now();
-            store.prepare(batch)?;
-            let mut last = Instant::now();
-            let share = (last - worked) / batch.len() as u32;
-            let mut extra = (worked - began) + share;
+        let mut last = Instant::now();
+        let mut waiting: VecDeque<&[Record]> = records.chunks(self.batch).collect();
+        while !waiting.is_empty() {
+            let began = last;
+            let (batch, prepares) = next_prepared(store, &mut waiting)?;
+            last = Instant::now();
+            let share = (last - prepares) / batch.len() as u32;
+            let mut extra = (prepares - began) + share;
             access_all(store, batch, &mut |store, at, record| {
                 access(store, at, record)?;
                 let now = Instant::now();
@@ -175,6 +179,26 @@ impl Meter {
     }
 }
 
+/// The first batch that can be prepared, and when its preparation began. Those that cannot go to the end; if that is all of them, the
+/// caller waits.
+fn next_prepared<'a, S: Store>(
+    store: &mut S,
+    waiting: &mut VecDeque<&'a [Record]>,
+) -> Result<(&'a [Record], Instant)> {
+    loop {
+        for _ in 0..waiting.len() {
+            let batch = waiting.pop_front().expect("there are as many");
+            store.work()?;
+            let began = Instant::now();
+            if store.prepare(batch)? {
+                return Ok((batch, began));
+            }
+            waiting.push_back(batch);
+        }
+        store.wait()?;
+    }
+}
+
 #[inline(always)]
 fn access_all<S: Store>(
     store: &mut S,
@@ -194,4 +218,94 @@ fn access_all<S: Store>(
 fn caller_cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::bench::state::store::Place;
+
+    const BATCH: usize = 10;
+
+    /// A store that knows what was prepared, and refuses some batches at first.
+    struct Checking {
+        prepared: Vec<Record>,
+        refusals_left: usize,
+        waited: usize,
+    }
+
+    impl Store for Checking {
+        fn open(_: &Place) -> Result<Self> {
+            Ok(Self { prepared: Vec::new(), refusals_left: 0, waited: 0 })
+        }
+
+        fn prepare(&mut self, batch: &[Record]) -> Result<bool> {
+            self.prepared = batch.to_vec();
+            let is_refused = self.refusals_left > 0;
+            self.refusals_left = self.refusals_left.saturating_sub(1);
+            Ok(!is_refused)
+        }
+
+        fn wait(&mut self) -> Result<()> {
+            self.waited += 1;
+            Ok(())
+        }
+    }
+
+    /// Accesses the keys below `count` in a store that refuses so many preparations. Returns the meter, the keys in the order in which
+    /// they came, and how often the caller waited.
+    fn run(count: u64, refusals: usize, clocked: Clocked) -> (Meter, Vec<u64>, usize) {
+        let mut store =
+            Checking::open(&Place { dir: PathBuf::new(), memory_budget_bytes: 0 }).expect("it opens nothing");
+        store.refusals_left = refusals;
+        let mut meter = Meter::new(BATCH, clocked);
+        let (mut left, mut keys) = (0..count, Vec::new());
+        let draw = || left.next().map(Record::new);
+        meter
+            .run(
+                &mut store,
+                draw,
+                |_, _| Ok(true),
+                |store, at, record| {
+                    assert_eq!(store.prepared[at], record);
+                    keys.push(record.key);
+                    Ok(())
+                },
+            )
+            .expect("nothing fails");
+        (meter, keys, store.waited)
+    }
+
+    #[test]
+    fn all_records_come_in_batches_that_were_prepared() {
+        let group = (BATCH * GROUP_BATCHES) as u64;
+        for count in [1, 9, 10, 11, group, 20 * group + 7] {
+            for clocked in [Clocked::Some, Clocked::All] {
+                let (meter, keys, waited) = run(count, 0, clocked);
+                assert!(keys.into_iter().eq(0..count));
+                assert_eq!((meter.operations, waited), (count, 0));
+                let clocked_groups = count / group / CLOCKED_EVERY; // The last group is never whole and clocked here.
+                let (times, counted) = match clocked {
+                    Clocked::Some => (clocked_groups * group, count - clocked_groups * group),
+                    Clocked::All => (count, count),
+                };
+                assert_eq!((meter.accesses.percentiles().samples, meter.counted), (times, counted));
+                let batches = meter.batches.percentiles().samples;
+                assert_eq!(batches, counted.div_ceil(BATCH as u64));
+                assert_eq!(meter.caller_cpu_ns_per_op().is_some(), clocked == Clocked::Some);
+            }
+        }
+    }
+
+    #[test]
+    fn a_batch_that_is_not_ready_lets_others_go_first() {
+        let (_, keys, waited) = run(30, 2, Clocked::Some);
+        assert!(keys.into_iter().eq((20..30).chain(0..20)));
+        assert_eq!(waited, 0);
+        let (_, keys, waited) = run(30, 7, Clocked::All); // All twice, and one a third time.
+        assert!(keys.into_iter().eq((10..30).chain(0..10)));
+        assert_eq!(waited, 2);
+    }
 }

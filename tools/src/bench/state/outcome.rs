@@ -161,3 +161,53 @@ fn number(value: Option<f64>) -> String {
         Some(value) => format!("{value:.0}"),
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::bench::state::meter::Clocked;
+
+    /// An outcome of which only the names and the rate matter.
+    pub(in crate::bench::state) fn outcome(
+        backend: &'static str,
+        phase: &'static str,
+        ops_per_s: f64,
+    ) -> Outcome {
+        Outcome {
+            engine: "thalweg",
+            version: "0",
+            backend,
+            load: "rmw",
+            phase,
+            keys: 1,
+            value_bytes: 8,
+            dist: Dist::Uniform,
+            batch: 512,
+            memory_budget_bytes: 1,
+            cost: Cost { ops_per_s, ..Cost::of(&Meter::new(1, Clocked::Some)) },
+            storage: None,
+            snapshot: None,
+            peak_rss_bytes: 2_000_000,
+        }
+    }
+
+    #[test]
+    fn rates_stand_beside_those_of_the_peers_in_the_same_phase() {
+        let mut heap = outcome("heap", "update", 3e6);
+        heap.snapshot = Some(Snapshot { stall_ms: 144.4, caller_ms: 1.0, snapshot_ms: 2.0 });
+        let outcomes = [heap, outcome("fjall", "update", 1e5), outcome("fjall", "create", 2e5)];
+        let table = table(&outcomes);
+        let lines: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert!(table.starts_with("load  phase   backend") && table.contains("x fjall"), "{table}");
+        assert!(!table.contains("rocksdb"), "{table}");
+        assert_eq!(lines[1][..7], ["rmw", "update", "heap", "3", "000", "000", "30.0"]);
+        assert!(lines[1].contains(&"144"));
+        assert_eq!(lines[3][..6], ["rmw", "create", "fjall", "200", "000", "1.0"]);
+    }
+
+    #[test]
+    fn numbers_have_three_digits() {
+        let written = [Some(0.123), Some(12.34), Some(1234.5), None].map(number);
+        assert_eq!(written, ["0.12", "12.3", "1234", ""]);
+    }
+}

@@ -16,7 +16,7 @@ pub(super) fn scan(bench: &mut Bench<'_>, mut store: impl Maps) -> Result<()> {
     let plan = bench.plan;
     let maps = plan.keys.div_ceil(MAP_ENTRIES);
     let order = Permutation::new(maps);
-    let mut puts = 0..;
+    let mut user_keys = vec![0; maps as usize];
     let mut meter = bench.meter(Clocked::Some);
     // Round by round, so that the entries of a map do not come together.
     meter.run(
@@ -24,9 +24,9 @@ pub(super) fn scan(bench: &mut Bench<'_>, mut store: impl Maps) -> Result<()> {
         each_once((0..maps * MAP_ENTRIES).map(|i| order.at(i % maps))),
         to_the_end,
         |store, at, record| {
-            let i: u64 = puts.next().expect("there is no end");
-            let user_key = i / maps;
-            store.put(at, record, user_key, &value(record.key, user_key))
+            let user_key = &mut user_keys[record.key as usize];
+            *user_key += 1;
+            store.put(at, record, *user_key, &value(record.key, *user_key))
         },
     )?;
     let storage = bench.settle(&mut store, maps * MAP_ENTRIES)?;
@@ -45,7 +45,7 @@ pub(super) fn scan(bench: &mut Bench<'_>, mut store: impl Maps) -> Result<()> {
                 user_keys += user_key;
                 is_right &= *found == value(record.key, user_key);
             })?;
-            let is_right = is_right && (entries, user_keys) == (MAP_ENTRIES, (0..MAP_ENTRIES).sum());
+            let is_right = is_right && (entries, user_keys) == (MAP_ENTRIES, (1..=MAP_ENTRIES).sum());
             ensure!(is_right, "the {entries} entries of map {} are not those that were put", record.key);
             Ok(())
         },

@@ -40,6 +40,8 @@ impl Family for Faulty {
 struct FaultyStore<S> {
     store: S,
     calls: u64,
+    prepared: u64,
+    waited: u64,
 }
 
 impl<S> FaultyStore<S> {
@@ -53,11 +55,18 @@ impl<S> FaultyStore<S> {
 impl<S: Store> Store for FaultyStore<S> {
     fn open(place: &Place) -> Result<Self> {
         fs::create_dir(&place.dir)?;
-        Ok(Self { store: S::open(place)?, calls: 0 })
+        Ok(Self { store: S::open(place)?, calls: 0, prepared: 0, waited: 0 })
     }
 
-    fn prepare(&mut self, batch: &[Record]) -> Result<()> {
-        self.store.prepare(batch)
+    /// Every second batch is not ready at once.
+    fn prepare(&mut self, batch: &[Record]) -> Result<bool> {
+        self.prepared += 1;
+        Ok(self.prepared.is_multiple_of(2) && self.store.prepare(batch)?)
+    }
+
+    fn wait(&mut self) -> Result<()> {
+        self.waited += 1;
+        Ok(())
     }
 }
 

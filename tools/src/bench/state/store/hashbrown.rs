@@ -62,11 +62,11 @@ impl<V> Store for Map<V> {
     }
 
     #[inline(always)]
-    fn prepare(&mut self, batch: &[Record]) -> Result<()> {
+    fn prepare(&mut self, batch: &[Record]) -> Result<bool> {
         let find = |record: &Record| self.table.find_bucket_index(record.hash, |(key, _)| *key == record.key);
         self.places.clear();
         self.places.extend(batch.iter().map(find));
-        Ok(())
+        Ok(true)
     }
 }
 

@@ -48,9 +48,15 @@ pub(in crate::bench::state) trait Store: Sized {
     /// Errors: those of the folder.
     fn open(place: &Place) -> Result<Self>;
 
-    /// Looks ahead for all records of a batch.
-    fn prepare(&mut self, batch: &[Record]) -> Result<()> {
+    /// Looks ahead for all records of a batch. Returns whether they can be accessed now; if not, what is missing is on its way, and the
+    /// batch is prepared anew some time later.
+    fn prepare(&mut self, batch: &[Record]) -> Result<bool> {
         let _ = batch;
+        Ok(true)
+    }
+
+    /// Waits until a batch that could not be prepared may be.
+    fn wait(&mut self) -> Result<()> {
         Ok(())
     }
 
@@ -60,7 +66,7 @@ pub(in crate::bench::state) trait Store: Sized {
         let _ = record;
     }
 
-    /// What is to do between two batches.
+    /// What is to be done between two batches.
     fn work(&mut self) -> Result<()> {
         Ok(())
     }
