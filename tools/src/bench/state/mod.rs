@@ -1,7 +1,7 @@
 //! `thalweg bench state`: what do the state stores do under the accesses of a keyed operator?
 //!
 //! ```text
-//!   keys ──▶ load ──▶ Store ──▶ heap, hashbrown, rocksdb, fjall
+//!   keys ──▶ load ──▶ Store ──▶ heap, lsm, hashbrown, rocksdb, fjall
 //!             │
 //!             └──▶ meter ──▶ outcome ──▶ JSON, table, chart
 //! ```
@@ -30,6 +30,7 @@ use self::keys::Dist;
 use self::loads::{Load, Plan};
 use self::outcome::Outcome;
 use self::store::Place;
+use self::store::thalweg::{Heap, Lsm, Thalweg};
 use super::latency::parse_duration;
 use super::nexmark::PlotFile;
 use crate::report::{reset_peak_rss, say};
@@ -38,7 +39,7 @@ use crate::report::{reset_peak_rss, say};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   thalweg bench state --load rmw --keys 10M --dist zipf
-  thalweg bench state --load rmw --keys 10M --memory-budget 10% --backend heap,rocksdb
+  thalweg bench state --load rmw --keys 10M --memory-budget 10% --backend lsm,rocksdb
   thalweg bench state --load all --keys 1M --json --plot state.svg
 
 One thread calls. A batch is prepared as a whole (look-ahead), then accessed record by record. Keys are drawn while no clock runs.
@@ -59,7 +60,7 @@ pub struct StateArgs {
     #[arg(long, value_name = "DIST", default_value = "uniform")]
     dist: Dist,
     /// Stores, separated by commas.
-    #[arg(long, value_name = "BACKEND", value_delimiter = ',', default_values_t = [Backend::Heap, Backend::Hashbrown])]
+    #[arg(long, value_name = "BACKEND", value_delimiter = ',', default_values_t = [Backend::Heap, Backend::Lsm])]
     backend: Vec<Backend>,
     /// What memtables and caches may take: bytes, or 512M, 1G, or 10%, of all keys and values.
     #[arg(long, value_name = "BYTES", default_value = "512M")]
@@ -86,6 +87,8 @@ pub struct StateArgs {
 enum Backend {
     /// The heap backend.
     Heap,
+    /// The LSM backend, with a helper thread.
+    Lsm,
     /// A bare hash map with a look-ahead.
     Hashbrown,
     /// RocksDB, lists under the key and a number.
@@ -103,6 +106,7 @@ impl Backend {
     fn name(self) -> &'static str {
         match self {
             Backend::Heap => "heap",
+            Backend::Lsm => "lsm",
             Backend::Hashbrown => "hashbrown",
             #[cfg(feature = "peers")]
             Backend::Rocksdb => "rocksdb",
@@ -115,7 +119,8 @@ impl Backend {
 
     fn run(self, plan: &Plan, report: &mut dyn FnMut(Outcome) -> Result<()>) -> Result<()> {
         match self {
-            Backend::Heap => loads::run::<store::heap::Heap>(plan, report),
+            Backend::Heap => loads::run::<Thalweg<Heap>>(plan, report),
+            Backend::Lsm => loads::run::<Thalweg<Lsm>>(plan, report),
             Backend::Hashbrown => loads::run::<store::hashbrown::Hashbrown>(plan, report),
             #[cfg(feature = "peers")]
             Backend::Rocksdb => loads::run::<store::rocksdb::Rocks>(plan, report),

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::keys::Dist;
 use super::meter::Meter;
+use super::store::{Reads, Store};
 use crate::bench::latency::percentiles::Percentiles;
 use crate::report::{aligned, grouped};
 
@@ -23,9 +24,7 @@ pub(super) struct Outcome {
     #[serde(flatten)]
     pub(super) cost: Cost,
     #[serde(flatten)]
-    pub(super) storage: Option<Storage>,
-    #[serde(flatten)]
-    pub(super) snapshot: Option<Snapshot>,
+    pub(super) seen: Seen,
     /// The most memory of the process since the store was opened, the bench's own included.
     pub(super) peak_rss_bytes: u64,
 }
@@ -54,6 +53,24 @@ impl Cost {
             batch: meter.batches.percentiles(),
             operation: meter.accesses.percentiles(),
         }
+    }
+}
+
+/// What else there is to see of a store.
+#[derive(Debug, Clone, Default, Serialize)]
+pub(super) struct Seen {
+    #[serde(flatten)]
+    pub(super) storage: Option<Storage>,
+    #[serde(flatten)]
+    pub(super) snapshot: Option<Snapshot>,
+    #[serde(flatten)]
+    pub(super) reads: Option<Reads>,
+}
+
+impl Seen {
+    /// What the store itself has counted.
+    pub(super) fn by(store: &impl Store) -> Self {
+        Self { reads: store.reads(), ..Self::default() }
     }
 }
 
@@ -132,7 +149,7 @@ pub(super) fn table(outcomes: &[Outcome]) -> String {
             rate_of(peer, outcome).map_or(String::new(), |rate| format!("{:.1}", cost.ops_per_s / rate))
         }));
         let (operation, batch) = (&cost.operation, &cost.batch);
-        let storage = outcome.storage.as_ref();
+        let storage = outcome.seen.storage.as_ref();
         line.extend([
             number(cost.caller_cpu_ns_per_op),
             number(cost.process_cpu_ns_per_op),
@@ -144,7 +161,7 @@ pub(super) fn table(outcomes: &[Outcome]) -> String {
             number(Some(batch.max_us)),
             number(storage.map(|storage| storage.write_amplification)),
             number(storage.map(|storage| storage.space_amplification)),
-            number(outcome.snapshot.map(|snapshot| snapshot.stall_ms)),
+            number(outcome.seen.snapshot.map(|snapshot| snapshot.stall_ms)),
             grouped(outcome.peak_rss_bytes / 1_000_000),
         ]);
         lines.push(line);
@@ -185,8 +202,7 @@ pub(super) mod tests {
             batch: 512,
             memory_budget_bytes: 1,
             cost: Cost { ops_per_s, ..Cost::of(&Meter::new(1, Clocked::Some)) },
-            storage: None,
-            snapshot: None,
+            seen: Seen::default(),
             peak_rss_bytes: 2_000_000,
         }
     }
@@ -194,7 +210,7 @@ pub(super) mod tests {
     #[test]
     fn rates_stand_beside_those_of_the_peers_in_the_same_phase() {
         let mut heap = outcome("heap", "update", 3e6);
-        heap.snapshot = Some(Snapshot { stall_ms: 144.4, caller_ms: 1.0, snapshot_ms: 2.0 });
+        heap.seen.snapshot = Some(Snapshot { stall_ms: 144.4, caller_ms: 1.0, snapshot_ms: 2.0 });
         let outcomes = [heap, outcome("fjall", "update", 1e5), outcome("fjall", "create", 2e5)];
         let table = table(&outcomes);
         let lines: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();

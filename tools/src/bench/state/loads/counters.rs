@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use super::{Bench, each_once, for_time, to_the_end};
 use crate::bench::state::keys::{Draw, Permutation, Record};
 use crate::bench::state::meter::{Clocked, Meter};
-use crate::bench::state::outcome::Snapshot;
+use crate::bench::state::outcome::{Seen, Snapshot};
 use crate::bench::state::store::Counters;
 
 /// About so many keys are counted by the bench too.
@@ -19,7 +19,7 @@ pub(super) fn rmw<const BYTES: usize>(bench: &mut Bench<'_>, mut store: impl Cou
     let mut meter = bench.meter(Clocked::Some);
     updates.run(&mut meter, &mut store, for_time(bench.plan.time))?;
     let storage = bench.settle(&mut store, bench.plan.keys + meter.operations)?;
-    bench.report("update", &meter, storage, None)?;
+    bench.report("update", &meter, Seen { storage, ..Seen::by(&store) })?;
     updates.audit.check(bench, &mut store)
 }
 
@@ -30,7 +30,7 @@ pub(super) fn latency<const BYTES: usize>(
     let mut updates = Updates::create(bench, &mut store)?;
     let mut meter = bench.meter(Clocked::All);
     updates.run(&mut meter, &mut store, for_time(bench.plan.time))?;
-    bench.report("update", &meter, None, None)?;
+    bench.report("update", &meter, Seen::by(&store))?;
     updates.audit.check(bench, &mut store)
 }
 
@@ -44,10 +44,13 @@ pub(super) fn snapshot<const BYTES: usize>(
     updates.run(&mut bench.meter(Clocked::Some), &mut store, for_time(third))?;
     let mut calm = bench.meter(Clocked::Some);
     updates.run(&mut calm, &mut store, for_time(third))?;
-    bench.report("calm", &calm, None, None)?;
+    bench.report("calm", &calm, Seen::by(&store))?;
 
     let began = Instant::now();
-    store.start_snapshot(&bench.plan.place.dir.with_extension("snapshot"))?;
+    if !store.start_snapshot(&bench.plan.place.dir.with_extension("snapshot"))? {
+        eprintln!("{} takes no snapshots", bench.plan.backend);
+        return updates.audit.check(bench, &mut store);
+    }
     let caller = began.elapsed();
     let mut done = None;
     let mut meter = bench.meter(Clocked::Some);
@@ -64,7 +67,7 @@ pub(super) fn snapshot<const BYTES: usize>(
         caller_ms,
         snapshot_ms: done.unwrap_or(caller).as_secs_f64() * 1e3,
     };
-    bench.report("snapshot", &meter, None, Some(snapshot))?;
+    bench.report("snapshot", &meter, Seen { snapshot: Some(snapshot), ..Seen::by(&store) })?;
     updates.audit.check(bench, &mut store)
 }
 
@@ -86,7 +89,7 @@ pub(super) fn miss<const BYTES: usize>(bench: &mut Bench<'_>, mut store: impl Co
             },
         )?;
         ensure!(wrong == 0, "{wrong} of {} reads of {phase} keys gave something else", meter.operations);
-        bench.report(phase, &meter, None, None)?;
+        bench.report(phase, &meter, Seen::by(&store))?;
     }
     Ok(())
 }
@@ -106,7 +109,7 @@ fn create<const BYTES: usize>(
         Ok(())
     })?;
     ensure!(sum == keys, "{keys} new counters have a sum of {sum}");
-    bench.report("create", &meter, None, None)
+    bench.report("create", &meter, Seen::by(store))
 }
 
 /// Updates of drawn keys, counted here too.

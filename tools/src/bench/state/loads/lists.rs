@@ -5,6 +5,7 @@ use anyhow::{Result, ensure};
 use super::{Bench, each_once, for_time, to_the_end};
 use crate::bench::state::keys::{Draw, Permutation, Record};
 use crate::bench::state::meter::Clocked;
+use crate::bench::state::outcome::Seen;
 use crate::bench::state::store::{ITEM_BYTES, ItemBytes, Lists};
 
 /// Items of a list in the end.
@@ -29,7 +30,7 @@ pub(super) fn append(bench: &mut Bench<'_>, mut store: impl Lists) -> Result<()>
         },
     )?;
     let storage = bench.settle(&mut store, plan.keys)?;
-    bench.report("append", &meter, storage, None)?;
+    bench.report("append", &meter, Seen { storage, ..Seen::by(&store) })?;
 
     let order = Permutation::new(lists);
     let mut meter = bench.meter(Clocked::Some);
@@ -44,7 +45,7 @@ pub(super) fn append(bench: &mut Bench<'_>, mut store: impl Lists) -> Result<()>
             check.items().map(drop)
         },
     )?;
-    bench.report("scan", &meter, None, None)?;
+    bench.report("scan", &meter, Seen::by(&store))?;
 
     let mut items = 0;
     let mut meter = bench.meter(Clocked::Some);
@@ -55,7 +56,7 @@ pub(super) fn append(bench: &mut Bench<'_>, mut store: impl Lists) -> Result<()>
         Ok(())
     })?;
     ensure!(items == plan.keys, "of {} items there were {items}", plan.keys);
-    bench.report("scan-drop", &meter, None, None)?;
+    bench.report("scan-drop", &meter, Seen::by(&store))?;
     bench.meter(Clocked::Some).run(&mut store, each_once(0..lists), to_the_end, |store, at, record| {
         let mut left = 0;
         store.scan(at, record, |_| left += 1)?;

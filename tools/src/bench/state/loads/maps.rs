@@ -5,6 +5,7 @@ use anyhow::{Result, ensure};
 use super::{Bench, each_once, for_time, to_the_end};
 use crate::bench::state::keys::{Draw, Permutation, Record};
 use crate::bench::state::meter::Clocked;
+use crate::bench::state::outcome::Seen;
 use crate::bench::state::store::{ITEM_BYTES, ItemBytes, Maps};
 
 /// Entries of a map.
@@ -30,7 +31,7 @@ pub(super) fn scan(bench: &mut Bench<'_>, mut store: impl Maps) -> Result<()> {
         },
     )?;
     let storage = bench.settle(&mut store, maps * MAP_ENTRIES)?;
-    bench.report("put", &meter, storage, None)?;
+    bench.report("put", &meter, Seen { storage, ..Seen::by(&store) })?;
 
     let mut keys = Draw::new(plan.dist, maps, SEED);
     let mut meter = bench.meter(Clocked::Some);
@@ -50,7 +51,7 @@ pub(super) fn scan(bench: &mut Bench<'_>, mut store: impl Maps) -> Result<()> {
             Ok(())
         },
     )?;
-    bench.report("scan", &meter, None, None)
+    bench.report("scan", &meter, Seen::by(&store))
 }
 
 #[inline]

@@ -21,7 +21,7 @@ use clap::ValueEnum;
 
 use super::keys::{Dist, Record};
 use super::meter::{Clocked, Meter};
-use super::outcome::{Cost, Outcome, Snapshot, Storage};
+use super::outcome::{Cost, Outcome, Seen, Storage};
 use super::store::{Family, Place, Store};
 use crate::report::peak_rss_bytes;
 
@@ -114,13 +114,7 @@ impl Bench<'_> {
         Meter::new(self.plan.batch, clocked)
     }
 
-    fn report(
-        &mut self,
-        phase: &'static str,
-        meter: &Meter,
-        storage: Option<Storage>,
-        snapshot: Option<Snapshot>,
-    ) -> Result<()> {
+    fn report(&mut self, phase: &'static str, meter: &Meter, seen: Seen) -> Result<()> {
         let plan = self.plan;
         (self.report)(Outcome {
             engine: "thalweg",
@@ -134,8 +128,7 @@ impl Bench<'_> {
             batch: plan.batch,
             memory_budget_bytes: plan.place.memory_budget_bytes,
             cost: Cost::of(meter),
-            storage,
-            snapshot,
+            seen,
             peak_rss_bytes: peak_rss_bytes().unwrap_or(0),
         })
     }
@@ -148,8 +141,7 @@ impl Bench<'_> {
         if disk_bytes == 0 {
             return Ok(None);
         }
-        let written_bytes =
-            store.written_bytes().unwrap_or_else(|| written_by_process() - self.written_before);
+        let written_bytes = written_by_process() - self.written_before;
         let load = self.plan.load;
         Ok(Some(Storage {
             written_bytes,

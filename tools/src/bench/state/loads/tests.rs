@@ -83,7 +83,7 @@ impl<const BYTES: usize, S: Counters<BYTES>> Counters<BYTES> for FaultyStore<S> 
         Ok(if self.fails(Fault::Invents) { found.or(Some(1)) } else { found })
     }
 
-    fn start_snapshot(&mut self, dir: &Path) -> Result<()> {
+    fn start_snapshot(&mut self, dir: &Path) -> Result<bool> {
         self.store.start_snapshot(dir)
     }
 }
@@ -135,7 +135,7 @@ fn phases(load: Load, dist: Dist, fault: Fault) -> Result<Vec<&'static str>> {
     };
     let mut phases = Vec::new();
     run::<Faulty>(&plan, &mut |outcome| {
-        assert!(outcome.ops_per_s() > 0.0 && outcome.storage.is_none(), "{outcome:?}");
+        assert!(outcome.ops_per_s() > 0.0 && outcome.seen.storage.is_none(), "{outcome:?}");
         phases.push(outcome.phase);
         Ok(())
     })?;

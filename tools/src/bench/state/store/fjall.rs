@@ -9,9 +9,8 @@ use anyhow::Result;
 use fjall::config::{BloomConstructionPolicy, FilterPolicy, FilterPolicyEntry};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
-use super::{
-    Counters, Family, ItemBytes, Lists, Maps, Place, SETTLE_POLL, Store, count, exactly, increment, pair_key,
-};
+use super::bytes::{SETTLE_POLL, exactly, pair_key, second_of};
+use super::{Counters, Family, ItemBytes, Lists, Maps, Place, Store, count, increment};
 use crate::bench::state::keys::Record;
 
 /// The kinds of state in fjall.
@@ -37,7 +36,7 @@ impl OneKeyspace {
         let mut drops = self.db.batch();
         for entry in self.state.prefix(key.to_be_bytes()) {
             let (key, value) = entry.into_inner()?;
-            each(u128::from_be_bytes(*exactly(&key)?) as u64, exactly(&value)?);
+            each(second_of(&key)?, exactly(&value)?);
             if drop {
                 drops.remove(&self.state, key);
             }
@@ -96,8 +95,9 @@ impl<const BYTES: usize> Counters<BYTES> for OneKeyspace {
     }
 
     /// Its journal is synced.
-    fn start_snapshot(&mut self, _: &Path) -> Result<()> {
-        Ok(self.db.persist(PersistMode::SyncAll)?)
+    fn start_snapshot(&mut self, _: &Path) -> Result<bool> {
+        self.db.persist(PersistMode::SyncAll)?;
+        Ok(true)
     }
 }
 

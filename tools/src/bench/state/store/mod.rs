@@ -9,22 +9,24 @@
 //! A store is opened in an empty folder for one kind of state. Accesses are for the records of the batch that was prepared, in
 //! its order; `at` is the record's place in it.
 //!
-//! - `heap`: the heap backend, through its handles;
+//! - `thalweg`: our own backends, through their handles; `helper`: the thread behind them;
 //! - `hashbrown`: bare hash maps, to compare it with;
-//! - `rocksdb`, `fjall`: the peers, behind the feature `peers`.
+//! - `rocksdb`, `fjall`: the peers, behind the feature `peers`; `bytes`: what their keys and values are.
 
+#[cfg(feature = "peers")]
+mod bytes;
 #[cfg(feature = "peers")]
 pub(super) mod fjall;
 pub(super) mod hashbrown;
-pub(super) mod heap;
+mod helper;
 #[cfg(feature = "peers")]
 pub(super) mod rocksdb;
+pub(super) mod thalweg;
 
 use std::path::{Path, PathBuf};
-#[cfg(feature = "peers")]
-use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
+use serde::Serialize;
 
 use super::keys::Record;
 
@@ -76,10 +78,25 @@ pub(in crate::bench::state) trait Store: Sized {
         Ok(())
     }
 
-    /// Bytes written to files since it was opened, if the store counts what the kernel does not.
-    fn written_bytes(&self) -> Option<u64> {
+    /// What it has counted of reading from files, if it counts.
+    fn reads(&self) -> Option<Reads> {
         None
     }
+}
+
+/// What a store has counted since it was opened.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(in crate::bench::state) struct Reads {
+    /// Look-ups that met a block that was not in memory.
+    pub(in crate::bench::state) cold_reads: u64,
+    /// Reads that the caller waited for.
+    pub(in crate::bench::state) blocking_reads: u64,
+    /// Bytes read from files for look-ups.
+    pub(in crate::bench::state) read_bytes: u64,
+    /// How often no input was to be taken because compactions were behind.
+    pub(in crate::bench::state) stalls: u64,
+    /// Bytes of files that are in memory now.
+    pub(in crate::bench::state) resident_bytes: usize,
 }
 
 /// A counter in the first 8 bytes of a value of so many, for each key.
@@ -91,7 +108,8 @@ pub(in crate::bench::state) trait Counters<const BYTES: usize>: Store {
     fn get(&mut self, at: usize, record: Record) -> Result<Option<u64>>;
 
     /// Takes a snapshot into the folder, which does not exist yet: as much of it as the caller must do. Others may do the rest.
-    fn start_snapshot(&mut self, dir: &Path) -> Result<()>;
+    /// Returns whether the store can take one.
+    fn start_snapshot(&mut self, dir: &Path) -> Result<bool>;
 
     /// Whether the snapshot is written.
     fn is_snapshot_done(&mut self) -> Result<bool> {
@@ -138,41 +156,4 @@ pub(in crate::bench::state) fn increment<const BYTES: usize>(value: &mut [u8; BY
 #[inline(always)]
 pub(in crate::bench::state) fn count<const BYTES: usize>(value: &[u8; BYTES]) -> u64 {
     u64::from_le_bytes(*value.first_chunk().expect("a counter has 8 bytes"))
-}
-
-/// The value that the bytes of a store are. Errors: if they have another length.
-#[cfg(feature = "peers")]
-#[inline]
-pub(in crate::bench::state) fn exactly<const BYTES: usize>(bytes: &[u8]) -> Result<&[u8; BYTES]> {
-    bytes.try_into().with_context(|| format!("a value has {} bytes, not {BYTES}", bytes.len()))
-}
-
-/// The key of what is under a key: in order by the first, then by the second.
-#[cfg(feature = "peers")]
-#[inline]
-pub(in crate::bench::state) fn pair_key(key: u64, second: u64) -> [u8; 16] {
-    (u128::from(key) << 64 | u128::from(second)).to_be_bytes()
-}
-
-/// How often it is asked whether threads in the background are done.
-#[cfg(feature = "peers")]
-pub(in crate::bench::state) const SETTLE_POLL: Duration = Duration::from_millis(20);
-
-/// Writes a snapshot as a store without one would: all entries to a file, at once.
-pub(in crate::bench::state) fn dump<'a, const BYTES: usize>(
-    dir: &Path,
-    entries: impl Iterator<Item = (&'a u64, &'a [u8; BYTES])>,
-) -> Result<()> {
-    use std::io::Write;
-    let write = || {
-        std::fs::create_dir(dir)?;
-        let file = std::fs::File::create(dir.join("entries"))?;
-        let mut out = std::io::BufWriter::with_capacity(1 << 20, file);
-        for (key, value) in entries {
-            out.write_all(&key.to_le_bytes())?;
-            out.write_all(value)?;
-        }
-        out.into_inner()?.sync_all()
-    };
-    write().with_context(|| format!("cannot write a snapshot to {}", dir.display()))
 }

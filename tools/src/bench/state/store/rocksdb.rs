@@ -14,10 +14,8 @@ use rocksdb::{
     WriteBatch, WriteOptions,
 };
 
-use super::{
-    Counters, Family, ITEM_BYTES, ItemBytes, Lists, Maps, Place, SETTLE_POLL, Store, count, exactly,
-    increment, pair_key,
-};
+use super::bytes::{SETTLE_POLL, exactly, pair_key, second_of};
+use super::{Counters, Family, ITEM_BYTES, ItemBytes, Lists, Maps, Place, Store, count, increment};
 use crate::bench::state::keys::Record;
 
 /// RocksDB with lists under the key and the item's number.
@@ -95,8 +93,7 @@ impl Database {
         entries.seek(key.to_be_bytes());
         let mut drops = WriteBatch::default();
         while let Some((key, value)) = entries.item() {
-            let [_, second] = halves(key)?;
-            each(second, exactly(value)?);
+            each(second_of(key)?, exactly(value)?);
             if drop {
                 drops.delete(key);
             }
@@ -108,12 +105,6 @@ impl Database {
         }
         Ok(())
     }
-}
-
-/// The two numbers of a `pair_key`.
-fn halves(key: &[u8]) -> Result<[u64; 2]> {
-    let pair = u128::from_be_bytes(*exactly(key)?);
-    Ok([(pair >> 64) as u64, pair as u64])
 }
 
 impl Store for Database {
@@ -158,8 +149,9 @@ impl<const BYTES: usize> Counters<BYTES> for Database {
     }
 
     /// As Flink's: memtables are flushed and files linked, and the caller waits for both.
-    fn start_snapshot(&mut self, dir: &Path) -> Result<()> {
-        Ok(Checkpoint::new(&self.db)?.create_checkpoint(dir)?)
+    fn start_snapshot(&mut self, dir: &Path) -> Result<bool> {
+        Checkpoint::new(&self.db)?.create_checkpoint(dir)?;
+        Ok(true)
     }
 }
 
