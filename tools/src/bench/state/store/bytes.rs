@@ -24,3 +24,18 @@ pub(super) fn pair_key(key: u64, second: u64) -> [u8; 16] {
 pub(super) fn second_of(pair: &[u8]) -> Result<u64> {
     Ok(u128::from_be_bytes(*exactly(pair)?) as u64)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_are_in_the_order_of_their_numbers() {
+        let pairs = [(0, u64::MAX), (1, 0), (1, 255), (1, 256), (256, 0), (u64::MAX, 1)];
+        let keys = pairs.map(|(key, second)| pair_key(key, second));
+        assert!(keys.is_sorted());
+        assert_eq!(keys.map(|key| second_of(&key).unwrap()), pairs.map(|(_, second)| second));
+        assert!(keys.iter().zip(pairs).all(|(pair, (key, _))| pair.starts_with(&key.to_be_bytes())));
+        assert!(second_of(&[1; 15]).is_err());
+    }
+}
