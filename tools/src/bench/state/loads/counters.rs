@@ -14,23 +14,16 @@ use crate::bench::state::store::Counters;
 const AUDITED_KEYS: u64 = 100_000;
 const SEED: u64 = 42;
 
-pub(super) fn rmw<const BYTES: usize>(bench: &mut Bench<'_>, mut store: impl Counters<BYTES>) -> Result<()> {
+pub(super) fn rmw<const BYTES: usize>(
+    bench: &mut Bench<'_>,
+    mut store: impl Counters<BYTES>,
+    clocked: Clocked,
+) -> Result<()> {
     let mut updates = Updates::create(bench, &mut store)?;
-    let mut meter = bench.meter(Clocked::Some);
+    let mut meter = bench.meter(clocked);
     updates.run(&mut meter, &mut store, for_time(bench.plan.time))?;
     let storage = bench.settle(&mut store, bench.plan.keys + meter.operations)?;
     bench.report("update", &meter, Seen { storage, ..Seen::by(&store) })?;
-    updates.audit.check(bench, &mut store)
-}
-
-pub(super) fn latency<const BYTES: usize>(
-    bench: &mut Bench<'_>,
-    mut store: impl Counters<BYTES>,
-) -> Result<()> {
-    let mut updates = Updates::create(bench, &mut store)?;
-    let mut meter = bench.meter(Clocked::All);
-    updates.run(&mut meter, &mut store, for_time(bench.plan.time))?;
-    bench.report("update", &meter, Seen::by(&store))?;
     updates.audit.check(bench, &mut store)
 }
 

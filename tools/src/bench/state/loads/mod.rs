@@ -92,11 +92,11 @@ pub(super) struct Plan {
 pub(super) fn run<F: Family>(plan: &Plan, report: &mut dyn FnMut(Outcome) -> Result<()>) -> Result<()> {
     let mut bench = Bench { plan, written_before: written_by_process(), report };
     match plan.load {
-        Load::Rmw => counters::rmw(&mut bench, F::Counters::<8>::open(&plan.place)?),
-        Load::Rmw100 => counters::rmw(&mut bench, F::Counters::<100>::open(&plan.place)?),
+        Load::Rmw => counters::rmw(&mut bench, F::Counters::<8>::open(&plan.place)?, Clocked::Some),
+        Load::Rmw100 => counters::rmw(&mut bench, F::Counters::<100>::open(&plan.place)?, Clocked::Some),
         Load::Miss => counters::miss(&mut bench, F::Counters::<8>::open(&plan.place)?),
         Load::Snapshot => counters::snapshot(&mut bench, F::Counters::<8>::open(&plan.place)?),
-        Load::Latency => counters::latency(&mut bench, F::Counters::<8>::open(&plan.place)?),
+        Load::Latency => counters::rmw(&mut bench, F::Counters::<8>::open(&plan.place)?, Clocked::All),
         Load::Append => lists::append(&mut bench, F::Lists::open(&plan.place)?),
         Load::MapScan => maps::scan(&mut bench, F::Maps::open(&plan.place)?),
     }
