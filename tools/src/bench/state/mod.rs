@@ -31,6 +31,7 @@ use self::loads::{Load, Plan};
 use self::outcome::Outcome;
 use self::store::Place;
 use self::store::thalweg::{Heap, Lsm, Thalweg};
+use super::backend::parse_size;
 use super::latency::parse_duration;
 use super::nexmark::PlotFile;
 use crate::report::{reset_peak_rss, say};
@@ -241,7 +242,7 @@ impl std::str::FromStr for Budget {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let Some(percent) = text.strip_suffix('%') else {
-            return parse_number(text).map(Budget::Bytes);
+            return parse_size(text).map(Budget::Bytes);
         };
         match percent.parse::<f64>() {
             Ok(percent) if percent > 0.0 && percent.is_finite() => Ok(Budget::Percent(percent)),
@@ -260,7 +261,7 @@ fn parse_keys(text: &str) -> Result<u64, String> {
     }
 }
 
-/// A number of at least 1, in thousands (k), millions (M) or billions (G) if it says so.
+/// A number of at least 1, in thousands (k), millions (M) or billions (G) if it says so: keys are counted as people count.
 fn parse_number(text: &str) -> Result<u64, String> {
     let (digits, unit) = match text.as_bytes().last() {
         Some(b'k') => (&text[..text.len() - 1], 1_000),

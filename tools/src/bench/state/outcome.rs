@@ -166,7 +166,7 @@ pub(super) fn table(outcomes: &[Outcome]) -> String {
         ]);
         lines.push(line);
     }
-    aligned(&lines, 3)
+    aligned(&lines, |column| column < 3)
 }
 
 /// Three digits, or all before the point.

@@ -101,7 +101,7 @@ impl Database {
         }
         entries.status()?;
         if !drops.is_empty() {
-            self.db.write_opt(&drops, &self.write)?;
+            self.db.write_opt(drops, &self.write)?;
         }
         Ok(())
     }

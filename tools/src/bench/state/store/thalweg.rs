@@ -9,8 +9,8 @@ use anyhow::{Context, Result, ensure};
 use thalweg_state::lsm::Options;
 use thalweg_state::storage::Storage;
 use thalweg_state::{
-    CoreState, Key, KeyContext, KeyGroupRange, ListState, MapState, MaxParallelism, StateBackend, StateSet,
-    ValueState,
+    CoreState, Key, KeyContext, KeyGroupRange, Lane, ListState, MapState, MaxParallelism, StateBackend,
+    StateSet, ValueState,
 };
 
 use super::helper::Helper;
@@ -108,13 +108,13 @@ impl<S: Register, B: Backend> Store for Handle<S, B> {
         }
         let (encoded, mut is_ready) = (&mut self.encoded, true);
         self.state.each(&mut |state| {
-            state.begin_batch();
+            state.begin_batch(Lane::Records);
             for (number, record) in (0..).zip(batch) {
                 encoded.clear();
                 record.key.encode(encoded);
                 state.prepare(number, record.hash, encoded);
             }
-            is_ready &= state.resolve();
+            is_ready &= state.resolve(Lane::Records);
         });
         Ok(is_ready)
     }
