@@ -22,8 +22,10 @@ use super::store::Store;
 use crate::bench::latency::percentiles::Times;
 use crate::report::CpuTime;
 
-/// Batches that are drawn at once.
-const GROUP_BATCHES: usize = 16;
+/// Batches that are drawn at once, at most.
+const GROUP_BATCHES_MAX: usize = 16;
+/// Groups grow while they take less than this: a slow store has many groups too, some of them with a clock.
+const GROUP_TIME: Duration = Duration::from_millis(1);
 /// One group of so many has a clock in it.
 const CLOCKED_EVERY: u64 = 8;
 /// How far ahead of an access its memory is asked for, in records; as the engine does.
@@ -42,6 +44,7 @@ pub(super) enum Clocked {
 pub(super) struct Meter {
     batch: usize,
     clocked: Clocked,
+    group_batches: usize,
     groups: u64,
     /// All that were made.
     pub(super) operations: u64,
@@ -62,6 +65,7 @@ impl Meter {
         Self {
             batch,
             clocked,
+            group_batches: 1,
             groups: 0,
             operations: 0,
             counted: 0,
@@ -83,21 +87,24 @@ impl Meter {
         mut go_on: impl FnMut(&mut S, Duration) -> Result<bool>,
         mut access: impl FnMut(&mut S, usize, Record) -> Result<()>,
     ) -> Result<()> {
-        let group = self.batch * GROUP_BATCHES;
-        let mut records = Vec::with_capacity(group);
+        let mut records = Vec::with_capacity(self.batch * GROUP_BATCHES_MAX);
         let (began, process_cpu, caller_cpu) = (Instant::now(), CpuTime::now(), caller_cpu_time());
         while go_on(store, began.elapsed())? {
             records.clear();
-            records.extend(std::iter::from_fn(&mut draw).take(group));
+            records.extend(std::iter::from_fn(&mut draw).take(self.batch * self.group_batches));
             if records.is_empty() {
                 break;
             }
             self.operations += records.len() as u64;
             self.groups += 1;
+            let drawn = Instant::now();
             if self.clocked == Clocked::All || self.groups.is_multiple_of(CLOCKED_EVERY) {
                 self.run_clocked(store, &records, &mut access)?;
             } else {
                 self.run_counted(store, &records, &mut access)?;
+            }
+            if drawn.elapsed() < GROUP_TIME {
+                self.group_batches = (self.group_batches * 2).min(GROUP_BATCHES_MAX);
             }
         }
         let all = process_cpu.elapsed();
@@ -261,6 +268,7 @@ mod tests {
             Checking::open(&Place { dir: PathBuf::new(), memory_budget_bytes: 0 }).expect("it opens nothing");
         store.refusals_left = refusals;
         let mut meter = Meter::new(BATCH, clocked);
+        meter.group_batches = GROUP_BATCHES_MAX;
         let (mut left, mut keys) = (0..count, Vec::new());
         let draw = || left.next().map(Record::new);
         meter
@@ -280,7 +288,7 @@ mod tests {
 
     #[test]
     fn all_records_come_in_batches_that_were_prepared() {
-        let group = (BATCH * GROUP_BATCHES) as u64;
+        let group = (BATCH * GROUP_BATCHES_MAX) as u64;
         for count in [1, 9, 10, 11, group, 20 * group + 7] {
             for clocked in [Clocked::Some, Clocked::All] {
                 let (meter, keys, waited) = run(count, 0, clocked);
