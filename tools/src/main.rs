@@ -34,6 +34,7 @@ enum Bench {
     Nexmark(bench::nexmark::NexmarkArgs),
     Latency(bench::latency::LatencyArgs),
     Exchange(bench::exchange::ExchangeArgs),
+    State(bench::state::StateArgs),
 }
 
 /// What a shell reports of a program that was ended by SIGPIPE.
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         Command::Bench(Bench::Nexmark(args)) => bench::nexmark::run(&args),
         Command::Bench(Bench::Latency(args)) => bench::latency::run(&args),
         Command::Bench(Bench::Exchange(args)) => bench::exchange::run(&args),
+        Command::Bench(Bench::State(args)) => bench::state::run(&args),
         Command::State(command) => state::run(&command),
     };
     match result {

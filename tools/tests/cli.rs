@@ -167,3 +167,71 @@ fn a_closed_pipe_ends_it() {
     assert_eq!(ended.status.code(), Some(141), "{stderr}");
     assert!(!stderr.contains("panicked") && !stderr.contains("error"), "{stderr}");
 }
+
+/// The stores of `bench state`, and how many they are.
+const STATE_STORES: (&str, usize) = if cfg!(feature = "peers") {
+    ("heap,lsm,hashbrown,rocksdb,rocksdb-merge,fjall", 6)
+} else {
+    ("heap,lsm,hashbrown", 3)
+};
+
+/// Goal: each load runs on each store, and says what its JSON is to say. Method: tiny runs.
+#[test]
+fn loads_of_state_stores() {
+    let dir = TempDir::new().expect("a folder for the test");
+    let (stores, count) = STATE_STORES;
+    let run = format!(
+        "bench state --load all --keys 20k --seconds 20ms --backend {stores} --state-dir {{dir}} --json"
+    );
+    let ran = thalweg(dir.path(), &run);
+    assert!(ran.succeeded, "{}", ran.stderr);
+    let outcomes: Vec<serde_json::Value> =
+        ran.stdout.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect();
+    // The heap takes no snapshots.
+    assert_eq!(
+        outcomes.len(),
+        count * (2 + 2 + 3 + 3 + 2 + 3 + 2) - 1,
+        "a line for each phase: {}",
+        ran.stdout
+    );
+    for outcome in &outcomes {
+        let operations = outcome["operations"].as_u64().expect("a number");
+        assert!(operations >= 200 && outcome["ops_per_s"].as_f64().expect("a number") > 0.0, "{outcome}");
+        let is_clocked = outcome["load"] == "latency" && outcome["phase"] == "update";
+        assert_eq!(outcome["caller_cpu_ns_per_op"].is_null(), is_clocked, "{outcome}");
+        assert!(!is_clocked || outcome["operation"]["samples"] == outcome["operations"], "{outcome}");
+        assert_eq!(outcome["stall_ms"].is_number(), outcome["phase"] == "snapshot", "{outcome}");
+    }
+    assert_eq!(fs::read_dir(dir.path()).expect("a folder").count(), 0, "folders of stores are removed");
+
+    let run = "bench state --load miss,append --keys 1k --seconds 5ms --plot {dir}/plot.svg";
+    let ran = thalweg(dir.path(), run);
+    assert!(ran.succeeded, "{}", ran.stderr);
+    assert_eq!(ran.stdout.lines().count(), 1 + 2 * (3 + 3), "{}", ran.stdout);
+    let plot = fs::read_to_string(dir.path().join("plot.svg")).expect("a plot");
+    assert!(plot.contains("miss absent") && plot.contains("lsm"), "{plot}");
+}
+
+/// Goal: what makes no sense to `bench state` is refused before anything runs.
+#[test]
+fn wrong_arguments_of_state_stores() {
+    let dir = TempDir::new().expect("a folder for the test");
+    fs::write(dir.path().join("file"), "").expect("it has room");
+    for (arguments, reason) in [
+        ("--load rm", "rm"),
+        ("--load rmw,,miss", "--load"),
+        ("--keys 0", "0 is no number"),
+        ("--keys 10Mio", "10Mio is no number"),
+        ("--keys 99999999999999G", "is no number"),
+        ("--keys 9999999999G", "keys at most"),
+        ("--memory-budget 0%", "0% is no percentage"),
+        ("--memory-budget x%", "x% is no percentage"),
+        ("--batch 0", "--batch must be between 1 and"),
+        ("--seconds 0", "--seconds"),
+        ("--backend sled", "sled"),
+        ("--dist normal", "normal"),
+        ("--state-dir {dir}/file", "{dir}/file"),
+    ] {
+        fails(dir.path(), &format!("bench state {arguments}"), &[reason]);
+    }
+}

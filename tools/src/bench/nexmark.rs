@@ -123,21 +123,21 @@ fn check_passes(meta: &Meta, passes: u64) -> Result<()> {
 }
 
 /// The file of a plot, opened before the runs: an hour's results must not end in a folder that was not there.
-struct PlotFile<'a> {
+pub(super) struct PlotFile<'a> {
     path: &'a Path,
     /// It was not there before, and goes again if there is nothing to write.
     is_new: bool,
 }
 
 impl<'a> PlotFile<'a> {
-    fn open(path: &'a Path) -> Result<Self> {
+    pub(super) fn open(path: &'a Path) -> Result<Self> {
         let is_new = !path.exists();
         let opened = OpenOptions::new().append(true).create(true).open(path);
         opened.with_context(|| path.display().to_string())?;
         Ok(Self { path, is_new })
     }
 
-    fn write(mut self, plot: &str) -> Result<()> {
+    pub(super) fn write(mut self, plot: &str) -> Result<()> {
         std::fs::write(self.path, plot).with_context(|| self.path.display().to_string())?;
         self.is_new = false;
         Ok(())

@@ -15,7 +15,7 @@ use anyhow::Context;
 
 pub use json::{CpuTime, QueryResult, peak_rss_bytes, reset_peak_rss};
 pub use plot::plot;
-pub(crate) use plot::{COLOURS, Svg};
+pub(crate) use plot::{COLOURS, Svg, distinct};
 pub use table::table;
 pub(crate) use table::{aligned, grouped};
 

@@ -114,7 +114,7 @@ fn legend(series: &[String]) -> Vec<(f64, f64)> {
 }
 
 /// Each value once, in the order of first appearance.
-fn distinct(values: impl Iterator<Item = String>) -> Vec<String> {
+pub(crate) fn distinct(values: impl Iterator<Item = String>) -> Vec<String> {
     let mut seen = Vec::new();
     for value in values {
         if !seen.contains(&value) {

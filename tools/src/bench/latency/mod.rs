@@ -14,7 +14,7 @@ mod curve;
 mod job;
 pub(super) mod noise;
 mod pace;
-mod percentiles;
+pub(super) mod percentiles;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -29,6 +29,7 @@ use crate::nexmark::generate_in_memory;
 use crate::report::say;
 use job::{Outcome, Pace, Plan, Query};
 use noise::Noise;
+pub(super) use pace::parse_duration;
 pub use pace::{Rate, Schedule};
 use percentiles::{Percentiles, Times};
 

@@ -110,7 +110,7 @@ impl FromStr for Rate {
 }
 
 /// A duration as people write it: seconds, `500ms`, `10s`, `2m`.
-pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(in crate::bench) fn parse_duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = if let Some(number) = text.strip_suffix("ms") {
         (number, 1e-3)
     } else if let Some(number) = text.strip_suffix('s') {

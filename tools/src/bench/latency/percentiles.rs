@@ -8,23 +8,23 @@ const LONGEST_NS: u64 = 3_600_000_000_000;
 
 /// Times, counted. Cost of one: about 3 ns.
 #[derive(Debug, Clone)]
-pub(super) struct Times(Histogram<u64>);
+pub(in crate::bench) struct Times(Histogram<u64>);
 
 impl Times {
-    pub(super) fn new() -> Self {
+    pub(in crate::bench) fn new() -> Self {
         Self(Histogram::new_with_bounds(1, LONGEST_NS, 3).expect("the bounds are those of a histogram"))
     }
 
     #[inline]
-    pub(super) fn record(&mut self, ns: u64) {
+    pub(in crate::bench) fn record(&mut self, ns: u64) {
         self.0.saturating_record(ns);
     }
 
-    pub(super) fn merge(&mut self, other: &Times) {
+    pub(in crate::bench) fn merge(&mut self, other: &Times) {
         self.0.add(&other.0).expect("all have the same bounds");
     }
 
-    pub(super) fn percentiles(&self) -> Percentiles {
+    pub(in crate::bench) fn percentiles(&self) -> Percentiles {
         let us = |quantile| self.0.value_at_quantile(quantile) as f64 / 1e3;
         Percentiles {
             p50_us: us(0.5),
@@ -38,7 +38,7 @@ impl Times {
     }
 
     /// Points of the curve: the share of times that are longer, and the time in µs. As far as there are samples for.
-    pub(super) fn curve(&self) -> Vec<(f64, f64)> {
+    pub(in crate::bench) fn curve(&self) -> Vec<(f64, f64)> {
         let samples = self.0.len();
         let mut points = Vec::new();
         let mut longer = 1.0;
@@ -52,14 +52,14 @@ impl Times {
 
 /// What percentage of times is at most how long, in µs.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub(super) struct Percentiles {
-    pub(super) p50_us: f64,
-    pub(super) p90_us: f64,
-    pub(super) p99_us: f64,
-    pub(super) p999_us: f64,
-    pub(super) p9999_us: f64,
-    pub(super) max_us: f64,
-    pub(super) samples: u64,
+pub(in crate::bench) struct Percentiles {
+    pub(in crate::bench) p50_us: f64,
+    pub(in crate::bench) p90_us: f64,
+    pub(in crate::bench) p99_us: f64,
+    pub(in crate::bench) p999_us: f64,
+    pub(in crate::bench) p9999_us: f64,
+    pub(in crate::bench) max_us: f64,
+    pub(in crate::bench) samples: u64,
 }
 
 #[cfg(test)]

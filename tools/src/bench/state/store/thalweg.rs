@@ -1,0 +1,247 @@
+//! Our own backends, through the handles that users have, driven as the engine does.
+//!
+//! The heap, or a store of files whose flushes, compactions and cold reads are a helper thread's.
+
+use std::marker::PhantomData;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use thalweg_state::lsm::Options;
+use thalweg_state::storage::Storage;
+use thalweg_state::{
+    CoreState, Key, KeyContext, KeyGroupRange, Lane, ListState, MapState, MaxParallelism, StateBackend,
+    StateSet, ValueState,
+};
+
+use super::helper::Helper;
+use super::{Counters, Family, ItemBytes, Lists, Maps, Place, Reads, Store, count, increment};
+use crate::bench::state::keys::Record;
+
+/// The kinds of state of one of our backends.
+pub(in crate::bench::state) struct Thalweg<B>(PhantomData<B>);
+
+impl<B: Backend> Family for Thalweg<B> {
+    type Counters<const BYTES: usize> = Handle<ValueState<u64, [u8; BYTES]>, B>;
+    type Lists = Handle<ListState<u64, ItemBytes>, B>;
+    type Maps = Handle<MapState<u64, u64, ItemBytes>, B>;
+}
+
+/// Where state is kept.
+pub(in crate::bench::state) trait Backend {
+    fn open(place: &Place) -> Result<CoreState>;
+}
+
+/// State in memory.
+pub(in crate::bench::state) enum Heap {}
+
+impl Backend for Heap {
+    fn open(_: &Place) -> Result<CoreState> {
+        Ok(CoreState::heap())
+    }
+}
+
+/// State in a store of files, with what has changed lately in memory.
+pub(in crate::bench::state) enum Lsm {}
+
+/// What tells a store's files from those of others: here there are none.
+const IDENTITY: u64 = 1;
+
+impl Backend for Lsm {
+    fn open(place: &Place) -> Result<CoreState> {
+        let memory_bytes = usize::try_from(place.memory_budget_bytes)?;
+        let options = Options { memory_bytes, ..Options::nvme() };
+        let (core, _) = CoreState::lsm(&Storage::directory(&place.dir)?, options, IDENTITY)?;
+        Ok(core)
+    }
+}
+
+/// A handle that can be registered.
+pub(in crate::bench::state) trait Register: StateSet + Sized {
+    fn register(backend: &StateBackend) -> Result<Self, thalweg_state::Error>;
+}
+
+impl<const BYTES: usize> Register for ValueState<u64, [u8; BYTES]> {
+    fn register(backend: &StateBackend) -> Result<Self, thalweg_state::Error> {
+        ValueState::new("counters", backend)
+    }
+}
+
+impl Register for ListState<u64, ItemBytes> {
+    fn register(backend: &StateBackend) -> Result<Self, thalweg_state::Error> {
+        ListState::new("lists", backend)
+    }
+}
+
+impl Register for MapState<u64, u64, ItemBytes> {
+    fn register(backend: &StateBackend) -> Result<Self, thalweg_state::Error> {
+        MapState::new("maps", backend)
+    }
+}
+
+/// One handle, on a core of its own.
+pub(in crate::bench::state) struct Handle<S, B> {
+    state: S,
+    core: CoreState,
+    /// Without one for state that is in memory.
+    helper: Option<Helper>,
+    encoded: Vec<u8>,
+    backend: PhantomData<B>,
+}
+
+impl<S: Register, B: Backend> Store for Handle<S, B> {
+    fn open(place: &Place) -> Result<Self> {
+        let core = B::open(place)?;
+        let max = MaxParallelism::default();
+        let state = S::register(&core.backend("bench", KeyGroupRange::all(max), max))?;
+        let helper = core.spills().then(Helper::start);
+        Ok(Self { state, core, helper, encoded: Vec::new(), backend: PhantomData })
+    }
+
+    #[inline(always)]
+    fn fetch(&self, record: Record) {
+        self.state.prefetch(record.hash);
+    }
+
+    fn prepare(&mut self, batch: &[Record]) -> Result<bool> {
+        if !self.core.spills() {
+            return Ok(true);
+        }
+        let (encoded, mut is_ready) = (&mut self.encoded, true);
+        self.state.each(&mut |state| {
+            state.begin_batch(Lane::Records);
+            for (number, record) in (0..).zip(batch) {
+                encoded.clear();
+                record.key.encode(encoded);
+                state.prepare(number, record.hash, encoded);
+            }
+            is_ready &= state.resolve(Lane::Records);
+        });
+        Ok(is_ready)
+    }
+
+    fn work(&mut self) -> Result<()> {
+        while self.helper.is_some() {
+            self.pass_work()?;
+            if !self.core.is_stalled() {
+                break;
+            }
+            self.wait()?; // The answer to pressure is to take no input.
+        }
+        Ok(())
+    }
+
+    fn wait(&mut self) -> Result<()> {
+        let helper = self.helper.as_mut().context("state in memory has nothing to wait for")?;
+        // What `prepare` has asked for goes out first.
+        while let Some(work) = self.core.poll_work() {
+            helper.start_work(work);
+        }
+        ensure!(helper.has_work(), "the store waits for work that nobody does");
+        self.core.on_work_done(helper.wait()?);
+        Ok(())
+    }
+
+    fn settle(&mut self) -> Result<()> {
+        self.work()?;
+        self.core.freeze();
+        self.work()?;
+        while self.helper.as_ref().is_some_and(Helper::has_work) {
+            self.wait()?;
+            self.work()?;
+        }
+        Ok(())
+    }
+
+    fn reads(&self) -> Option<Reads> {
+        let metrics = self.core.metrics()?;
+        Some(Reads {
+            cold_reads: metrics.cold_reads,
+            blocking_reads: metrics.blocking_reads,
+            read_bytes: metrics.read_bytes,
+            stalls: metrics.stalls,
+            resident_bytes: metrics.resident_bytes,
+        })
+    }
+}
+
+impl<S: Register, B> Handle<S, B> {
+    /// Gives work to the helper, and takes it back.
+    fn pass_work(&mut self) -> Result<()> {
+        let Some(helper) = &mut self.helper else { return Ok(()) };
+        while let Some(work) = helper.poll_done() {
+            self.core.on_work_done(work);
+        }
+        self.core.maintain();
+        self.state.each(&mut |state| state.maintain());
+        while let Some(work) = self.core.poll_work() {
+            helper.start_work(work);
+        }
+        self.core.take_fault().map_or(Ok(()), |fault| Err(fault.into()))
+    }
+}
+
+#[inline(always)]
+fn context(at: usize, record: &Record) -> KeyContext<'_, u64> {
+    KeyContext::with_hash(&record.key, record.hash).prepared_as(at as u32)
+}
+
+impl<const BYTES: usize, B: Backend> Counters<BYTES> for Handle<ValueState<u64, [u8; BYTES]>, B> {
+    #[inline(always)]
+    fn increment(&mut self, at: usize, record: Record) -> Result<u64> {
+        Ok(self.state.update_with(context(at, &record), || [0; BYTES], increment))
+    }
+
+    #[inline(always)]
+    fn get(&mut self, at: usize, record: Record) -> Result<Option<u64>> {
+        Ok(self.state.get(context(at, &record)).map(count))
+    }
+
+    /// Freezes the tables, and has them flushed. That the files are then linked is still missing.
+    fn start_snapshot(&mut self, _: &Path) -> Result<bool> {
+        if !self.core.spills() {
+            return Ok(false);
+        }
+        self.pass_work()?;
+        self.core.freeze();
+        self.pass_work()?;
+        Ok(true)
+    }
+
+    fn is_snapshot_done(&mut self) -> Result<bool> {
+        Ok(!self.helper.as_ref().is_some_and(Helper::has_work))
+    }
+}
+
+impl<B: Backend> Lists for Handle<ListState<u64, ItemBytes>, B> {
+    #[inline(always)]
+    fn append(&mut self, at: usize, record: Record, item: &ItemBytes) -> Result<()> {
+        self.state.add(context(at, &record), *item);
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn scan(&mut self, at: usize, record: Record, each: impl FnMut(&ItemBytes)) -> Result<()> {
+        self.state.get(context(at, &record)).iter().for_each(each);
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn take(&mut self, at: usize, record: Record, each: impl FnMut(&ItemBytes)) -> Result<()> {
+        self.state.take(context(at, &record)).iter().for_each(each);
+        Ok(())
+    }
+}
+
+impl<B: Backend> Maps for Handle<MapState<u64, u64, ItemBytes>, B> {
+    #[inline(always)]
+    fn put(&mut self, at: usize, record: Record, user_key: u64, value: &ItemBytes) -> Result<()> {
+        self.state.put(context(at, &record), user_key, *value);
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn scan(&mut self, at: usize, record: Record, mut each: impl FnMut(u64, &ItemBytes)) -> Result<()> {
+        self.state.iter(context(at, &record)).for_each(|(user_key, value)| each(*user_key, value));
+        Ok(())
+    }
+}
