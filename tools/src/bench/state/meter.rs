@@ -5,7 +5,7 @@
 //!     no clock runs    └──── the time of a batch ────┘
 //! ```
 //!
-//! The batches of a group are as from so many channels: one whose state is still on its way from the disk waits, while others go on. The
+//! The batches of a group are as from a few channels: one whose state is still on its way from the disk waits, while others go on. The
 //! time of a batch is from the end of the one before to its own.
 //!
 //! Keys are drawn while no clock runs. In one group of batches of eight the clock is read at each access; such a group counts for the times of
@@ -28,6 +28,8 @@ const GROUP_BATCHES_MAX: usize = 16;
 const GROUP_TIME: Duration = Duration::from_millis(1);
 /// One group of so many has a clock in it.
 const CLOCKED_EVERY: u64 = 8;
+/// Batches that may wait for a disk at the same time. More bring in more at once, and need the memory for it.
+const CHANNELS: usize = 4;
 /// How far ahead of an access its memory is asked for, in records; as the engine does.
 const FETCH_AHEAD_RECORDS: usize = 16;
 
@@ -186,21 +188,18 @@ impl Meter {
     }
 }
 
-/// The first batch that can be prepared, and when its preparation began. Those that cannot go to the end; if that is all of them, the
-/// caller waits.
+/// The first batch of those that may wait that can be prepared, and when its preparation began. If none can, the caller waits.
 fn next_prepared<'a, S: Store>(
     store: &mut S,
     waiting: &mut VecDeque<&'a [Record]>,
 ) -> Result<(&'a [Record], Instant)> {
     loop {
-        for _ in 0..waiting.len() {
-            let batch = waiting.pop_front().expect("there are as many");
+        for i in 0..waiting.len().min(CHANNELS) {
             store.work()?;
             let began = Instant::now();
-            if store.prepare(batch)? {
-                return Ok((batch, began));
+            if store.prepare(waiting[i])? {
+                return Ok((waiting.remove(i).expect("there are more"), began));
             }
-            waiting.push_back(batch);
         }
         store.wait()?;
     }
@@ -313,7 +312,7 @@ mod tests {
         assert!(keys.into_iter().eq((20..30).chain(0..20)));
         assert_eq!(waited, 0);
         let (_, keys, waited) = run(30, 7, Clocked::All); // All twice, and one a third time.
-        assert!(keys.into_iter().eq((10..30).chain(0..10)));
+        assert!(keys.into_iter().eq((10..20).chain(0..10).chain(20..30)));
         assert_eq!(waited, 2);
     }
 }
