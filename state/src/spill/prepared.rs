@@ -6,13 +6,19 @@
 //!                └ not: a key of the batch    └──▶ false: something is asked for; begin again when it has come
 //! ```
 //!
+//! Where some keys of a batch are missing, what the store has said of the others is kept: the batch may need more parts of files than
+//! memory holds at once, and those that were there may be gone when the others have come.
+//!
 //! Invariants:
 //! - an answer is of the hash it was prepared with;
 //! - answers count until the next flush is done: they say nothing of what was in memory when the store was asked.
 
+use std::ops::Range;
+
 use super::port::TablePort;
 use crate::context::NOT_PREPARED;
 use crate::handle::Lane;
+use crate::heap::Table;
 use crate::lsm::{Answer, KeyBatch};
 use crate::value::ValueBytes;
 
@@ -33,6 +39,47 @@ impl Known {
     #[inline]
     pub(super) fn is_absent(self) -> bool {
         self.len == ABSENT
+    }
+}
+
+/// What the store has said of keys whose batches are not complete yet.
+///
+/// Only a flush changes what the store says of a key; so this counts until the next.
+#[derive(Default)]
+pub(crate) struct Kept {
+    /// Keys and values in `bytes`, by the hashes of user keys.
+    answers: Table<Range<u32>, Option<Range<u32>>>,
+    bytes: ValueBytes,
+    flushed: u64,
+}
+
+/// How much is kept, in bytes. More is forgotten, and asked for again.
+const KEPT_BYTES_MAX: usize = 4 << 20;
+
+impl Kept {
+    #[inline]
+    fn get(&self, hash: u64, key: &[u8], flushed: u64) -> Option<Option<&[u8]>> {
+        if self.answers.is_empty() || self.flushed != flushed {
+            return None;
+        }
+        let at = |range: &Range<u32>| &self.bytes[range.start as usize..range.end as usize];
+        let (_, answer) = self.answers.get(hash, |kept| at(kept) == key)?;
+        Some(answer.as_ref().map(at))
+    }
+
+    fn put(&mut self, hash: u64, key: &[u8], answer: Option<&[u8]>, flushed: u64) {
+        if self.flushed != flushed || self.bytes.len() > KEPT_BYTES_MAX {
+            self.answers.clear();
+            self.bytes.clear();
+            self.flushed = flushed;
+        }
+        let mut keep = |bytes: &[u8]| {
+            let start = self.bytes.len() as u32;
+            self.bytes.extend_from_slice(bytes);
+            start..self.bytes.len() as u32
+        };
+        let (key, answer) = (keep(key), answer.map(keep));
+        self.answers.entry(hash, |_| false, || (key, answer));
     }
 }
 
@@ -68,15 +115,25 @@ impl Prepared {
 
     /// A record whose key is not. A key too long to be stored cannot have been: it is refused when it is written.
     #[inline]
-    pub(crate) fn ask(&mut self, record: u32, hash: u64, key: &[u8]) {
+    pub(crate) fn ask(&mut self, record: u32, hash: u64, key: &[u8], kept: &Kept, flushed: u64) {
         self.skip(record, hash);
+        if let Some(answer) = kept.get(hash, key, flushed) {
+            let known = self.known.last_mut().expect("it was just pushed");
+            match answer {
+                None => known.len = ABSENT,
+                Some(value) => {
+                    (known.start, known.len) = (append(&mut self.values, value), value.len() as u32)
+                }
+            }
+            return;
+        }
         if self.keys.push(key).is_ok() {
             self.records.push(index(record) as u32);
         }
     }
 
-    /// Asks the store, and returns whether it has answered all.
-    pub(crate) fn resolve(&mut self, port: &TablePort) -> bool {
+    /// Asks the store, and returns whether it has answered all. If not, what it has said is kept.
+    pub(crate) fn resolve(&mut self, port: &TablePort, kept: &mut Kept) -> bool {
         let Self { keys, records, known, values, flushed, .. } = self;
         *flushed = port.flushed();
         if keys.is_empty() {
@@ -94,6 +151,17 @@ impl Prepared {
                 }
             }
         });
+        if !is_complete {
+            for (at, &record) in records.iter().enumerate() {
+                let known = known[record as usize];
+                let key = keys.key(at);
+                if known.len != UNKNOWN && kept.get(known.hash, key, *flushed).is_none() {
+                    let value = &values[known.start as usize..];
+                    let answer = (!known.is_absent()).then(|| &value[..known.len as usize]);
+                    kept.put(known.hash, key, answer, *flushed);
+                }
+            }
+        }
         is_complete
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::flush::TableLayer;
 use super::port::TablePort;
-use super::prepared::{Known, Prepared};
+use super::prepared::{Kept, Known, Prepared};
 use crate::context::KeyRef;
 use crate::handle::{KeyedState, Lane};
 use crate::heap::KeyedTable;
@@ -38,6 +38,7 @@ pub(crate) struct SpillTable<K, C> {
     frozen: Frozen<K, C>,
     /// By lane.
     prepared: [Prepared; 2],
+    kept: Kept,
     port: TablePort,
     key: KeyBuf,
     owned: OwnedBytes,
@@ -70,7 +71,7 @@ pub(crate) struct Below<'a, 'k, K, C> {
 impl<K: Key, C: Cell> SpillTable<K, C> {
     pub(crate) fn new(top: KeyedTable<K, C>, port: TablePort) -> Self {
         let (prepared, key, owned) = (<[Prepared; 2]>::default(), KeyBuf::default(), OwnedBytes::default());
-        Self { top, frozen: Frozen(VecDeque::new()), prepared, port, key, owned }
+        Self { top, frozen: Frozen(VecDeque::new()), prepared, kept: Kept::default(), port, key, owned }
     }
 
     #[inline(always)]
@@ -203,11 +204,11 @@ impl<K: Key, C: Cell> KeyedState for SpillTable<K, C> {
         }
         let group = key_group(hash, self.top.max_parallelism());
         let key = self.key.begin(group, self.port.state()).push_encoded(user_key);
-        self.prepared[Lane::of(record) as usize].ask(record, hash, key.as_bytes());
+        self.prepared[Lane::of(record) as usize].ask(record, hash, key.as_bytes(), &self.kept, flushed);
     }
 
     fn resolve(&mut self, lane: Lane) -> bool {
-        self.prepared[lane as usize].resolve(&self.port)
+        self.prepared[lane as usize].resolve(&self.port, &mut self.kept)
     }
 
     fn maintain(&mut self) {
