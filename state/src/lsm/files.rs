@@ -27,7 +27,11 @@ use super::{FileNumber, Result};
 use rkyv::util::AlignedVec;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 use std::sync::Arc;
+
+/// How much the kernel maps at most around a page that is touched: its default `fault_around_bytes`.
+const FAULT_AROUND_BYTES: usize = 64 << 10;
 
 /// States of a part: absent, asked for, and present with some rounds of the CLOCK left.
 const ABSENT: u8 = 0;
@@ -88,6 +92,26 @@ impl Slot {
     fn open_bytes(&self) -> usize {
         let section = self.file.sst.section_range(Section::Table);
         (self.file.sst.bytes().len() - section.start) + self.file.sst.memory_bytes() + self.blocks.len()
+    }
+
+    /// What the kernel maps besides a block that is brought in: pages of the same [`FAULT_AROUND_BYTES`] that happen to be in its
+    /// cache. Where they are of blocks that are absent, they are not counted and must go.
+    fn strays(&self, part: Part) -> [Range<usize>; 2] {
+        let Part::Block(block) = part else { return [0..0, 0..0] };
+        let range = self.file.range(part);
+        let blocks_end = self.file.sst.section_range(Section::Blocks).end;
+        let mut start = range.start / FAULT_AROUND_BYTES * FAULT_AROUND_BYTES;
+        let mut end = range.end.next_multiple_of(FAULT_AROUND_BYTES).min(blocks_end);
+        let is_used = |&other: &u32| self.blocks[other as usize].get() != ABSENT;
+        let of = |other| self.file.range(Part::Block(other));
+        if let Some(before) = (0..block).rev().take_while(|&other| of(other).end > start).find(is_used) {
+            start = of(before).end;
+        }
+        let after = block + 1..self.blocks.len() as u32;
+        if let Some(after) = after.take_while(|&other| of(other).start < end).find(is_used) {
+            end = of(after).start;
+        }
+        [start..range.start, range.end..end.max(range.end)]
     }
 
     fn parts(&self) -> impl Iterator<Item = Part> + use<> {
@@ -272,7 +296,7 @@ impl Files {
             let (number, part) = self.wanted.borrow_mut().pop_front()?;
             let Some(slot) = self.slot_of(number).map(|slot| self.slot(slot)) else { continue };
             if slot.state(part).get() == WANTED {
-                return Some(PartRequest::new(slot.file.clone(), part));
+                return Some(PartRequest::new(slot.file.clone(), part, slot.strays(part)));
             }
         }
     }

@@ -110,16 +110,21 @@ fn read_error(path: &std::path::Path, source: io::Error) -> Error {
 pub struct PartRequest {
     file: Arc<OpenSst>,
     part: Part,
+    /// What the kernel may map around it, and nobody has asked for.
+    strays: [Range<usize>; 2],
 }
 
 impl PartRequest {
-    pub(super) fn new(file: Arc<OpenSst>, part: Part) -> Self {
-        Self { file, part }
+    pub(super) fn new(file: Arc<OpenSst>, part: Part, strays: [Range<usize>; 2]) -> Self {
+        Self { file, part, strays }
     }
 
     /// Reads the part and verifies it: waits for the disk.
     pub fn perform(self) -> PartReady {
         let result = self.file.bring_in(self.part);
+        for stray in self.strays.into_iter().filter(|range| !range.is_empty()) {
+            self.file.release(stray);
+        }
         PartReady { number: self.file.number, part: self.part, result }
     }
 
