@@ -126,6 +126,8 @@ impl<K: Key, V: Stored> Spilled<K, V> {
         (key, cell.value_or(init))
     }
 
+    #[cold]
+    #[inline(never)]
     pub(super) fn update_row(
         &mut self,
         key: impl KeyRef<K>,

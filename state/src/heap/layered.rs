@@ -146,10 +146,23 @@ impl<K: Key, V: Clone> LayeredTable<K, V> {
         init: impl FnOnce() -> V,
         change: impl FnOnce(&mut V),
     ) -> &(K, V) {
-        let (table, init) = match &mut self.below {
-            None => return self.top.update(cx.hash(), |key| cx.is(key), || (cx.to_key(), init()), change),
-            Some(below) => below.table_of(&mut self.top, cx, init),
-        };
+        if self.below.is_some() {
+            return self.update_below(cx, init, change);
+        }
+        self.top.update(cx.hash(), |key| cx.is(key), || (cx.to_key(), init()), change)
+    }
+
+    /// The same with layers: not inlined, so that tables without any stay small loops.
+    #[cold]
+    #[inline(never)]
+    fn update_below(
+        &mut self,
+        cx: impl KeyRef<K>,
+        init: impl FnOnce() -> V,
+        change: impl FnOnce(&mut V),
+    ) -> &(K, V) {
+        let below = self.below.as_mut().expect("there are layers");
+        let (table, init) = below.table_of(&mut self.top, cx, init);
         table.update(cx.hash(), |key| cx.is(key), || (cx.to_key(), init()), change)
     }
 
