@@ -100,8 +100,10 @@ impl Slot {
         let Part::Block(block) = part else { return [0..0, 0..0] };
         let range = self.file.range(part);
         let blocks_end = self.file.sst.section_range(Section::Blocks).end;
-        let mut start = range.start / FAULT_AROUND_BYTES * FAULT_AROUND_BYTES;
-        let mut end = range.end.next_multiple_of(FAULT_AROUND_BYTES).min(blocks_end);
+        // Of addresses, not of the file.
+        let base = self.file.sst.bytes().as_ptr().addr() % FAULT_AROUND_BYTES;
+        let mut start = ((range.start + base) / FAULT_AROUND_BYTES * FAULT_AROUND_BYTES).saturating_sub(base);
+        let mut end = ((range.end + base).next_multiple_of(FAULT_AROUND_BYTES) - base).min(blocks_end);
         let is_used = |&other: &u32| self.blocks[other as usize].get() != ABSENT;
         let of = |other| self.file.range(Part::Block(other));
         if let Some(before) = (0..block).rev().take_while(|&other| of(other).end > start).find(is_used) {
