@@ -74,7 +74,9 @@ impl Mapped {
     }
 
     pub(super) fn advise_random(&self) {
-        let _ = self.advise(0..self.map.len(), Advice::Random); // A hint: without it there is more read-ahead.
+        // Hints: without them there is more read-ahead, and what is in the page cache in large pieces is mapped in these.
+        let _ = self.advise(0..self.map.len(), Advice::Random);
+        let _ = self.advise(0..self.map.len(), Advice::LinuxNoHugepage);
     }
 
     /// `range` begins with a page. No `advice` is passed that could change what the bytes are.
