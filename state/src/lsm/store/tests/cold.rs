@@ -196,7 +196,10 @@ fn mapped_bytes(path: &std::path::Path) -> usize {
     let mut bytes = 0;
     for line in smaps.lines() {
         match line.strip_prefix("Rss:") {
-            None if line.contains('/') => is_ours = line.ends_with(path.to_str().unwrap()),
+            // The first line of a mapping, which begins with its addresses; an anonymous one has no path.
+            None if line.split(' ').next().unwrap().contains('-') => {
+                is_ours = line.ends_with(path.to_str().unwrap());
+            }
             Some(rss) if is_ours => {
                 bytes += 1024 * rss.trim().trim_end_matches(" kB").parse::<usize>().unwrap();
             }
