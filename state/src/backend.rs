@@ -153,13 +153,10 @@ impl CoreState {
         }
     }
 
-    /// Asks all tables to freeze what has changed, as soon as they are next maintained. Nothing on the heap.
-    ///
-    /// Panics: if tables have not been maintained since the last time.
-    pub fn freeze(&self) {
-        if let Some(port) = &self.port {
-            port.freeze();
-        }
+    /// Asks all tables to freeze what has changed, as soon as they are next maintained. Returns whether they were asked: not on the heap,
+    /// nor while some have not frozen since the last time.
+    pub fn freeze(&self) -> bool {
+        self.port.as_ref().is_some_and(|port| port.freeze())
     }
 
     /// The next thing to be done on another thread, the most urgent first.
@@ -307,7 +304,7 @@ impl StateBackend {
     ///         while work.step(Duration::ZERO) != WorkProgress::Finished {} // On another thread.
     ///         core.on_work_done(work);
     ///     }
-    ///     if windows.scan(60_000, key_group(hash, max), &mut found) {
+    ///     if windows.scan(60_000, key_group(hash, max), false, &mut found) {
     ///         break;
     ///     }
     /// }

@@ -5,7 +5,7 @@
 //!                                                                            └▶ false: the buffer is put aside
 //! ```
 
-use thalweg_state::{ArchivedKey, KeyContext, Lane, StateSet};
+use thalweg_state::{ArchivedKey, CoreState, KeyContext, Lane, StateSet};
 
 use super::Received;
 use super::process::OwnedKey;
@@ -18,11 +18,15 @@ pub(crate) struct Lookahead<K> {
     spills: bool,
     key: OwnedKey<K>,
     bytes: Vec<u8>,
+    state: CoreState,
+    /// Timers need what was asked for when there had been so many arrivals.
+    due_since: Option<u64>,
 }
 
 impl<K: Key> Lookahead<K> {
     pub(crate) fn new(cx: &SubtaskContext) -> Self {
-        Self { spills: cx.state.spills(), key: OwnedKey::new(), bytes: Vec::new() }
+        let state = cx.state.clone();
+        Self { spills: state.spills(), key: OwnedKey::new(), bytes: Vec::new(), state, due_since: None }
     }
 
     /// Whether there is anything to look up.
@@ -61,6 +65,9 @@ impl<K: Key> Lookahead<K> {
         state: &mut (impl StateSet + ?Sized),
         due: impl Iterator<Item = (u64, &'a K)>,
     ) -> bool {
+        if self.due_since == Some(self.state.arrivals()) {
+            return false;
+        }
         state.each(&mut |state| state.begin_batch(Lane::Timers));
         for (at, (hash, key)) in due.enumerate() {
             self.bytes.clear();
@@ -70,6 +77,7 @@ impl<K: Key> Lookahead<K> {
         }
         let mut is_ready = true;
         state.each(&mut |state| is_ready &= state.resolve(Lane::Timers));
+        self.due_since = (!is_ready).then(|| self.state.arrivals());
         is_ready
     }
 

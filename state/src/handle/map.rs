@@ -279,6 +279,9 @@ impl<UK: Key, UV: StateValue> Stored for SmallMap<UK, UV> {
             let value = UV::make(value)?;
             map.entry(&key, || value);
         }
+        if !keys.is_empty() {
+            return Err(ValueError::Malformed { type_name: "map", bytes: bytes.len() });
+        }
         Ok(map)
     }
 }

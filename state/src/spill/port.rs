@@ -113,17 +113,19 @@ impl Port {
         }
     }
 
-    /// Asks all tables to freeze. Panics: if some have not done so since the last time.
-    pub(crate) fn freeze(&self) -> u64 {
+    /// Asks all tables to freeze. Returns whether they were: not while some have not done so since the last time.
+    pub(crate) fn freeze(&self) -> bool {
+        if self.freeze.borrow().missing > 0 {
+            return false;
+        }
         let epoch = self.epoch.get() + 1;
         self.epoch.set(epoch);
         let missing = self.tables.borrow().iter().filter(|table| !table.is_gone).count();
         let mut freeze = self.freeze.borrow_mut();
-        assert_eq!(freeze.missing, 0, "tables freeze once for each epoch");
         freeze.missing = missing;
         drop(freeze);
         self.end_freeze();
-        epoch
+        true
     }
 
     fn hand_over(&self, layer: Option<Box<dyn LayerEntries>>, tombstones: Vec<KeyRange>) {
@@ -149,8 +151,12 @@ impl Port {
 
     /// Whether more records would take more memory than there is: what is frozen must be written first.
     pub(crate) fn is_stalled(&self) -> bool {
-        self.store.borrow().is_stalled()
-            || (self.flushing.get().is_some() && self.active_bytes() > self.active_bytes_max)
+        self.store.borrow().is_stalled() || (self.is_writing() && self.active_bytes() > self.active_bytes_max)
+    }
+
+    /// Whether something was frozen, or is about to be, that files do not have yet.
+    fn is_writing(&self) -> bool {
+        self.flushing.get().is_some() || self.freeze.borrow().missing > 0 || !self.frozen.borrow().is_empty()
     }
 
     pub(crate) fn epoch(&self) -> u64 {
@@ -295,6 +301,15 @@ impl TablePort {
                 self.fail(error);
                 true
             }
+        }
+    }
+
+    /// As `Store::scan_waiting`.
+    #[cold]
+    pub(crate) fn scan_waiting(&self, range: &KeyRange, each: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>) {
+        self.port.blocking_reads.set(self.port.blocking_reads.get() + 1);
+        if let Err(error) = self.port.store.borrow_mut().scan_waiting(range, each) {
+            self.fail(error);
         }
     }
 

@@ -78,14 +78,14 @@ impl<K: Key, V: Stored> WindowStore<K, V> {
     }
 
     /// What files have of a window and a key group: appended to `out`, with key hashes. `false`: parts of files are missing, and were
-    /// asked for; `out` is then as before.
-    pub fn scan(&mut self, number: i64, group: KeyGroup, out: &mut Vec<(u64, K, V)>) -> bool {
+    /// asked for; `out` is then as before. With `waits` they are brought in here and now, which is counted.
+    pub fn scan(&mut self, number: i64, group: KeyGroup, waits: bool, out: &mut Vec<(u64, K, V)>) -> bool {
         let range = range_of(&mut self.key, group, self.port.state(), number);
         let skip = self.key.begin(group, self.port.state()).push(&number).as_bytes().len();
         let start = out.len();
         let mut aligned = ValueBytes::new();
         let mut failure = None;
-        let is_complete = self.port.scan(&range, |key, value| {
+        let each = |key: &[u8], value: &[u8]| {
             aligned.clear();
             aligned.extend_from_slice(value);
             let key = K::decode(&mut &key[skip..])
@@ -100,7 +100,13 @@ impl<K: Key, V: Stored> WindowStore<K, V> {
                     ControlFlow::Break(())
                 }
             }
-        });
+        };
+        let is_complete = if waits {
+            self.port.scan_waiting(&range, each);
+            true
+        } else {
+            self.port.scan(&range, each)
+        };
         if let Some(error) = failure {
             self.port.fail_value(error);
         }

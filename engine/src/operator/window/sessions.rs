@@ -111,6 +111,9 @@ impl<Acc: StateValue> Stored for Sessions<Acc> {
     fn load(bytes: &[u8]) -> std::result::Result<Self, ValueError> {
         let (spans, accs) = load_two(bytes)?;
         let (spans, accs) = (Vec::<(i64, i64, i64, bool)>::read(spans)?, Acc::view_list(accs)?);
+        if spans.len() != accs.len() {
+            return Err(ValueError::Malformed { type_name: "sessions", bytes: bytes.len() });
+        }
         let mut more = Vec::new();
         for ((start, end, timer, fired), acc) in spans.into_iter().zip(accs).rev() {
             more.push(Session { window: TimeWindow { start, end }, acc: Acc::make(acc)?, timer, fired });

@@ -133,7 +133,13 @@ struct Files<K, Acc> {
     sum: Table<K, Acc>,
     /// Something is missing that was asked for when there had been so many arrivals.
     waits_since: Option<u64>,
+    /// How often the key group at hand was not in memory as a whole.
+    rounds: u32,
 }
+
+/// After so many rounds a key group is read although the core must wait for it: a sign that memory does not hold what it takes, and
+/// better than to bring the same parts in for ever.
+const ROUNDS_MAX: u32 = 8;
 
 /// How many key groups are asked for ahead, when the one that is needed is not in memory.
 const GROUPS_AHEAD: u16 = 4;
@@ -156,6 +162,7 @@ impl<K: Key, A: Merge<Acc>, E, N: Stage, Acc: StateValue> Slices<K, A, E, N, Acc
             found: Vec::new(),
             sum: Table::new(),
             waits_since: None,
+            rounds: 0,
         });
         Ok(Self {
             files,
@@ -391,7 +398,7 @@ where
     fn gather(&mut self, window: TimeWindow, group: KeyGroup) -> bool {
         let Self { slicing, slices, files, aggregate, emit, next, spread, .. } = self;
         let (key_groups, max) = (self.key_groups, self.max_parallelism);
-        let Some(Files { store, found, sum, waits_since }) = files else { return true };
+        let Some(Files { store, found, sum, waits_since, rounds }) = files else { return true };
         if *waits_since == Some(store.arrivals()) {
             return false;
         }
@@ -406,7 +413,7 @@ where
             }
             for slice in in_window().filter(|slice| slice.is_in_files(flushed)) {
                 let start = found.len();
-                is_complete &= store.scan(slice.number, group, found);
+                is_complete &= store.scan(slice.number, group, *rounds >= ROUNDS_MAX, found);
                 if ahead > 0 {
                     found.truncate(start);
                 }
@@ -419,9 +426,10 @@ where
         if !is_complete {
             sum.clear();
             *waits_since = Some(store.arrivals());
+            *rounds += 1;
             return false;
         }
-        *waits_since = None;
+        (*waits_since, *rounds) = (None, 0);
         add_all(sum, aggregate, spread, found.drain(..));
         let (from, to) = spread.positions_of(group, key_groups, max);
         for slice in in_window() {
