@@ -1,5 +1,6 @@
 //! Settings of a job.
 
+use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use thalweg_net::{BUFFER_BYTES_DEFAULT, BufferPool};
@@ -119,8 +120,11 @@ impl Config {
         storage: impl FnOnce() -> Result<Storage, thalweg_state::Error>,
     ) -> Result<CoreState> {
         let Backend::Lsm(lsm) = &self.backend else { return Ok(CoreState::heap()) };
-        // Told from other stores that are there at the same time.
-        let identity = thalweg_state::hash_pair(u64::from(std::process::id()), core as u64);
+        // A random number, but where all is to be repeatable.
+        let identity = match self.is_simulated {
+            true => core as u64,
+            false => RandomState::new().hash_one(core),
+        };
         let opened =
             storage().and_then(|storage| CoreState::lsm(&storage, lsm.core_options().clone(), identity));
         match opened {

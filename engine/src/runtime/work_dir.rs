@@ -12,12 +12,15 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use thalweg_state::storage::Storage;
 
 use crate::error::{Error, Result};
 
 const PREFIX: &str = "thalweg-";
+/// How long a job may take from making its directory to locking those of its cores.
+const START_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// See the [module](self). Dropped with the job.
 #[derive(Debug)]
@@ -70,11 +73,21 @@ fn remove_left(parent: &Path) {
         let name = entry.file_name();
         let owner =
             name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.split('-').next()?.parse::<u32>().ok());
-        if owner.is_some_and(|process| !Path::new(&format!("/proc/{process}")).exists()) {
+        let is_gone = owner.is_some_and(|process| !Path::new(&format!("/proc/{process}")).exists());
+        if is_gone && is_left(&entry.path()) {
             // Another process may be at it as well: who is first does it.
             let _ = fs::remove_dir_all(entry.path());
         }
     }
+}
+
+/// Whether a directory is not in use: a process may be one that is not seen from here, in another container. It has locked its
+/// cores' directories, or is about to.
+fn is_left(path: &Path) -> bool {
+    let age = fs::metadata(path).and_then(|meta| meta.modified()).ok().and_then(|at| at.elapsed().ok());
+    let Ok(cores) = fs::read_dir(path) else { return false };
+    age.is_some_and(|age| age > START_TIME_MAX)
+        && cores.flatten().all(|core| Storage::directory(core.path()).is_ok())
 }
 
 #[cfg(test)]
@@ -88,9 +101,19 @@ mod tests {
         let foreign = parent.path().join("thalwegs");
         fs::create_dir_all(of_nobody.join("core-0")).unwrap();
         fs::create_dir_all(&foreign).unwrap();
+        let in_use = parent.path().join(format!("{PREFIX}4194305-1"));
+        let lock = Storage::directory(in_use.join("core-0")).unwrap();
+        let just_made = parent.path().join(format!("{PREFIX}4194305-2"));
+        fs::create_dir(&just_made).unwrap();
+        for old in [&of_nobody, &in_use] {
+            let long_ago = std::time::SystemTime::now() - 2 * START_TIME_MAX;
+            fs::File::open(old).unwrap().set_modified(long_ago).unwrap();
+        }
         let one = WorkDir::make(parent.path()).unwrap();
         let two = WorkDir::make(parent.path()).unwrap();
         assert!(one.path.exists() && two.path.exists() && foreign.exists() && !of_nobody.exists());
+        assert!(in_use.exists() && just_made.exists());
+        drop(lock);
         let path = one.path.clone();
         drop(one);
         assert!(!path.exists() && two.path.exists());
