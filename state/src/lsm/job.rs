@@ -12,8 +12,8 @@
 //! - an edit is made when its files are durable and could be opened; a job that fails before leaves nothing that counts;
 //! - jobs of one store share nothing but the manifest, the rate, and the numbers of files.
 
+use super::filter::Filtered;
 use super::input::RunInput;
-use super::key::EncodedKey;
 use super::merge::{Cursor, Merged, PASSED_MAX, Source};
 use super::open::{OpenSst, Part, PartReady, SectionIn, open_checked};
 use super::range::disjoint;
@@ -21,7 +21,7 @@ use super::rate::WriteRate;
 use super::run::{RunPlace, RunWriter};
 use super::sst::{Codec, Purpose, SstOptions};
 use super::states::States;
-use super::{FileMeta, FileNumber, FileNumbers, KeyRange, Kind, Manifest, Options, Result, VersionEdit};
+use super::{FileMeta, FileNumber, FileNumbers, KeyRange, Manifest, Options, Result, VersionEdit};
 use crate::storage::{Storage, StorageError};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -132,6 +132,8 @@ pub struct Job {
     shared: Arc<Shared>,
     /// As they were when the job was made.
     states: Arc<States>,
+    /// The store's time then.
+    now_ms: i64,
     phase: Phase,
     /// The level where its files go.
     place: RunPlace,
@@ -188,6 +190,7 @@ impl Job {
             kind,
             shared,
             states,
+            now_ms: i64::MIN,
             phase,
             place,
             is_oldest: false,
@@ -260,6 +263,11 @@ impl Job {
         Self::new(JobKind::Remove, shared, Arc::default(), place, Phase::Remove(files))
     }
 
+    /// The time by which the filters of states say what has expired; nothing has unless it is set.
+    pub(crate) fn at(self, now_ms: i64) -> Self {
+        Self { now_ms, ..self }
+    }
+
     /// What it is for.
     pub fn kind(&self) -> JobKind {
         self.kind
@@ -281,7 +289,7 @@ impl Job {
         // Should it fail, what was written is dropped, and so removed.
         self.phase = match mem::replace(&mut self.phase, Phase::Finished) {
             Phase::Open(inputs, sources, tombstones) => self.open(inputs, sources, tombstones)?,
-            Phase::Begin(entries, writer) => Phase::Write(entries()?, writer),
+            Phase::Begin(entries, writer) => Phase::Write(self.filtered(entries()?)?, writer),
             Phase::Write(entries, writer) => self.write(entries, writer, budget)?,
             Phase::Publish(files, open) => self.publish(files, open, budget)?,
             Phase::Remove(files) => self.remove_next(files)?,
@@ -327,7 +335,7 @@ impl Job {
         }
         let merged = Merged::new(sources, self.states.clone(), self.is_oldest)?;
         let writer = self.shared.run_writer(&self.states, self.place, Purpose::Compaction, tombstones);
-        Ok(Phase::Write(Box::new(merged), Box::new(writer)))
+        Ok(Phase::Write(self.filtered(merged)?, Box::new(writer)))
     }
 
     fn write(
@@ -359,16 +367,10 @@ impl Job {
                 writer.finish()?;
                 continue;
             };
-            let is_kept =
-                self.kind == JobKind::Flush || entry.kind != Kind::Put || self.keeps(entry.key, entry.value);
             if self.kind == JobKind::Flush {
                 self.payload_bytes += (entry.key.len() + entry.value.len()) as u64;
             }
-            if is_kept {
-                writer.add(entry.key, entry.kind, entry.value)?;
-            } else if !self.is_oldest {
-                writer.add(entry.key, Kind::Delete, b"")?; // Older values must not come back.
-            }
+            writer.add(entry.key, entry.kind, entry.value)?;
             entries.advance()?;
             left -= 1;
         }
@@ -376,10 +378,12 @@ impl Job {
         Ok(Phase::Write(entries, writer))
     }
 
-    fn keeps(&self, key: &[u8], value: &[u8]) -> bool {
-        let Ok(key) = EncodedKey::new(key) else { return true };
-        let filter = self.states.spec(key.state()).and_then(|spec| spec.filter.as_ref());
-        filter.is_none_or(|filter| filter.keeps(key, value))
+    /// What the filters of the states leave of `entries`.
+    fn filtered(&self, entries: impl Cursor + Send + 'static) -> Result<Box<dyn Cursor + Send>> {
+        if !self.states.have_filters() {
+            return Ok(Box::new(entries));
+        }
+        Ok(Box::new(Filtered::new(entries, self.states.clone(), self.now_ms, self.is_oldest)?))
     }
 
     fn on_written(&mut self, bytes: u64) {

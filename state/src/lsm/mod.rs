@@ -20,7 +20,7 @@
 //! - `sst`: the immutable file: blocks, hash index, filter, metadata;
 //! - `version`: which files make up the store, and the `manifest` that remembers it;
 //! - `states`: what must be known of the values;
-//! - `merge`: what several sources say about one key, newest first, made one;
+//! - `merge`: what several sources say about one key, newest first, made one; `filter`: what of it is not kept;
 //! - `run` writes a sorted run of files, `input` reads one;
 //! - `compaction`: which files to rewrite; `job`: what does it, no faster than `rate` lets it;
 //! - `open`: a file that is open, and what brings its parts in; `files`: which of them are in memory; `view`: the files of a version, as look-ups need them;
@@ -39,6 +39,7 @@ mod compaction;
 mod error;
 mod fences;
 mod files;
+mod filter;
 mod hex;
 mod input;
 mod job;
@@ -63,6 +64,7 @@ mod view;
 
 pub use batch::KeyBatch;
 pub use error::Error;
+pub use filter::{CompactionFilter, EntryFilter, Verdict};
 pub use job::{Budget, Job, JobKind, JobProgress};
 pub use manifest::{
     FileNumbers, MANIFEST, MANIFEST_FORMAT, Manifest, ManifestError, RecordError, Recovery, TornRecord,
@@ -75,7 +77,7 @@ pub use range::KeyRange;
 pub use read::Answer;
 pub use scan::ScanEnd;
 pub use snapshot::{Snapshot, SnapshotStats, restore};
-pub use states::{EntryFilter, StateSpec};
+pub use states::StateSpec;
 pub use store::Store;
 pub use verify::{Damage, DamageKind, Verifier, VerifyTotals};
 pub use version::{FileMeta, FileNumber, Fingerprint, LEVEL_COUNT, Run, Version, VersionEdit, VersionError};

@@ -17,8 +17,9 @@
 //!   linked into one store. Where they do not agree (among 100 names two collide in 1 of 14 jobs, and then only stores
 //!   that registered them in different orders differ) `restore` refuses, and names the state.
 
-use super::key::{EncodedKey, StateId};
-use super::merge::{MergeOperator, MergeOperators};
+use super::filter::{CompactionFilter, EntryFilter, Verdict};
+use super::key::StateId;
+use super::merge::{Entry, MergeOperator, MergeOperators};
 use super::sst::{SstMeta, StateMeta, ValueAlign};
 use super::{Error, FileMeta, Fingerprint, Result, Version};
 use crate::hash_bytes;
@@ -46,12 +47,12 @@ pub struct StateSpec {
     pub align: ValueAlign,
     /// How its operands are added up, if it has any.
     pub merge: Option<Arc<dyn MergeOperator>>,
-    /// Which of its values a compaction keeps: all unless set.
-    pub filter: Option<Arc<dyn EntryFilter>>,
+    /// What flushes and compactions keep of it: all unless set.
+    pub filter: Option<Arc<dyn CompactionFilter>>,
 }
 
 impl StateSpec {
-    /// A state without operands, of which all values are kept.
+    /// A state without operands, of which all is kept.
     pub fn new(name: &str, schema: Fingerprint) -> Self {
         Self { name: name.to_owned(), schema, align: ValueAlign::Eight, merge: None, filter: None }
     }
@@ -65,23 +66,6 @@ impl fmt::Debug for StateSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "StateSpec({:?} {})", self.name, self.schema)
     }
-}
-
-/// Which values of a state a compaction keeps: those that have not expired, say.
-///
-/// ```
-/// use thalweg_state::lsm::{EntryFilter, key::EncodedKey};
-/// struct NotEmpty;
-/// impl EntryFilter for NotEmpty {
-///     fn keeps(&self, _key: EncodedKey<'_>, value: &[u8]) -> bool {
-///         !value.is_empty()
-///     }
-/// }
-/// assert!(!NotEmpty.keeps(EncodedKey::new(&[0, 0, 0, 1]).unwrap(), b""));
-/// ```
-pub trait EntryFilter: Send + Sync {
-    /// Whether the key keeps its value. It is asked on any thread, and for values only: for operands once they are added up.
-    fn keeps(&self, key: EncodedKey<'_>, value: &[u8]) -> bool;
 }
 
 /// How values of a state lie in files.
@@ -194,6 +178,11 @@ impl States {
         self.0.get(&state.0)?.spec.as_ref()
     }
 
+    /// Whether any state has a filter.
+    pub(crate) fn have_filters(&self) -> bool {
+        self.0.values().any(|state| state.spec.as_ref().is_some_and(|spec| spec.filter.is_some()))
+    }
+
     /// How values of a state are written.
     pub(crate) fn layout(&self, state: StateId) -> Option<Layout> {
         let state = self.0.get(&state.0)?;
@@ -231,9 +220,15 @@ impl MergeOperator for Nothing {
     }
 }
 
+impl CompactionFilter for Nothing {
+    fn begin(&self, _now_ms: i64) -> Box<dyn EntryFilter> {
+        Box::new(Self)
+    }
+}
+
 impl EntryFilter for Nothing {
-    fn keeps(&self, _key: EncodedKey<'_>, _value: &[u8]) -> bool {
-        false
+    fn filter(&mut self, _entry: Entry<'_>, _out: &mut Vec<u8>) -> Verdict {
+        Verdict::Drop
     }
 }
 

@@ -78,6 +78,8 @@ pub struct Store {
     shared: Arc<Shared>,
     /// Jobs have them as they were when they were made.
     states: Arc<States>,
+    /// By which the filters of states say what has expired.
+    now_ms: i64,
     files: Files,
     view: Arc<View>,
     picker: Picker,
@@ -126,6 +128,7 @@ impl Store {
         let mut store = Self {
             shared: Arc::new(shared),
             states: Arc::new(states),
+            now_ms: i64::MIN,
             view: Arc::new(View::new(version.clone(), &files)),
             files,
             picker: Picker::default(),
@@ -188,6 +191,19 @@ impl Store {
         Arc::make_mut(&mut self.states).abandon(name)
     }
 
+    /// Says what time it is, in ms, for the filters of jobs that are made from now on. Until it is said nothing expires.
+    ///
+    /// ```
+    /// # use thalweg_state::lsm::{Options, Store};
+    /// # use thalweg_state::storage::Storage;
+    /// let (mut store, _) = Store::open(&Storage::memory(), Options::nvme(), 1)?;
+    /// store.set_time(1_700_000_000_000);
+    /// # Ok::<(), thalweg_state::lsm::Error>(())
+    /// ```
+    pub fn set_time(&mut self, now_ms: i64) {
+        self.now_ms = now_ms;
+    }
+
     /// Begins to write entries, in ascending order, and tombstones, which hide what is in files already: they are newer than
     /// all of it. Until the job is done the caller has them to itself.
     ///
@@ -203,7 +219,8 @@ impl Store {
         let run = self.next_run;
         self.next_run += 1;
         let names = self.states.options_beyond(&self.view.version);
-        Job::flush(self.shared.clone(), self.states.clone(), run, entries, tombstones, names)
+        let job = Job::flush(self.shared.clone(), self.states.clone(), run, entries, tombstones, names);
+        job.at(self.now_ms)
     }
 
     /// The next piece of work in the background, if there is any: to be stepped and handed to [`Self::on_job_done`]. Several
@@ -236,7 +253,8 @@ impl Store {
         });
         let inputs = inputs.collect();
         let states = self.states.clone();
-        Some(Job::compact(self.shared.clone(), states, pick.level, inputs, pick.is_oldest))
+        let job = Job::compact(self.shared.clone(), states, pick.level, inputs, pick.is_oldest);
+        Some(job.at(self.now_ms))
     }
 
     /// Files with operands that nobody can add up, as their state is not registered.

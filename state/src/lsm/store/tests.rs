@@ -3,7 +3,8 @@
 use super::*;
 use crate::lsm::key::{EncodedKey, KeyBuf};
 use crate::lsm::sst::ValueAlign;
-use crate::lsm::{Budget, Entry, EntryFilter, Error, Fingerprint, JobProgress, Kind, MergeOperator, restore};
+use crate::lsm::{Budget, CompactionFilter, Entry, EntryFilter, Error, Fingerprint, JobProgress, Kind};
+use crate::lsm::{MergeOperator, Verdict, restore};
 use crate::testing::{Fault, FaultyDisk};
 use crate::{KeyGroup, KeyGroupRange, MaxParallelism};
 use std::collections::BTreeMap;
@@ -491,17 +492,24 @@ fn memory_stays_within_the_budget_and_look_ups_never_wait() {
     }
 }
 
-/// What a filter lets go is gone at once where nothing is older, and never comes back from below.
+/// What a filter lets go is gone at once where nothing is older, and never comes back from below. Flushes filter too.
 #[test]
 fn filters_drop_values_in_compactions() {
-    struct Odd;
+    /// From that time on.
+    struct Odd(bool);
+    impl CompactionFilter for Odd {
+        fn begin(&self, now_ms: i64) -> Box<dyn EntryFilter> {
+            Box::new(Self(now_ms >= 1000))
+        }
+    }
     impl EntryFilter for Odd {
-        fn keeps(&self, _key: EncodedKey<'_>, value: &[u8]) -> bool {
-            value[0] % 2 == 1
+        fn filter(&mut self, entry: Entry<'_>, _out: &mut Vec<u8>) -> Verdict {
+            let is_even = entry.value.first().is_some_and(|value| value % 2 == 0);
+            if self.0 && is_even { Verdict::Drop } else { Verdict::Keep }
         }
     }
     let [mut plain, _] = states();
-    plain.filter = Some(Arc::new(Odd));
+    plain.filter = Some(Arc::new(Odd(false)));
     let options = Options { runs_max: 2, ..small() };
     let mut store = Store::open(&Storage::memory(), options, 7).unwrap().0;
     store.register(plain).unwrap();
@@ -510,12 +518,20 @@ fn filters_drop_values_in_compactions() {
             let entries = (0..500).map(|user| (key(0, PLAIN, user), (Kind::Put, vec![value; 100])));
             flush(&mut store, (entries.collect(), vec![])).unwrap();
         }
-        run_jobs(&mut store).unwrap();
+        assert_eq!(contents(&mut store, &everything()).len(), 500);
         if value == 1 {
-            assert_eq!(contents(&mut store, &everything()).len(), 500);
+            run_jobs(&mut store).unwrap();
             assert!(store.metrics().level_files[2] > 0, "some are older than what is compacted next");
         }
     }
+    store.set_time(1000);
+    run_jobs(&mut store).unwrap();
+    assert_eq!(contents(&mut store, &everything()).len(), 0);
+
+    let before = store.metrics().payload_bytes;
+    let entries = (0..500).map(|user| (key(0, PLAIN, user), (Kind::Put, vec![2; 100])));
+    flush(&mut store, (entries.collect(), vec![])).unwrap();
+    assert!(store.metrics().payload_bytes - before < 500 * 100, "only deletes were written");
     assert_eq!(contents(&mut store, &everything()).len(), 0);
 }
 
