@@ -23,6 +23,9 @@ pub enum Error {
     /// Bytes that were given to a merge operator are not what its state holds.
     #[error("an operand or a value of state {} is malformed", .state.0)]
     Operand { state: StateId },
+    /// A file holds entries of a state of which neither it nor another file says anything.
+    #[error("there are entries of state {}, which is not registered, and which no file names", .state.0)]
+    UnknownState { state: StateId },
     /// A key takes more bytes than files can say.
     #[error("a key of state {} takes more than 65535 bytes", .state.0)]
     KeyTooLong { state: StateId },

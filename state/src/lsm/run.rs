@@ -14,7 +14,7 @@
 use super::key::{EncodedKey, StateId};
 use super::sst::{self, SstMeta, SstOptions, SstTail, SstWriter, ValueAlign};
 use super::states::States;
-use super::{FileMeta, FileNumber, FileNumbers, Fingerprint, KeyRange, Kind, Result};
+use super::{Error, FileMeta, FileNumber, FileNumbers, Fingerprint, KeyRange, Kind, Result};
 use crate::storage::{Storage, Writer};
 use std::collections::{BTreeMap, VecDeque};
 use std::mem;
@@ -115,7 +115,7 @@ impl RunWriter {
 
     /// Adds an entry, whose key is above all before it.
     ///
-    /// Errors: `Entry`; those of the storage. Panics: if a file is ending, or nothing is known of the state.
+    /// Errors: `Entry`; `UnknownState`; those of the storage. Panics: if a file is ending.
     pub(crate) fn add(&mut self, key: &[u8], kind: Kind, value: &[u8]) -> Result<()> {
         assert!(!self.is_ending(), "a file is ending");
         if self.filling.as_ref().is_some_and(|filling| filling.sst.is_full()) {
@@ -129,7 +129,7 @@ impl RunWriter {
         let align = match filling.state {
             Some((before, align)) if before == state => align,
             _ => {
-                let layout = self.states.layout(state).expect("entries are of states that are registered");
+                let layout = self.states.layout(state).ok_or(Error::UnknownState { state })?;
                 filling.schemas.insert(state.0, layout.schema);
                 filling.state = Some((state, layout.align));
                 layout.align

@@ -209,6 +209,15 @@ fn one_step(job: &mut Job) -> bool {
     job.step(budget, Duration::ZERO).unwrap() == JobProgress::Finished
 }
 
+#[test]
+fn entries_of_a_state_that_nothing_is_known_of_are_refused() {
+    let mut store = open(&Storage::memory(), small());
+    let unknown = StateId(0xfafa);
+    let entries = BTreeMap::from([(key(1, unknown, 1), (Kind::Put, vec![1]))]);
+    let refused = flush(&mut store, (entries, Vec::new()));
+    assert!(matches!(refused, Err(Error::UnknownState { state }) if state == unknown), "{refused:?}");
+}
+
 /// Flushes, compactions step by step and several at a time, reopening, and snapshots, in any order.
 fn history(seed: u64, options: &Options) {
     history_on(seed, options, &Storage::on(FaultyDisk::new()).unwrap(), &Storage::memory());
