@@ -12,15 +12,16 @@ use std::marker::PhantomData;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::clock::Clock;
 use crate::heap::{KeyedTable, LayeredTable};
 use crate::lsm::sst::ValueAlign;
-use crate::lsm::{self, Fingerprint, MergeOperator, Options, Recovery, StateSpec, Store};
+use crate::lsm::{self, CompactionFilter, Fingerprint, MergeOperator, Options, Recovery, StateSpec, Store};
 use crate::spill::{Cell, Port, SpillTable, WindowMerge, WindowStore, Work};
 use crate::storage::Storage;
 use crate::value::fingerprint;
-use crate::{Error, Key, KeyGroupRange, MaxParallelism, StateValue, Stored};
+use crate::{Error, Key, KeyGroupRange, MaxParallelism, StateValue, Stored, Ttl};
 
-/// What a state is called, and so where a savepoint keeps it.
+/// What a state is called, and so where a savepoint keeps it; and how long what is in it lives.
 ///
 /// ```
 /// use thalweg_state::StateDescriptor;
@@ -30,6 +31,8 @@ use crate::{Error, Key, KeyGroupRange, MaxParallelism, StateValue, Stored};
 pub struct StateDescriptor {
     /// Unique within the operator, and the same in every run of the job.
     pub name: String,
+    /// How long what is in it lives: for ever unless set.
+    pub ttl: Option<Ttl>,
 }
 
 impl StateDescriptor {
@@ -40,7 +43,20 @@ impl StateDescriptor {
     /// assert_eq!(StateDescriptor::new("count"), "count".into());
     /// ```
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into() }
+        Self { name: name.into(), ttl: None }
+    }
+
+    /// The same, of state that expires.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use thalweg_state::{StateDescriptor, Ttl};
+    /// let descriptor = StateDescriptor::new("session").with_ttl(Ttl::new(Duration::from_secs(1800)));
+    /// assert_eq!(descriptor.ttl.unwrap().time_to_live().as_secs(), 1800);
+    /// ```
+    #[must_use]
+    pub fn with_ttl(self, ttl: Ttl) -> Self {
+        Self { ttl: Some(ttl), ..self }
     }
 }
 
@@ -100,12 +116,13 @@ impl From<&str> for StateDescriptor {
 pub struct CoreState {
     /// None: the heap.
     port: Option<Rc<Port>>,
+    clock: Clock,
 }
 
 impl CoreState {
     /// All state in memory.
     pub fn heap() -> Self {
-        Self { port: None }
+        Self { port: None, clock: Clock::default() }
     }
 
     /// State in the store that is in `storage`, or in an empty one that is made there. `identity` tells the files of a new store
@@ -114,7 +131,20 @@ impl CoreState {
     /// Errors: as [`Store::open`].
     pub fn lsm(storage: &Storage, options: Options, identity: u64) -> Result<(Self, Recovery), Error> {
         let (store, recovery) = Store::open(storage, options.clone(), identity)?;
-        Ok((Self { port: Some(Rc::new(Port::new(store, &options))) }, recovery))
+        let clock = Clock::default();
+        Ok((Self { port: Some(Rc::new(Port::new(store, &options, clock.clone()))), clock }, recovery))
+    }
+
+    /// Says what time it is, in ms of processing time, for state with a [`Ttl`]. To be called before each step. Until it is said
+    /// for the first time nothing expires.
+    ///
+    /// ```
+    /// use thalweg_state::CoreState;
+    /// CoreState::heap().set_time(1_700_000_000_000);
+    /// ```
+    #[inline]
+    pub fn set_time(&self, now_ms: i64) {
+        self.clock.set(now_ms);
     }
 
     /// Whether state may be elsewhere than in memory, so that batches are to be prepared.
@@ -277,7 +307,7 @@ impl StateBackend {
 
     /// A place in files for accumulators of windows, which `merge` adds up: the second argument to the first. `None` on the heap.
     ///
-    /// Errors: as for handles.
+    /// Errors: as for handles. Panics: if the descriptor has a TTL, as windows have ends.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -316,16 +346,13 @@ impl StateBackend {
         descriptor: impl Into<StateDescriptor>,
         merge: impl Fn(&mut V, V) + Send + Sync + 'static,
     ) -> Result<Option<WindowStore<K, V>>, Error> {
-        let StateDescriptor { name } = descriptor.into();
-        if !self.names.borrow_mut().insert(name.clone()) {
-            return Err(Error::DuplicateState { name });
-        }
+        let StateDescriptor { name, ttl } = descriptor.into();
+        assert!(ttl.is_none(), "windows {name:?} cannot have a time to live");
+        self.take_name(&name)?;
         let Some(port) = &self.core.port else { return Ok(None) };
         let operator = WindowMerge { merge, value: PhantomData::<fn() -> V> };
         let kind = StateKind { merge: Some(Arc::new(operator)), ..StateKind::value::<(i64, K), V>() };
-        let StateKind { schema, align, merge } = kind;
-        let name = format!("{}/{name}", self.operator);
-        let port = port.register(StateSpec { align, merge, ..StateSpec::new(&name, schema) })?;
+        let port = port.register(self.spec(&name, kind))?;
         Ok(Some(WindowStore::new(port, self.key_groups, self.max_parallelism)))
     }
 
@@ -334,21 +361,34 @@ impl StateBackend {
     /// Errors: [`Error::DuplicateState`] if the name is taken; as `Store::register`.
     pub(crate) fn table<K: Key, V: Clone, C: Cell>(
         &self,
-        descriptor: StateDescriptor,
+        name: &str,
         kind: StateKind,
     ) -> Result<TableOf<K, V, C>, Error> {
-        let StateDescriptor { name } = descriptor;
-        if !self.names.borrow_mut().insert(name.clone()) {
-            return Err(Error::DuplicateState { name });
-        }
+        self.take_name(name)?;
         let Some(port) = &self.core.port else {
             return Ok(TableOf::Heap(LayeredTable::new(self.key_groups, self.max_parallelism)));
         };
-        let StateKind { schema, align, merge } = kind;
-        let name = format!("{}/{name}", self.operator);
-        let port = port.register(StateSpec { align, merge, ..StateSpec::new(&name, schema) })?;
+        let port = port.register(self.spec(name, kind))?;
         let top = KeyedTable::new(self.key_groups, self.max_parallelism);
         Ok(TableOf::Spill(Box::new(SpillTable::new(top, port))))
+    }
+
+    /// Errors: [`Error::DuplicateState`].
+    fn take_name(&self, name: &str) -> Result<(), Error> {
+        match self.names.borrow_mut().insert(name.to_owned()) {
+            true => Ok(()),
+            false => Err(Error::DuplicateState { name: name.to_owned() }),
+        }
+    }
+
+    fn spec(&self, name: &str, kind: StateKind) -> StateSpec {
+        let StateKind { schema, align, merge, filter } = kind;
+        StateSpec { align, merge, filter, ..StateSpec::new(&format!("{}/{name}", self.operator), schema) }
+    }
+
+    /// The time of the core, for state that expires.
+    pub(crate) fn clock(&self) -> Clock {
+        self.core.clock.clone()
     }
 }
 
@@ -357,6 +397,7 @@ pub(crate) struct StateKind {
     schema: Fingerprint,
     align: ValueAlign,
     merge: Option<Arc<dyn MergeOperator>>,
+    filter: Option<Arc<dyn CompactionFilter>>,
 }
 
 impl StateKind {
@@ -364,12 +405,17 @@ impl StateKind {
     pub(crate) fn value<K: Key, V: Stored>() -> Self {
         let Fingerprint(value) = V::schema();
         let schema = fingerprint::<K>(&["value", &value.to_string()]);
-        Self { schema, align: V::align(), merge: None }
+        Self { schema, align: V::align(), merge: None, filter: None }
     }
 
-    /// A state of a list of items of type `T` for each key, to which others are appended.
-    pub(crate) fn list<K: Key, T: StateValue>(append: Arc<dyn MergeOperator>) -> Self {
-        let schema = fingerprint::<(K, T)>(&["list"]);
-        Self { schema, align: ValueAlign::Sixteen, merge: Some(append) }
+    /// A state of a list of items of type `T` for each key, to which others are appended. `parts` tell how lists are written.
+    pub(crate) fn list<K: Key, T: StateValue>(parts: &[&str], append: Arc<dyn MergeOperator>) -> Self {
+        let schema = fingerprint::<(K, T)>(parts);
+        Self { schema, align: ValueAlign::Sixteen, merge: Some(append), filter: None }
+    }
+
+    /// The same, of which files keep what `filter` says.
+    pub(crate) fn with_filter(self, filter: Option<Arc<dyn CompactionFilter>>) -> Self {
+        Self { filter, ..self }
     }
 }

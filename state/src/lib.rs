@@ -13,7 +13,8 @@
 //! - `value`: [`StateValue`], what a state can hold; `context`: [`KeyContext`], whose state is meant;
 //! - `backend`: [`CoreState`] and [`StateBackend`], which keep state on the heap or in files, as the job chooses;
 //! - `handle`: what user functions hold: [`ValueState`], [`ListState`], [`MapState`], [`ReducingState`],
-//!   [`AggregatingState`], all registered with a [`StateBackend`];
+//!   [`AggregatingState`], all registered with a [`StateBackend`]; with a [`Ttl`] what they hold expires, by the `clock` that the
+//!   driver of the core sets;
 //! - `spill`: tables over files, with look-ahead and what is done on other threads;
 //! - `due`: [`DueQueue`], items in the order of their times; `timer`: [`Timers`], which can be found and deleted too;
 //! - [`storage`]: where the files of a store are, on a disk or in memory; [`testing`]: disks that fail;
@@ -34,6 +35,7 @@
 #![doc = include_str!("../FORMAT.md")]
 
 mod backend;
+mod clock;
 mod context;
 mod due;
 mod error;
@@ -54,8 +56,8 @@ pub use context::{ArchivedKey, KeyContext, KeyRef};
 pub use due::DueQueue;
 pub use error::Error;
 pub use handle::{
-    AggregatingState, KeyedState, Lane, ListState, MapIter, MapState, ReducingState, StateSet, ValueState,
-    View,
+    AggregatingState, KeyedState, Lane, ListState, MapIter, MapState, ReducingState, StateSet,
+    StateVisibility, Ttl, UpdateType, ValueState, View,
 };
 pub use key::{Key, KeyError, hash_bytes, hash_pair, hash_word};
 pub use key_group::{HashSpread, KeyGroup, KeyGroupRange, MaxParallelism, key_group, range_of, subtask_of};

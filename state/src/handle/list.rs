@@ -1,17 +1,18 @@
 //! A list under each key.
 
-use super::list_cell::{ListAppend, ListCell, collect};
+use super::lists::Lists;
 use super::set::{KeyedState, StateSet};
-use crate::backend::{StateBackend, StateDescriptor, StateKind, TableOf};
+use super::ttl::TimedLists;
+use crate::backend::{StateBackend, StateDescriptor};
 use crate::context::KeyRef;
-use crate::heap::LayeredTable;
-use crate::spill::SpillTable;
-use crate::{Error, Key, StateValue};
-use std::sync::Arc;
+use crate::{Error, Key, StateValue, Ttl};
 
 /// A list of `T` under each key.
 ///
 /// A key that has none has the empty list. Each method is one look-up. Source: Flink's `ListState`.
+///
+/// With a [`Ttl`](crate::Ttl) each item lives for itself. `get` is a read of all items, `take` a read that changes nothing, all else
+/// is a write; what appends an item neither reads nor prolongs the others.
 ///
 /// ```
 /// use thalweg_state::{StateBackend, KeyContext, KeyGroupRange, ListState, MaxParallelism};
@@ -34,9 +35,8 @@ pub struct ListState<K, T> {
 
 #[derive(Debug)]
 enum Table<K, T> {
-    /// No list in it is empty.
-    Heap(LayeredTable<K, Vec<T>>),
-    Spill(Box<Spilled<K, T>>),
+    Plain(Lists<K, Vec<T>>),
+    Timed(Box<TimedLists<K, T>>),
 }
 
 impl<K: Key, T: StateValue> ListState<K, T> {
@@ -53,11 +53,10 @@ impl<K: Key, T: StateValue> ListState<K, T> {
     /// # Ok::<(), thalweg_state::Error>(())
     /// ```
     pub fn new(descriptor: impl Into<StateDescriptor>, backend: &StateBackend) -> Result<Self, Error> {
-        // Items are added to what is written already, which nobody reads for it.
-        let kind = StateKind::list::<K, T>(Arc::new(ListAppend));
-        let table = match backend.table(descriptor.into(), kind)? {
-            TableOf::Heap(table) => Table::Heap(table),
-            TableOf::Spill(table) => Table::Spill(Box::new(Spilled { table, lent: Vec::new() })),
+        let StateDescriptor { name, ttl } = descriptor.into();
+        let table = match ttl.filter(Ttl::is_enabled) {
+            None => Table::Plain(Lists::new(&name, backend, None)?),
+            Some(ttl) => Table::Timed(Box::new(TimedLists::new(&name, ttl, backend)?)),
         };
         Ok(Self { table })
     }
@@ -78,8 +77,8 @@ impl<K: Key, T: StateValue> ListState<K, T> {
     #[inline]
     pub fn get(&mut self, cx: impl KeyRef<K>) -> &[T] {
         match &mut self.table {
-            Table::Heap(table) => table.get(cx).map_or(&[], |list| list),
-            Table::Spill(spilled) => spilled.get(cx),
+            Table::Plain(lists) => lists.get(cx).map_or(&[], Vec::as_slice),
+            Table::Timed(timed) => timed.get(cx),
         }
     }
 
@@ -99,7 +98,10 @@ impl<K: Key, T: StateValue> ListState<K, T> {
     /// ```
     #[inline]
     pub fn add(&mut self, cx: impl KeyRef<K>, item: T) {
-        self.list_mut(cx).push(item);
+        match &mut self.table {
+            Table::Plain(lists) => lists.tail_mut(cx).push(item),
+            Table::Timed(timed) => timed.add(cx, item),
+        }
     }
 
     /// Appends items to the key's list, in their order. Source: Flink's `addAll`.
@@ -117,10 +119,14 @@ impl<K: Key, T: StateValue> ListState<K, T> {
     /// ```
     pub fn add_all(&mut self, cx: impl KeyRef<K>, items: impl IntoIterator<Item = T>) {
         let mut items = items.into_iter();
-        if let Some(first) = items.next() {
-            let list = self.list_mut(cx);
-            list.push(first); // From here on it is not empty, even if the iterator panics.
-            list.extend(items);
+        let Some(first) = items.next() else { return };
+        match &mut self.table {
+            Table::Plain(lists) => {
+                let list = lists.tail_mut(cx);
+                list.push(first); // From here on it is not empty, even if the iterator panics.
+                list.extend(items);
+            }
+            Table::Timed(timed) => timed.add_all(cx, first, items),
         }
     }
 
@@ -141,9 +147,8 @@ impl<K: Key, T: StateValue> ListState<K, T> {
     /// ```
     pub fn update(&mut self, cx: impl KeyRef<K>, list: Vec<T>) {
         match &mut self.table {
-            Table::Heap(_) if list.is_empty() => self.clear(cx),
-            Table::Heap(table) => *table.get_or_insert_with(cx, Vec::new) = list,
-            Table::Spill(spilled) => spilled.replace(cx, list),
+            Table::Plain(lists) => lists.replace(cx, list),
+            Table::Timed(timed) => timed.update(cx, list),
         }
     }
 
@@ -161,8 +166,8 @@ impl<K: Key, T: StateValue> ListState<K, T> {
     /// ```
     pub fn take(&mut self, cx: impl KeyRef<K>) -> Vec<T> {
         match &mut self.table {
-            Table::Heap(table) => table.remove(cx).unwrap_or_default(),
-            Table::Spill(spilled) => spilled.take(cx),
+            Table::Plain(lists) => lists.take(cx),
+            Table::Timed(timed) => timed.take(cx),
         }
     }
 
@@ -180,16 +185,8 @@ impl<K: Key, T: StateValue> ListState<K, T> {
     /// ```
     pub fn clear(&mut self, cx: impl KeyRef<K>) {
         match &mut self.table {
-            Table::Heap(table) => drop(table.remove(cx)),
-            Table::Spill(spilled) => spilled.replace(cx, Vec::new()),
-        }
-    }
-
-    #[inline(always)]
-    fn list_mut(&mut self, cx: impl KeyRef<K>) -> &mut Vec<T> {
-        match &mut self.table {
-            Table::Heap(table) => table.get_or_insert_with(cx, Vec::new),
-            Table::Spill(spilled) => spilled.list_mut(cx),
+            Table::Plain(lists) => lists.replace(cx, Vec::new()),
+            Table::Timed(timed) => timed.clear(cx),
         }
     }
 }
@@ -198,72 +195,22 @@ impl<K: Key, T: StateValue> StateSet for ListState<K, T> {
     #[inline(always)]
     fn prefetch(&self, hash: u64) {
         match &self.table {
-            Table::Heap(table) => table.prefetch(hash),
-            Table::Spill(spilled) => spilled.table.prefetch(hash),
+            Table::Plain(lists) => lists.prefetch(hash),
+            Table::Timed(timed) => timed.prefetch(hash),
         }
     }
 
     fn each(&mut self, f: &mut dyn FnMut(&mut dyn KeyedState)) {
-        if let Table::Spill(spilled) = &mut self.table {
-            f(&mut *spilled.table);
+        match &mut self.table {
+            Table::Plain(lists) => lists.spilled().into_iter().for_each(f),
+            Table::Timed(timed) => timed.each(f),
         }
     }
 
     fn memory_bytes(&self) -> usize {
         match &self.table {
-            Table::Heap(table) => table.memory_bytes(),
-            Table::Spill(spilled) => spilled.table.memory_bytes(),
+            Table::Plain(lists) => lists.memory_bytes(),
+            Table::Timed(timed) => timed.memory_bytes(),
         }
-    }
-}
-
-/// The table of lists that may be larger than memory.
-#[derive(Debug)]
-struct Spilled<K, T> {
-    table: Box<SpillTable<K, ListCell<T>>>,
-    /// A list that is not in one piece, put together while it is lent.
-    lent: Vec<T>,
-}
-
-impl<K: Key, T: StateValue> Spilled<K, T> {
-    fn get(&mut self, key: impl KeyRef<K>) -> &[T] {
-        let Self { table, lent } = self;
-        table.read_all(key, |top, below| match top {
-            Some(ListCell { is_all: true, items }) => items.as_slice(),
-            _ => {
-                lent.clear();
-                collect(top, below, lent);
-                lent.as_slice()
-            }
-        })
-    }
-
-    #[inline(always)]
-    fn list_mut(&mut self, key: impl KeyRef<K>) -> &mut Vec<T> {
-        let make = |below: crate::spill::Below<'_, '_, K, _>| ListCell {
-            is_all: below.is_known_absent(),
-            items: Vec::new(),
-        };
-        &mut self.table.entry(key, make).1.items
-    }
-
-    fn replace(&mut self, key: impl KeyRef<K>, items: Vec<T>) {
-        let mut cell = Some(ListCell { is_all: true, items });
-        let (_, top) = self.table.entry(key, |_| cell.take().expect("an entry is made once"));
-        if let Some(cell) = cell {
-            *top = cell;
-        }
-    }
-
-    fn take(&mut self, key: impl KeyRef<K>) -> Vec<T> {
-        if let Some(ListCell { is_all: true, items }) = self.table.top(key) {
-            return std::mem::take(items);
-        }
-        let mut list = Vec::new();
-        self.table.read_all(key, |top, below| collect(top, below, &mut list));
-        if !list.is_empty() {
-            self.replace(key, Vec::new());
-        }
-        list
     }
 }

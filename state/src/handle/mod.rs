@@ -5,7 +5,9 @@
 //!
 //! - `value`, `list`, `map`, `reducing`, `aggregating`: Flink's five keyed states;
 //! - `small_map`: the map under one key of a map state;
-//! - `spilled`, `list_cell`: values and lists over a store, where the job's state may be larger than memory.
+//! - `values`, `lists`: what these are made of, on either backend; `spilled`, `list_cell`: values and lists over a store, where
+//!   the job's state may be larger than memory;
+//! - `ttl`: the same with times, for state that expires.
 //!
 //! Invariants:
 //! - two states of one operator have different names;
@@ -14,18 +16,22 @@
 mod aggregating;
 mod list;
 mod list_cell;
+mod lists;
 mod map;
 mod reducing;
 mod set;
 mod small_map;
 mod spilled;
+mod ttl;
 mod value;
+mod values;
 
 pub use aggregating::AggregatingState;
 pub use list::ListState;
 pub use map::{MapIter, MapState};
 pub use reducing::ReducingState;
 pub use set::{KeyedState, Lane, StateSet};
+pub use ttl::{StateVisibility, Ttl, UpdateType};
 pub use value::{ValueState, View};
 
 #[cfg(test)]

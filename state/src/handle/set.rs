@@ -34,7 +34,7 @@ impl Lane {
 
 /// A state as the driver of its operator knows it: without its types.
 ///
-/// On the heap there is nothing to do. State that may be larger than memory is looked up ahead, a batch of records at a time:
+/// On the heap there is nothing to do, but for `on_records`. State that may be larger than memory is looked up ahead, a batch of records at a time:
 /// `begin_batch`, `prepare` for each record, `resolve`; the function then finds what it asks for in memory, if it asks with
 /// [`KeyContext::prepared_as`](crate::KeyContext::prepared_as). What was not prepared is found too, but may wait for a disk.
 ///
@@ -53,6 +53,12 @@ pub trait KeyedState {
 
     /// Freezes what has changed if the core asks for it, and lets go what has been written. To be called between batches.
     fn maintain(&mut self);
+
+    /// The operator has taken so many records: time to clear away what has expired, of states that want it. To be called on the
+    /// heap too.
+    fn on_records(&mut self, records: usize) {
+        let _ = records;
+    }
 }
 
 /// The states an operator uses: a handle, a tuple of up to six, `()` for none, or a struct of one's own by [`state_set!`](crate::state_set).

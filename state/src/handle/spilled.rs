@@ -1,12 +1,11 @@
-//! Values one by one over a store: what value, reducing, aggregating and map states have in common.
+//! Values one by one over a store.
 
 use super::set::KeyedState;
-use super::value::View;
 use crate::context::KeyRef;
 use crate::lsm::Kind;
 use crate::spill::{Below, Cell, SpillTable};
 use crate::value::ValueBytes;
-use crate::{Key, StateValue, Stored, ValueError};
+use crate::{Key, Stored, ValueError};
 
 /// A value, or that there is none any more.
 #[derive(Debug, Clone)]
@@ -97,6 +96,20 @@ impl<K: Key, V: Stored> Spilled<K, V> {
         }
     }
 
+    /// What `in_memory` makes of the value, or `in_file` of its bytes, in place.
+    #[inline]
+    pub(super) fn look<'a, T>(
+        &'a mut self,
+        key: impl KeyRef<K>,
+        in_memory: impl Fn(&'a V) -> T,
+        in_file: impl FnOnce(&'a [u8]) -> Result<T, ValueError>,
+    ) -> Option<T> {
+        match self.table.read(key, |below| look(below, &in_memory, in_file)) {
+            Ok(cell) => cell.value().map(in_memory),
+            Err(found) => found,
+        }
+    }
+
     #[inline]
     pub(super) fn get_mut(&mut self, key: impl KeyRef<K>) -> Option<&mut V> {
         if self.table.top(key).is_none() {
@@ -175,21 +188,18 @@ impl<K: Key, V: Stored> Spilled<K, V> {
     }
 }
 
-impl<K: Key, V: StateValue> Spilled<K, V> {
-    #[inline]
-    pub(super) fn view(&mut self, key: impl KeyRef<K>) -> Option<View<'_, V>> {
-        self.table.read(key, view_below).map_or_else(|view| view, |cell| cell.value().map(View::Value))
-    }
-}
-
-/// The value that is below, in place.
-fn view_below<'a, K: Key, V: StateValue>(below: Below<'a, '_, K, ValueCell<V>>) -> Option<View<'a, V>> {
+/// What `in_memory` or `in_file` make of the value that is below.
+fn look<'a, K: Key, V: Stored, T>(
+    below: Below<'a, '_, K, ValueCell<V>>,
+    in_memory: impl FnOnce(&'a V) -> T,
+    in_file: impl FnOnce(&'a [u8]) -> Result<T, ValueError>,
+) -> Option<T> {
     if let Some(cell) = below.cell() {
-        return cell.value().map(View::Value);
+        return cell.value().map(in_memory);
     }
     let port = below.port();
-    match V::view(below.base()?) {
-        Ok(archived) => Some(View::Archived(archived)),
+    match in_file(below.base()?) {
+        Ok(found) => Some(found),
         Err(error) => {
             port.fail_value(error);
             None
@@ -199,15 +209,5 @@ fn view_below<'a, K: Key, V: StateValue>(below: Below<'a, '_, K, ValueCell<V>>) 
 
 /// The value that is below, owned.
 fn fetch<K: Key, V: Stored>(below: Below<'_, '_, K, ValueCell<V>>) -> Option<V> {
-    if let Some(cell) = below.cell() {
-        return cell.value().cloned();
-    }
-    let port = below.port();
-    match V::load(below.base()?) {
-        Ok(value) => Some(value),
-        Err(error) => {
-            port.fail_value(error);
-            None
-        }
-    }
+    look(below, V::clone, V::load)
 }

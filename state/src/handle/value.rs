@@ -1,15 +1,18 @@
 //! One value under each key.
 
 use super::set::{KeyedState, StateSet};
-use super::spilled::Spilled;
-use crate::backend::{StateBackend, StateDescriptor, StateKind, TableOf};
+use super::ttl::TimedValues;
+use super::values::Values;
+use crate::backend::{StateBackend, StateDescriptor, StateKind};
 use crate::context::KeyRef;
-use crate::heap::LayeredTable;
-use crate::{Error, Key, StateValue, Stored};
+use crate::{Error, Key, StateValue, Stored, Ttl};
 
 /// One value of type `V` under each key, or none.
 ///
 /// Each method is one look-up, O(1). Source: Flink's `ValueState`, whose `value` and `update` are `get` and `set`.
+///
+/// With a [`Ttl`](crate::Ttl), `get`, `view` and `contains` are reads; what lends the value to be changed is a read and then
+/// a write; all else is a write. Each is then two or three look-ups.
 ///
 /// ```
 /// use thalweg_state::{StateBackend, KeyContext, KeyGroupRange, MaxParallelism, ValueState};
@@ -33,8 +36,8 @@ pub struct ValueState<K, V> {
 
 #[derive(Debug)]
 enum Table<K, V> {
-    Heap(LayeredTable<K, V>),
-    Spill(Box<Spilled<K, V>>),
+    Plain(Values<K, V>),
+    Timed(Box<TimedValues<K, V>>),
 }
 
 /// A value as the store has it or as memory has it: see [`ValueState::view`].
@@ -66,9 +69,10 @@ impl<K: Key, V: Stored> ValueState<K, V> {
     /// # Ok::<(), thalweg_state::Error>(())
     /// ```
     pub fn new(descriptor: impl Into<StateDescriptor>, backend: &StateBackend) -> Result<Self, Error> {
-        let table = match backend.table(descriptor.into(), StateKind::value::<K, V>())? {
-            TableOf::Heap(table) => Table::Heap(table),
-            TableOf::Spill(table) => Table::Spill(Box::new(Spilled::new(table))),
+        let StateDescriptor { name, ttl } = descriptor.into();
+        let table = match ttl.filter(Ttl::is_enabled) {
+            None => Table::Plain(Values::new(&name, backend, StateKind::value::<K, V>())?),
+            Some(ttl) => Table::Timed(Box::new(TimedValues::new(&name, ttl, backend)?)),
         };
         Ok(Self { table, prefetch: None })
     }
@@ -110,8 +114,8 @@ impl<K: Key, V: Stored> ValueState<K, V> {
     #[inline]
     pub fn get(&mut self, cx: impl KeyRef<K>) -> Option<&V> {
         match &mut self.table {
-            Table::Heap(table) => table.get(cx),
-            Table::Spill(spilled) => spilled.get(cx),
+            Table::Plain(values) => values.get(cx),
+            Table::Timed(timed) => timed.get(cx),
         }
     }
 
@@ -132,8 +136,8 @@ impl<K: Key, V: Stored> ValueState<K, V> {
     #[inline]
     pub fn get_mut(&mut self, cx: impl KeyRef<K>) -> Option<&mut V> {
         match &mut self.table {
-            Table::Heap(table) => table.get_mut(cx),
-            Table::Spill(spilled) => spilled.get_mut(cx),
+            Table::Plain(values) => values.get_mut(cx),
+            Table::Timed(timed) => timed.get_mut(cx),
         }
     }
 
@@ -152,8 +156,8 @@ impl<K: Key, V: Stored> ValueState<K, V> {
     #[inline]
     pub fn get_or_insert_with(&mut self, cx: impl KeyRef<K>, init: impl FnOnce() -> V) -> &mut V {
         match &mut self.table {
-            Table::Heap(table) => table.get_or_insert_with(cx, init),
-            Table::Spill(spilled) => spilled.get_or_insert_with(cx, init).1,
+            Table::Plain(values) => values.get_or_insert_with(cx, init),
+            Table::Timed(timed) => timed.get_or_insert_with(cx, init),
         }
     }
 
@@ -189,8 +193,8 @@ impl<K: Key, V: Stored> ValueState<K, V> {
     #[inline]
     pub fn set(&mut self, cx: impl KeyRef<K>, value: V) {
         match &mut self.table {
-            Table::Heap(_) => _ = self.upsert(cx, value, |value| value, |old, new| *old = new),
-            Table::Spill(spilled) => spilled.set(cx, value),
+            Table::Plain(values) => values.set(cx, value),
+            Table::Timed(timed) => timed.set(cx, value),
         }
     }
 
@@ -233,8 +237,8 @@ impl<K: Key, V: Stored> ValueState<K, V> {
         change: impl FnOnce(&mut V),
     ) -> &(K, V) {
         match &mut self.table {
-            Table::Heap(table) => table.update(cx, init, change),
-            Table::Spill(spilled) => spilled.update_row(cx, init, change),
+            Table::Plain(values) => values.update_row(cx, init, change),
+            Table::Timed(timed) => timed.update_row(cx, init, change),
         }
     }
 
@@ -285,8 +289,8 @@ impl<K: Key, V: Stored> ValueState<K, V> {
     #[inline]
     pub fn take(&mut self, cx: impl KeyRef<K>) -> Option<V> {
         match &mut self.table {
-            Table::Heap(table) => table.remove(cx),
-            Table::Spill(spilled) => spilled.take(cx),
+            Table::Plain(values) => values.take(cx),
+            Table::Timed(timed) => timed.take(cx),
         }
     }
 
@@ -306,8 +310,8 @@ impl<K: Key, V: Stored> ValueState<K, V> {
     #[inline]
     pub fn clear(&mut self, cx: impl KeyRef<K>) {
         match &mut self.table {
-            Table::Heap(table) => drop(table.remove(cx)),
-            Table::Spill(spilled) => spilled.clear(cx),
+            Table::Plain(values) => values.clear(cx),
+            Table::Timed(timed) => timed.clear(cx),
         }
     }
 }
@@ -332,8 +336,8 @@ impl<K: Key, V: StateValue> ValueState<K, V> {
     #[inline]
     pub fn view(&mut self, cx: impl KeyRef<K>) -> Option<View<'_, V>> {
         match &mut self.table {
-            Table::Heap(table) => table.get(cx).map(View::Value),
-            Table::Spill(spilled) => spilled.view(cx),
+            Table::Plain(values) => values.look(cx, View::Value, |bytes| V::view(bytes).map(View::Archived)),
+            Table::Timed(timed) => timed.view(cx),
         }
     }
 }
@@ -342,14 +346,15 @@ impl<K: Key, V: Stored> StateSet for ValueState<K, V> {
     #[inline(always)]
     fn prefetch(&self, hash: u64) {
         match &self.table {
-            Table::Heap(table) => table.prefetch(hash),
-            Table::Spill(spilled) => spilled.prefetch(hash),
+            Table::Plain(values) => values.prefetch(hash),
+            Table::Timed(timed) => timed.prefetch(hash),
         }
     }
 
     fn each(&mut self, f: &mut dyn FnMut(&mut dyn KeyedState)) {
-        if let Table::Spill(spilled) = &mut self.table {
-            f(spilled.table());
+        match &mut self.table {
+            Table::Plain(values) => values.spilled().into_iter().for_each(f),
+            Table::Timed(timed) => timed.each(f),
         }
     }
 
@@ -359,18 +364,18 @@ impl<K: Key, V: Stored> StateSet for ValueState<K, V> {
 
     #[inline(always)]
     fn prefetch_owned(&self, hash: u64) {
-        if let Some(prefetch) = self.prefetch
-            && let Table::Heap(table) = &self.table
-            && let Some((_, value)) = table.guess(hash)
-        {
-            prefetch(value);
-        }
+        let Some(prefetch) = self.prefetch else { return };
+        let value = match &self.table {
+            Table::Plain(values) => values.guess(hash),
+            Table::Timed(timed) => timed.guess(hash),
+        };
+        value.into_iter().for_each(prefetch);
     }
 
     fn memory_bytes(&self) -> usize {
         match &self.table {
-            Table::Heap(table) => table.memory_bytes(),
-            Table::Spill(spilled) => spilled.memory_bytes(),
+            Table::Plain(values) => values.memory_bytes(),
+            Table::Timed(timed) => timed.memory_bytes(),
         }
     }
 }

@@ -181,6 +181,20 @@ impl<K: Key, V: Clone> LayeredTable<K, V> {
         }
     }
 
+    /// As [`KeyedTable::retain_from`], of values alone. While there are layers it does nothing, and goes on later: what is
+    /// frozen cannot change.
+    pub(crate) fn retain_from(
+        &mut self,
+        from: u64,
+        slots_max: usize,
+        mut f: impl FnMut(&mut V) -> bool,
+    ) -> Option<u64> {
+        match self.below {
+            None => self.top.retain_from(from, slots_max, |_, _, value| f(value)),
+            Some(_) => Some(from),
+        }
+    }
+
     /// Freezes what is there, and returns what has changed since the last time; later changes leave it alone. O(key groups).
     ///
     /// A table that thaws must do so to its end first, which this does: so do not freeze it in the middle if that is too long

@@ -19,6 +19,7 @@ use std::rc::Rc;
 use super::flush::{FlushCursor, LayerEntries};
 use super::work::{Task, Work};
 use crate::Error;
+use crate::clock::Clock;
 use crate::lsm::key::StateId;
 use crate::lsm::{Answer, Cursor, Job, JobKind, KeyBatch, KeyRange, Options, ScanEnd, StateSpec, Store};
 
@@ -28,6 +29,8 @@ const COMPACTIONS_MAX: usize = 1;
 /// A store and the tables over it, all on one core.
 pub(crate) struct Port {
     store: RefCell<Store>,
+    /// The core's, which the store is told.
+    clock: Clock,
     /// The most that tables may have before they are frozen.
     active_bytes_max: usize,
     tables: RefCell<Vec<Table>>,
@@ -74,9 +77,10 @@ struct Freeze {
 }
 
 impl Port {
-    pub(crate) fn new(store: Store, options: &Options) -> Self {
+    pub(crate) fn new(store: Store, options: &Options, clock: Clock) -> Self {
         Self {
             store: RefCell::new(store),
+            clock,
             // Half, as the other half is what was frozen before and is being written.
             active_bytes_max: options.table_bytes() / 2,
             tables: RefCell::default(),
@@ -177,6 +181,7 @@ impl Port {
             self.parts_out.set(self.parts_out.get() + 1);
             return Some(Work::new(Task::Read(request)));
         }
+        self.store.borrow_mut().set_time(self.clock.now_ms()); // Before jobs are made, which ask what has expired.
         if self.flushing.get().is_none()
             && let Some(Layers { epoch, layers, tombstones }) = self.frozen.borrow_mut().pop_front()
         {
