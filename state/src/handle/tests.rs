@@ -20,9 +20,9 @@ fn backend() -> StateBackend {
 }
 
 /// A core with a state, and chance.
-struct Rig {
-    core: CoreState,
-    backend: StateBackend,
+pub(super) struct Rig {
+    pub(super) core: CoreState,
+    pub(super) backend: StateBackend,
     /// Work that has not been done yet.
     work: Vec<Work>,
     random: u64,
@@ -30,7 +30,7 @@ struct Rig {
 
 impl Rig {
     /// On the heap if the seed is 0.
-    fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         let options =
             Options { runs_max: 1, runs_stop: 4, level_ratio: 2, block_bytes: 4096, ..Options::nvme() };
         let core = match seed {
@@ -54,7 +54,7 @@ impl Rig {
     }
 
     /// What goes on between two records; and the context in which the next one's key is asked for.
-    fn before<'a>(&mut self, state: &mut impl StateSet, key: &'a u32) -> KeyContext<'a, u32> {
+    pub(super) fn before<'a>(&mut self, state: &mut impl StateSet, key: &'a u32) -> KeyContext<'a, u32> {
         let cx = KeyContext::new(key);
         if !self.core.spills() {
             return cx;
@@ -90,13 +90,13 @@ impl Rig {
         }
     }
 
-    fn end(&mut self) {
+    pub(super) fn end(&mut self) {
         assert!(self.core.take_fault().is_none());
     }
 }
 
 /// Whether the state is on the heap, or in files and what happens there.
-fn any_rig() -> impl Strategy<Value = u64> {
+pub(super) fn any_rig() -> impl Strategy<Value = u64> {
     prop_oneof![Just(0), 1..u64::MAX, 1..u64::MAX]
 }
 
