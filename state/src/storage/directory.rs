@@ -1,8 +1,10 @@
 //! A directory of a real file system.
 //!
-//! Files are written past the page cache (O_DIRECT) where the file system lets us, in chunks of 1 MiB: 2.6–3.9 GB/s
-//! against 0.4, and what is written once does not push out of memory what is read often.
+//! Files are written past the page cache (O_DIRECT) where the file system lets us, in chunks of 1 MiB, so that what is written
+//! once does not push out of memory what is read often; or, if they are asked for so, through it, because they will be
+//! read soon: 0.08 s of CPU for 1 GiB against 0.22.
 
+use super::buffered::BufferedFile;
 use super::read_only::ReadOnly;
 use super::{Disk, DiskFile, FileInfo, LOCK, Mapping, PAGE_BYTES, StorageError, TEMPORARY, failed};
 use rkyv::util::AlignedVec;
@@ -13,14 +15,14 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// What is written by one system call.
-const CHUNK_BYTES: usize = 1 << 20;
+pub(super) const CHUNK_BYTES: usize = 1 << 20;
 
 /// How files reach the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WriteMode {
     /// Past the page cache.
     Direct,
-    /// Through the page cache, as the file system takes nothing else: slower, and it costs memory.
+    /// Through the page cache, where it is found when it is read soon after. It costs the kernel's memory, and CPU for a copy.
     Buffered,
 }
 
@@ -94,8 +96,13 @@ impl Disk for Directory {
         create_file(&self.path(name), self.write_mode)
     }
 
+    fn create_cached(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
+        create_file(&self.path(name), WriteMode::Buffered)
+    }
+
     fn append(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
-        Ok(Box::new(BufferedFile(OpenOptions::new().append(true).open(self.path(name))?)))
+        let file = OpenOptions::new().append(true).open(self.path(name))?;
+        Ok(Box::new(BufferedFile::new(file)?))
     }
 
     fn map(&self, name: &str) -> io::Result<Mapping> {
@@ -194,25 +201,11 @@ fn create_file(path: &Path, mode: WriteMode) -> io::Result<Box<dyn DiskFile>> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     match mode {
-        WriteMode::Buffered => Ok(Box::new(BufferedFile(options.open(path)?))),
+        WriteMode::Buffered => Ok(Box::new(BufferedFile::new(options.open(path)?)?)),
         WriteMode::Direct => {
             let file = options.custom_flags(OFlags::DIRECT.bits() as i32).open(path)?;
             Ok(Box::new(DirectFile { file, chunk: AlignedVec::new(), start: 0 }))
         }
-    }
-}
-
-/// A file that is written through the page cache.
-#[derive(Debug)]
-struct BufferedFile(File);
-
-impl DiskFile for BufferedFile {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.0.write_all(bytes)
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        self.0.sync_data()
     }
 }
 

@@ -3,9 +3,11 @@
 use super::mapping::Pager;
 use super::memory::MemoryFile;
 use super::{Disk, DiskFile, FileInfo, Mapping, MemoryDisk, PAGE_BYTES};
+use crate::hash_pair;
 use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// How an operation fails.
@@ -22,7 +24,9 @@ pub enum Fault {
 
 /// A [`Disk`] in memory to test what becomes of a store when disks fail and machines stop. Clones are the same disk.
 ///
-/// Operations are counted from 0: every call of [`Disk`] and [`DiskFile`], and every [`Mapping::populate`].
+/// Operations are counted from 0: every call of [`Disk`] and [`DiskFile`], every [`Mapping::populate`] and every
+/// [`Mapping::read_into`]. [`Mapping::try_read_into`] is none: what is in a cache needs no disk. It would wait every second time,
+/// at random, so that those who ask go both ways.
 ///
 /// ```
 /// use thalweg_state::storage::{Storage, StorageError};
@@ -170,7 +174,7 @@ impl Disk for FaultyDisk {
     fn map(&self, name: &str) -> io::Result<Mapping> {
         let bytes = self.operate(|disk| disk.bytes(name))?;
         let is_resident = Mutex::new(vec![false; bytes.len().div_ceil(PAGE_BYTES)]);
-        Ok(Mapping::paged(bytes, Box::new(Pages { is_resident, plan: self.plan.clone() })))
+        Ok(Mapping::paged(bytes, Box::new(Pages { is_resident, plan: self.plan.clone(), tries: AtomicU64::new(0) })))
     }
 
     fn read(&self, name: &str, bytes_max: u64) -> io::Result<Option<Vec<u8>>> {
@@ -238,6 +242,8 @@ fn sync(plan: &Mutex<Plan>, lose: impl FnOnce(), sync: impl FnOnce() -> io::Resu
 struct Pages {
     is_resident: Mutex<Vec<bool>>,
     plan: Arc<Mutex<Plan>>,
+    /// How often a copy was tried.
+    tries: AtomicU64,
 }
 
 impl Pages {
@@ -249,11 +255,18 @@ impl Pages {
 
 impl Pager for Pages {
     fn populate(&self, range: Range<usize>) -> io::Result<()> {
-        match next(&self.plan)? {
-            None => self.with(range, |pages| pages.fill(true)),
-            Some(fault) => return Err(fault.into()),
-        }
+        self.read(range.clone())?;
+        self.with(range, |pages| pages.fill(true));
         Ok(())
+    }
+
+    fn read(&self, _range: Range<usize>) -> io::Result<()> {
+        next(&self.plan)?.map_or(Ok(()), |fault| Err(fault.into()))
+    }
+
+    fn try_read(&self, range: Range<usize>) -> bool {
+        let tries = self.tries.fetch_add(1, Ordering::Relaxed);
+        hash_pair(tries, range.start as u64) & 1 == 0
     }
 
     fn release(&self, range: Range<usize>) {

@@ -1,4 +1,4 @@
-//! A file mapped into memory, read-only, and its pages.
+//! A file mapped into memory, read-only, and its pages; and copies of its bytes, which leave the mapping alone.
 //!
 //! Invariants, from which all unsafe code here is argued:
 //! - the file is complete and published: [`super::Storage`] writes it under another name, renames it once and never
@@ -7,26 +7,35 @@
 //! - the mapping is shared and read-only: the kernel may drop any of its pages at any time, and brings the same bytes back.
 
 use memmap2::Mmap;
+use rustix::fs::Advice as FileAdvice;
+use rustix::io::{Errno, ReadWriteFlags};
 use rustix::mm::Advice;
+use rustix::process::{Resource, getrlimit};
 use std::fs::File;
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::ops::Range;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
 
 /// What one call of `mincore` tells about, in pages.
 const RESIDENCE_PAGES: usize = 512;
 
 pub(super) struct Mapped {
     map: Mmap,
+    /// For copies. None if the process has many files open already: then copies go through the mapping.
+    file: Option<File>,
     /// The size of a page, a power of two.
     page_bytes: usize,
 }
 
 impl Mapped {
     /// Maps all of a published file.
-    pub(super) fn new(file: &File) -> io::Result<Self> {
+    pub(super) fn new(file: File) -> io::Result<Self> {
         // SAFETY: the file is not changed while it is mapped, by the first invariant.
-        let map = unsafe { Mmap::map(file)? };
-        Ok(Self { map, page_bytes: rustix::param::page_size() })
+        let map = unsafe { Mmap::map(&file)? };
+        // The lowest free number is given out, so half of the numbers stay free for others.
+        let is_spare = getrlimit(Resource::Nofile).current.is_none_or(|max| file.as_raw_fd() as u64 <= max / 2);
+        Ok(Self { map, file: is_spare.then_some(file), page_bytes: rustix::param::page_size() })
     }
 
     #[inline]
@@ -47,6 +56,30 @@ impl Mapped {
                 Err(io::Error::other("the disk failed to give it, or it was made shorter"))
             }
             other => other,
+        }
+    }
+
+    pub(super) fn read_into(&self, start: usize, out: &mut [u8]) -> io::Result<()> {
+        if let Some(file) = &self.file {
+            return file.read_exact_at(out, start as u64);
+        }
+        let range = start..start + out.len();
+        self.populate(range.clone())?;
+        out.copy_from_slice(&self.map[range.clone()]);
+        self.release(range);
+        Ok(())
+    }
+
+    pub(super) fn try_read_into(&self, start: usize, out: &mut [u8]) -> io::Result<bool> {
+        let Some(file) = &self.file else { return Ok(false) };
+        let bytes = out.len();
+        match rustix::io::preadv2(file, &mut [IoSliceMut::new(out)], start as u64, ReadWriteFlags::NOWAIT) {
+            // Less than all: the rest is not in the page cache.
+            Ok(read) => Ok(read == bytes),
+            // File systems that do not know how to say so wait always.
+            Err(Errno::AGAIN | Errno::OPNOTSUPP) => Ok(false),
+            Err(Errno::INTR) => Ok(false),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -77,6 +110,9 @@ impl Mapped {
         // Hints: without them there is more read-ahead, and what is in the page cache in large pieces is mapped in these.
         let _ = self.advise(0..self.map.len(), Advice::Random);
         let _ = self.advise(0..self.map.len(), Advice::LinuxNoHugepage);
+        if let Some(file) = &self.file {
+            let _ = rustix::fs::fadvise(file, 0, None, FileAdvice::Random);
+        }
     }
 
     /// `range` begins with a page. No `advice` is passed that could change what the bytes are.

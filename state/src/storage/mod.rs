@@ -6,7 +6,7 @@
 //!   open   ─▶ Mapping: the bytes of a published file, paged in and out by hand
 //!                 │
 //!             Storage ── the protocol, once ──▶ dyn Disk: one call for one system call
-//!                                                 ├─ a directory   O_DIRECT, mmap, flock; or to be read only
+//!                                                 ├─ a directory   O_DIRECT or cached, mmap, flock; or to be read only
 //!                                                 ├─ memory
 //!                                                 └─ testing::FaultyDisk   fails, forgets, tears
 //! ```
@@ -15,7 +15,7 @@
 //! - `error`: what can go wrong;
 //! - `writer`: files that are being written, and logs;
 //! - `mapping`: files that are read; `mmap` is its unsafe leaf;
-//! - `read_only`, `directory`, `memory`, `faulty`: disks.
+//! - `read_only`, `directory` (with `buffered` files), `memory`, `faulty`: disks.
 //!
 //! Invariants:
 //! - under a name that was published there is a complete file, or none; it is not written again, unless it is a log;
@@ -26,6 +26,7 @@
 //! - **The protocol is a struct, the disk a trait.** Sync, rename, sync again is written once, so the crash points that
 //!   are walked through a faulty disk in memory are those of the code which runs over a directory.
 
+mod buffered;
 mod directory;
 mod error;
 pub(crate) mod faulty;
@@ -77,6 +78,11 @@ pub trait Disk: Debug + Send + Sync {
 
     /// A new, empty file. Errors: `AlreadyExists`.
     fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>>;
+
+    /// As [`Disk::create`], of a file that will be read soon after it is written: to be left in a cache, if there is one.
+    fn create_cached(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
+        self.create(name)
+    }
 
     /// A file that exists, to be written from its end.
     fn append(&self, name: &str) -> io::Result<Box<dyn DiskFile>>;
@@ -241,7 +247,22 @@ impl Storage {
     /// Errors: `Name`; `Exists` if it is being written already; `Full` and others of the disk.
     pub fn create(&self, name: &str) -> Result<Writer, StorageError> {
         check(name)?;
-        Writer::create(self, name)
+        Writer::create(self, name, |temporary| self.disk().create(temporary))
+    }
+
+    /// As [`Storage::create`], for a file that will be read soon: it is written through the page cache, so that reading it needs
+    /// no disk as long as the kernel has memory. It is as durable, and as whole.
+    ///
+    /// ```
+    /// # use thalweg_state::storage::Storage;
+    /// let storage = Storage::memory();
+    /// storage.create_cached("000001.sst")?.publish()?;
+    /// assert_eq!(storage.length("000001.sst")?, Some(0));
+    /// # Ok::<(), thalweg_state::storage::StorageError>(())
+    /// ```
+    pub fn create_cached(&self, name: &str) -> Result<Writer, StorageError> {
+        check(name)?;
+        Writer::create(self, name, |temporary| self.disk().create_cached(temporary))
     }
 
     /// Goes on with a published file, record by record. Such a file is for [`Storage::read`]; nobody may map it.

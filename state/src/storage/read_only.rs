@@ -33,7 +33,7 @@ impl Disk for ReadOnly {
     }
 
     fn map(&self, name: &str) -> io::Result<Mapping> {
-        Ok(Mapping::of_file(Mapped::new(&File::open(self.path(name))?)?))
+        Ok(Mapping::of_file(Mapped::new(File::open(self.path(name))?)?))
     }
 
     fn read(&self, name: &str, bytes_max: u64) -> io::Result<Option<Vec<u8>>> {

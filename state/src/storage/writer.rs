@@ -30,8 +30,13 @@ pub struct Writer {
 }
 
 impl Writer {
-    pub(super) fn create(storage: &Storage, name: &str) -> Result<Self, StorageError> {
-        let (file, path) = (storage.disk().create(&temporary(name)), storage.path(&temporary(name)));
+    /// `create` makes a file on the disk of `storage`.
+    pub(super) fn create(
+        storage: &Storage,
+        name: &str,
+        create: impl FnOnce(&str) -> io::Result<Box<dyn DiskFile>>,
+    ) -> Result<Self, StorageError> {
+        let (file, path) = (create(&temporary(name)), storage.path(&temporary(name)));
         let file = file.map_err(|source| failed("create", path.clone(), source))?;
         let file = Poisonable { file, path, is_poisoned: false };
         Ok(Self { storage: storage.clone(), name: name.to_owned(), file, bytes: 0, is_renamed: false })
