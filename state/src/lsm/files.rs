@@ -1,10 +1,13 @@
 //! The files of a store that are open, and which of their parts are in memory.
 //!
 //! ```text
-//!   look-up ── part not there ──▶ want ──▶ poll_request ──▶ PartRequest::perform   on any thread: reads, verifies
+//!   look-up ── block not there ──▶ fetch ── the kernel has it ──▶ a copy, at once
+//!                                    │ it has not
+//!                                    ▼
+//!                                  want ──▶ poll_request ──▶ PartRequest::perform    on any thread: reads, verifies
 //!                                                                │
 //!   look-up, again ◀── resident ◀────── on_part_ready ◀──────────┘
-//!                                             └─ over the budget? CLOCK: what was not used lately is released
+//!                                             └─ over the budget? what was not used lately goes
 //! ```
 //!
 //! A *part* is a block, the hash index or the filter of a file. Parts are brought in whole, verified, and counted. Without its
@@ -13,162 +16,35 @@
 //! Invariants:
 //! - what is resident was verified when it came in, and its bytes are counted;
 //! - nothing here waits for a disk, except for `open` and `perform`, which need no store and may run anywhere;
-//! - resident parts take no more than the budget; only the last one that came in stays even if it is larger.
+//! - resident parts, and memory that is kept for some, take no more than the budget; only the last one that came in stays even
+//!   if it is larger.
 //!
 //! # Decisions
 //! - **The directory belongs to the store, the file to whoever holds it.** States of parts are plain cells, as one core reads
 //!   them; jobs map files anew, so what they page in and out is not this core's business.
-//! - **A filter is pinned**, as long as filters take at most half of the budget; an index comes in if there is room without
-//!   driving blocks out, and is driven out later than they are.
+//! - **Blocks are read in place as long as files fit the budget, and are copied when they do not.** A mapping is free while
+//!   nothing goes. To take one page out and another in costs 0.5 µs and 0.9 µs, interrupts all cores, and is a helper's work, as
+//!   nobody knows whether it would wait; a copy of 4 KiB out of the page cache is 1 µs, here and now (`RWF_NOWAIT`; io_uring with
+//!   384 reads at a time took as long), and its memory is counted exactly.
+//! - **Filters and indices stay**, as long as they take at most half of the budget. Filters come first.
 
+use super::frames::{FrameId, Frames};
 use super::open::{OpenSst, Part, PartReady, PartRequest};
-use super::sst::{Block, PAGE_BYTES, Section};
+use super::slot::{PartState, Slot};
 use super::{FileNumber, Result};
-use rkyv::util::AlignedVec;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
-use std::ops::Range;
 use std::sync::Arc;
 
-/// How much the kernel maps at most around a page that is touched: its default `fault_around_bytes`.
-const FAULT_AROUND_BYTES: usize = 64 << 10;
-
-/// States of a part: absent, asked for, and present with some rounds of the CLOCK left.
-const ABSENT: u8 = 0;
-const WANTED: u8 = 1;
-const PRESENT: u8 = 2;
-/// What a use makes of a block, and of an index.
-const BLOCK_USED: u8 = PRESENT + 1;
-const INDEX_USED: u8 = PRESENT + 3;
-/// What came in stays longer than what was used: somebody waits for it.
-const ARRIVED: u8 = PRESENT + 6;
-const PINNED: u8 = u8::MAX;
-
-/// A file in the directory.
-#[derive(Debug)]
-pub(crate) struct Slot {
-    pub(crate) file: Arc<OpenSst>,
-    /// Of its blocks.
-    blocks: Box<[Cell<u8>]>,
-    index: Cell<u8>,
-    filter: Cell<u8>,
-    /// Of compressed blocks that are resident; none if the file is not compressed.
-    images: Box<[Option<AlignedVec<16>>]>,
-}
-
-impl Slot {
-    fn new(file: Arc<OpenSst>) -> Self {
-        let blocks = file.sst.blocks() as usize;
-        let images = if file.is_compressed() { blocks } else { 0 };
-        Self {
-            blocks: vec![Cell::new(ABSENT); blocks].into(),
-            index: Cell::new(ABSENT),
-            filter: Cell::new(ABSENT),
-            images: std::iter::repeat_with(|| None).take(images).collect(),
-            file,
-        }
-    }
-
-    #[inline(always)]
-    fn state(&self, part: Part) -> &Cell<u8> {
-        match part {
-            Part::Block(block) => &self.blocks[block as usize],
-            Part::Index => &self.index,
-            Part::Filter => &self.filter,
-        }
-    }
-
-    /// What a part takes in memory while it is resident.
-    fn bytes(&self, part: Part) -> usize {
-        match part {
-            Part::Block(block) if !self.images.is_empty() => {
-                self.images[block as usize].as_ref().map_or(0, |image| image.capacity())
-            }
-            part => self.file.range(part).len().next_multiple_of(PAGE_BYTES),
-        }
-    }
-
-    /// What the file takes in memory without any part: how its parts are found.
-    fn open_bytes(&self) -> usize {
-        let section = self.file.sst.section_range(Section::Table);
-        (self.file.sst.bytes().len() - section.start) + self.file.sst.memory_bytes() + self.blocks.len()
-    }
-
-    /// What the kernel maps besides a block that is brought in: pages of the same [`FAULT_AROUND_BYTES`] that happen to be in its
-    /// cache. Where they are of blocks that are absent, they are not counted and must go.
-    fn strays(&self, part: Part) -> [Range<usize>; 2] {
-        let Part::Block(block) = part else { return [0..0, 0..0] };
-        let range = self.file.range(part);
-        let blocks_end = self.file.sst.section_range(Section::Blocks).end;
-        // Of addresses, not of the file.
-        let base = self.file.sst.bytes().as_ptr().addr() % FAULT_AROUND_BYTES;
-        let mut start = ((range.start + base) / FAULT_AROUND_BYTES * FAULT_AROUND_BYTES).saturating_sub(base);
-        let mut end = ((range.end + base).next_multiple_of(FAULT_AROUND_BYTES) - base).min(blocks_end);
-        let is_used = |&other: &u32| self.blocks[other as usize].get() != ABSENT;
-        let of = |other| self.file.range(Part::Block(other));
-        if let Some(before) = (0..block).rev().take_while(|&other| of(other).end > start).find(is_used) {
-            start = of(before).end;
-        }
-        let after = block + 1..self.blocks.len() as u32;
-        if let Some(after) = after.take_while(|&other| of(other).start < end).find(is_used) {
-            end = of(after).start;
-        }
-        [start..range.start, range.end..end.max(range.end)]
-    }
-
-    fn parts(&self) -> impl Iterator<Item = Part> + use<> {
-        (0..self.blocks.len() as u32).map(Part::Block).chain([Part::Index, Part::Filter])
-    }
-
-    #[inline(always)]
-    pub(crate) fn has_filter(&self) -> bool {
-        self.filter.get() >= PRESENT
-    }
-
-    /// Whether the index is resident, which counts as a use.
-    #[inline(always)]
-    pub(crate) fn has_index(&self) -> bool {
-        use_part(&self.index, INDEX_USED)
-    }
-
-    /// Whether a block is resident, which counts as a use.
-    #[inline(always)]
-    pub(crate) fn has_block(&self, block: u32) -> bool {
-        self.blocks.get(block as usize).is_some_and(|state| use_part(state, BLOCK_USED))
-    }
-
-    /// Whether blocks are read in place, at the addresses that the index says.
-    #[inline(always)]
-    pub(crate) fn is_in_place(&self) -> bool {
-        self.images.is_empty()
-    }
-
-    /// A block, if it is resident, which counts as a use.
-    #[inline]
-    pub(crate) fn block(&self, block: u32) -> Option<Block<'_>> {
-        if !self.has_block(block) {
-            return None;
-        }
-        match self.images.get(block as usize) {
-            None => self.file.sst.block(block),
-            Some(image) => Block::parse(image.as_ref()?).ok(),
-        }
-    }
-}
-
-#[inline(always)]
-fn use_part(state: &Cell<u8>, used: u8) -> bool {
-    let is_present = state.get() >= PRESENT;
-    if is_present && state.get() != used {
-        state.set(used);
-    }
-    is_present
-}
+/// Of the budget, what filters and indices may take.
+const LOOKUP_SHARE: usize = 2;
+/// Of the budget, what is kept free for the blocks of one batch at most.
+const ROOM_SHARE: usize = 4;
 
 /// What has been brought in and driven out.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PageCounts {
-    /// Look-ups that met a part which was not there.
+    /// Look-ups that met a part which was neither there nor in the page cache.
     pub(crate) cold_reads: u64,
     pub(crate) parts_in: u64,
     pub(crate) parts_out: u64,
@@ -182,15 +58,19 @@ pub(crate) struct Files {
     free: Vec<u32>,
     by_number: BTreeMap<FileNumber, u32>,
     budget_bytes: usize,
-    resident_bytes: usize,
+    /// Of what is in place, and of what finds parts.
+    mapped_bytes: usize,
     filter_bytes: usize,
-    /// Where CLOCK goes on: a slot, and a part of it (blocks, then the index).
-    hand: (usize, usize),
+    index_bytes: usize,
+    /// Of all files.
+    file_bytes: usize,
+    /// Whether files did not fit the budget: blocks of new ones are copied.
+    is_framing: bool,
+    frames: Frames,
     wanted: RefCell<VecDeque<(FileNumber, Part)>>,
     /// Whether what is on its way is asked for once more.
     is_impatient: Cell<bool>,
-    cold_reads: Cell<u64>,
-    counts: PageCounts,
+    counts: Cell<PageCounts>,
 }
 
 impl Files {
@@ -201,34 +81,40 @@ impl Files {
             free: Vec::new(),
             by_number: BTreeMap::new(),
             budget_bytes,
-            resident_bytes: 0,
+            mapped_bytes: 0,
             filter_bytes: 0,
-            hand: (0, 0),
+            index_bytes: 0,
+            file_bytes: 0,
+            is_framing: false,
+            frames: Frames::default(),
             wanted: RefCell::default(),
             is_impatient: Cell::new(false),
-            cold_reads: Cell::new(0),
-            counts: PageCounts::default(),
+            counts: Cell::default(),
         }
     }
 
     /// Takes a file in, without any of its parts; filter and index are asked for if there is room. Returns its slot.
     pub(crate) fn insert(&mut self, file: Arc<OpenSst>) -> u32 {
         let number = file.number;
-        let slot = self.free.pop().unwrap_or_else(|| {
+        let at = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
             self.slots.len() as u32 - 1
         });
-        let entry = Slot::new(file);
-        let filter_bytes = entry.bytes(Part::Filter);
-        self.resident_bytes += entry.open_bytes();
-        self.slots[slot as usize] = Some(entry);
-        self.by_number.insert(number, slot);
+        self.file_bytes += file.sst.bytes().len();
+        // Half of them may go as these come.
+        self.is_framing |= self.file_bytes / 2 > self.budget_bytes;
+        let slot = Slot::new(file, self.is_framing);
+        self.mapped_bytes += slot.open_bytes();
         // Other files of this version may still go, so both may be refused when they come.
-        if filter_bytes > 0 && self.filter_bytes + filter_bytes <= self.budget_bytes / 2 {
-            self.want(number, Part::Filter);
+        let wanted = [Part::Filter, Part::Index].map(|part| (part, slot.bytes(part)));
+        self.slots[at as usize] = Some(slot);
+        self.by_number.insert(number, at);
+        for (part, bytes) in wanted {
+            if bytes > 0 && self.has_room_for(part, bytes) {
+                self.want(number, part);
+            }
         }
-        self.want_index(number);
-        slot
+        at
     }
 
     /// Forgets a file, and takes its parts out of memory.
@@ -236,15 +122,17 @@ impl Files {
         let Some(at) = self.by_number.remove(&number) else { return };
         let slot = self.slots[at as usize].take().expect("a number leads to its slot");
         self.free.push(at);
-        self.resident_bytes -= slot.open_bytes();
+        self.file_bytes -= slot.file.sst.bytes().len();
+        self.is_framing &= self.file_bytes > self.budget_bytes / 4 * 3; // Some way below, so that it does not waver.
+        self.mapped_bytes -= slot.open_bytes();
         for part in slot.parts() {
-            if slot.state(part).get() >= PRESENT {
-                self.resident_bytes -= slot.bytes(part);
-                if part == Part::Filter {
-                    self.filter_bytes -= slot.bytes(part);
-                }
+            if slot.state(part).get() == PartState::Present {
+                self.uncount(part, slot.bytes(part));
+            } else if let Part::Block(block) = part {
+                self.frames.remove(slot.frame(block));
             }
         }
+        self.trim();
         slot.file.release(0..slot.file.sst.bytes().len());
     }
 
@@ -257,6 +145,42 @@ impl Files {
         self.slots[slot as usize].as_ref().expect("a view refers to slots that are taken")
     }
 
+    #[inline(always)]
+    pub(crate) fn frames(&self) -> &Frames {
+        &self.frames
+    }
+
+    /// Makes room for what a batch may have to fetch: so many blocks of such a size.
+    pub(crate) fn make_room(&mut self, blocks: usize, block_bytes: usize) {
+        let blocks = blocks.min(self.budget_bytes / ROOM_SHARE / block_bytes);
+        self.frames.reserve(blocks);
+        self.evict_to(self.budget_bytes.saturating_sub(blocks * block_bytes));
+    }
+
+    /// A block that is not there, if the kernel has it, and there is room. Never waits.
+    ///
+    /// What cannot be read is absent: who asks for it hears of the error.
+    #[inline(never)]
+    pub(crate) fn fetch(&self, at: u32, block: u32) -> Option<&[u8]> {
+        let slot = self.slot(at);
+        if slot.is_in_place() {
+            return None;
+        }
+        let free_bytes = self.budget_bytes.saturating_sub(self.resident_bytes() + self.frames.spare_bytes());
+        let bytes = slot.file.range(Part::Block(block)).len();
+        let mut image = self.frames.memory(bytes, free_bytes)?;
+        if !matches!(slot.file.try_read_block(block, &mut image), Ok(true)) {
+            self.frames.spare(image);
+            return None;
+        }
+        let bytes = image.capacity();
+        let frame = self.frames.put((at, block), image, 0).ok()?;
+        slot.set_frame(block, frame);
+        slot.state(Part::Block(block)).set(PartState::Absent);
+        self.count_in(bytes);
+        self.frames.get(frame)
+    }
+
     /// From now on what is on its way is asked for once more, or not: by one who waits, and to whom nothing can come meanwhile.
     pub(crate) fn set_impatient(&self, is_impatient: bool) {
         self.is_impatient.set(is_impatient);
@@ -266,9 +190,11 @@ impl Files {
     #[cold]
     pub(crate) fn want(&self, number: FileNumber, part: Part) {
         let Some(slot) = self.slot_of(number) else { return };
-        let state = self.slot(slot).state(part);
-        if state.get() == ABSENT || (state.get() == WANTED && self.is_impatient.get()) {
-            state.set(WANTED);
+        let slot = self.slot(slot);
+        let state = slot.state(part);
+        let is_new = state.get() == PartState::Absent && !slot.has(part);
+        if is_new || (state.get() == PartState::Wanted && self.is_impatient.get()) {
+            state.set(PartState::Wanted);
             self.wanted.borrow_mut().push_back((number, part));
         }
     }
@@ -276,7 +202,8 @@ impl Files {
     /// As `want` for a block that a look-up has met.
     #[cold]
     pub(crate) fn miss(&self, number: FileNumber, block: u32) {
-        self.cold_reads.set(self.cold_reads.get() + 1);
+        let counts = self.counts.get();
+        self.counts.set(PageCounts { cold_reads: counts.cold_reads + 1, ..counts });
         self.want(number, Part::Block(block));
     }
 
@@ -286,9 +213,10 @@ impl Files {
     }
 
     /// As `want` for the index of a file, if there is room for it now.
+    #[cold]
     pub(crate) fn want_index(&self, number: FileNumber) {
         let bytes = self.slot_of(number).map_or(0, |slot| self.slot(slot).bytes(Part::Index));
-        if bytes > 0 && self.resident_bytes + bytes <= self.budget_bytes {
+        if bytes > 0 && self.has_room_for(Part::Index, bytes) {
             self.want(number, Part::Index);
         }
     }
@@ -297,8 +225,10 @@ impl Files {
         loop {
             let (number, part) = self.wanted.borrow_mut().pop_front()?;
             let Some(slot) = self.slot_of(number).map(|slot| self.slot(slot)) else { continue };
-            if slot.state(part).get() == WANTED {
-                return Some(PartRequest::new(slot.file.clone(), part, slot.strays(part)));
+            if slot.state(part).get() == PartState::Wanted {
+                let is_copy = matches!(part, Part::Block(_)) && !slot.is_in_place();
+                let strays = (!is_copy).then(|| slot.strays(part));
+                return Some(PartRequest::new(slot.file.clone(), part, strays));
             }
         }
     }
@@ -309,102 +239,150 @@ impl Files {
     pub(crate) fn on_part_ready(&mut self, ready: PartReady) -> Result<()> {
         let (number, part, result) = ready.into_parts();
         let Some(at) = self.slot_of(number) else { return result.map(drop) }; // The file went in the meantime.
-        let slot = self.slots[at as usize].as_mut().expect("a number leads to its slot");
-        if slot.state(part).get() >= PRESENT {
-            return result.map(drop); // It came in another way: with the job that made the file.
+        let slot = self.slot(at);
+        if slot.has(part) {
+            return result.map(drop); // It came in another way: with the job that made the file, or by a copy.
         }
-        slot.state(part).set(ABSENT);
-        if let (Some(image), Part::Block(block)) = (result?, part) {
-            slot.images[block as usize] = Some(image);
-        }
+        slot.state(part).set(PartState::Absent);
         let bytes = slot.bytes(part);
-        let (state, fits) = match part {
-            Part::Block(_) => (ARRIVED, true),
-            Part::Index => (INDEX_USED, self.resident_bytes + bytes <= self.budget_bytes),
-            Part::Filter => (PINNED, self.filter_bytes + bytes <= self.budget_bytes / 2),
-        };
-        if !fits {
-            slot.file.release(slot.file.range(part));
-            return Ok(());
+        match (result?, part) {
+            (Some(image), Part::Block(block)) => {
+                let bytes = image.capacity();
+                self.frames.reserve(1);
+                self.evict_to(self.budget_bytes.saturating_sub(bytes)); // What comes in is not what goes.
+                let frame = self.frames.put((at, block), image, 1).expect("one is vacant");
+                self.slot(at).set_frame(block, frame);
+                self.count_in(bytes);
+                return Ok(());
+            }
+            // It was asked for before blocks of this file were copied.
+            (None, Part::Block(_)) if !slot.is_in_place() => {
+                slot.file.release(slot.file.range(part));
+                return Ok(());
+            }
+            (_, part @ (Part::Index | Part::Filter)) if !self.has_room_for(part, bytes) => {
+                slot.file.release(slot.file.range(part));
+                return Ok(());
+            }
+            _ => {}
         }
-        slot.state(part).set(PINNED); // What has just come in is not what goes.
-        self.resident_bytes += bytes;
-        if part == Part::Filter {
-            self.filter_bytes += bytes;
+        slot.state(part).set(PartState::Present);
+        self.mapped_bytes += bytes;
+        match part {
+            Part::Block(_) => {}
+            Part::Index => self.index_bytes += bytes,
+            Part::Filter => self.filter_bytes += bytes,
         }
-        self.counts.parts_in += 1;
-        self.counts.bytes_in += bytes as u64;
-        self.evict();
-        self.slot(at).state(part).set(state);
+        self.count_in(bytes);
+        self.evict_to(self.budget_bytes);
         Ok(())
     }
 
-    /// Drives parts out until the rest fits the budget, or nothing is left that could go.
-    fn evict(&mut self) {
-        if self.resident_bytes <= self.budget_bytes {
-            return;
-        }
-        let steps: usize =
-            self.slots.iter().map(|slot| slot.as_ref().map_or(0, |s| s.blocks.len()) + 1).sum();
-        for _ in 0..(steps + 1) * usize::from(ARRIVED - PRESENT + 1) {
-            if self.resident_bytes <= self.budget_bytes {
-                return;
-            }
-            self.tick();
+    /// Whether a filter or an index may come in.
+    fn has_room_for(&self, part: Part, bytes: usize) -> bool {
+        let others = self.filter_bytes + if part == Part::Index { self.index_bytes } else { 0 };
+        others + bytes <= self.budget_bytes / LOOKUP_SHARE
+    }
+
+    fn count_in(&self, bytes: usize) {
+        let counts = self.counts.get();
+        let (parts_in, bytes_in) = (counts.parts_in + 1, counts.bytes_in + bytes as u64);
+        self.counts.set(PageCounts { parts_in, bytes_in, ..counts });
+    }
+
+    /// Takes a part that was in place out of the sums.
+    fn uncount(&mut self, part: Part, bytes: usize) {
+        self.mapped_bytes -= bytes;
+        match part {
+            Part::Block(_) => {}
+            Part::Index => self.index_bytes -= bytes,
+            Part::Filter => self.filter_bytes -= bytes,
         }
     }
 
-    /// Moves the hand by one part, and drives out what has no rounds left.
-    fn tick(&mut self) {
-        let ((at, place), slots) = (self.hand, self.slots.len());
-        let Some(Some(slot)) = self.slots.get_mut(at) else {
-            self.hand = (if at + 1 >= slots { 0 } else { at + 1 }, 0);
-            return;
+    /// Drives parts out until `bytes_max` are left, or nothing that could go.
+    fn evict_to(&mut self, bytes_max: usize) {
+        let mut parts_out = 0;
+        while self.resident_bytes() > bytes_max {
+            let is_over = self.resident_bytes() > self.budget_bytes;
+            if let Some((at, block)) = self.frames.evict() {
+                self.slot(at).set_frame(block, FrameId::NONE);
+                parts_out += 1;
+            } else if !(is_over && (self.frame_next() || self.drop_next_index())) {
+                break;
+            }
+        }
+        let counts = self.counts.get_mut();
+        counts.parts_out += parts_out;
+        self.trim();
+    }
+
+    /// Gives memory back that is kept for blocks to come, as far as it is over the budget.
+    fn trim(&mut self) {
+        self.frames.trim(self.budget_bytes.saturating_sub(self.resident_bytes()));
+    }
+
+    /// Has the blocks of a file copied that were read in place. False if there is no such file.
+    fn frame_next(&mut self) -> bool {
+        self.is_framing = true;
+        let Some(slot) = self.slots.iter_mut().flatten().find(|slot| slot.is_in_place() && slot.has_blocks()) else {
+            return false;
         };
-        let blocks = slot.blocks.len();
-        self.hand = if place >= blocks { ((at + 1) % slots, 0) } else { (at, place + 1) };
-        let part = if place >= blocks { Part::Index } else { Part::Block(place as u32) };
-        let state = slot.state(part);
-        match state.get() {
-            ABSENT | WANTED | PINNED => {}
-            PRESENT => {
-                let bytes = slot.bytes(part);
-                state.set(ABSENT);
-                match part {
-                    Part::Block(block) if !slot.images.is_empty() => slot.images[block as usize] = None,
-                    part => slot.file.release(slot.file.range(part)),
-                }
-                self.resident_bytes -= bytes;
-                self.counts.parts_out += 1;
-            }
-            rounds => state.set(rounds - 1),
-        }
+        self.mapped_bytes -= slot.open_bytes();
+        let (parts, bytes) = slot.read_from_frames();
+        self.mapped_bytes += slot.open_bytes();
+        self.mapped_bytes -= bytes;
+        self.counts.get_mut().parts_out += parts;
+        true
     }
 
-    /// What parts take in memory, in bytes: of all, and of filters.
-    pub(crate) fn resident_bytes(&self) -> (usize, usize) {
-        (self.resident_bytes, self.filter_bytes)
+    /// Takes an index out of memory. False if there is none.
+    fn drop_next_index(&mut self) -> bool {
+        let Some(slot) = self.slots.iter().flatten().find(|slot| slot.has_index()) else { return false };
+        let (state, bytes) = (slot.state(Part::Index), slot.bytes(Part::Index));
+        state.set(PartState::Absent);
+        slot.file.release(slot.file.range(Part::Index));
+        self.uncount(Part::Index, bytes);
+        self.counts.get_mut().parts_out += 1;
+        true
+    }
+
+    /// What parts take in memory, and what finds them, in bytes.
+    #[inline]
+    pub(crate) fn resident_bytes(&self) -> usize {
+        self.mapped_bytes + self.frames.bytes()
+    }
+
+    /// What filters take in memory, in bytes.
+    pub(crate) fn filter_bytes(&self) -> usize {
+        self.filter_bytes
     }
 
     pub(crate) fn counts(&self) -> PageCounts {
-        PageCounts { cold_reads: self.cold_reads.get(), ..self.counts }
+        self.counts.get()
     }
 
     /// Whether the parts that are resident are those which are counted; for tests.
     #[cfg(test)]
     pub(crate) fn check(&self) {
-        let mut resident = 0;
+        let (mut mapped, mut framed) = (0, 0);
         for slot in self.slots.iter().flatten() {
-            resident += slot.open_bytes();
+            mapped += slot.open_bytes();
             for part in slot.parts() {
-                if slot.state(part).get() >= PRESENT {
-                    resident += slot.bytes(part);
-                    let range = slot.file.range(part);
-                    let is_unpacked = matches!(part, Part::Block(_)) && !slot.images.is_empty();
-                    assert!(is_unpacked || slot.file.sst.source().is_resident(range), "{part:?}");
+                if slot.state(part).get() == PartState::Present {
+                    mapped += slot.bytes(part);
+                    assert!(slot.file.sst.source().is_resident(slot.file.range(part)), "{part:?}");
+                } else if let Part::Block(block) = part
+                    && !slot.is_in_place()
+                    && let Some(image) = slot.block(block, &self.frames)
+                {
+                    framed += 1;
+                    slot.file.check_image(block, image);
                 }
             }
         }
-        assert_eq!(resident, self.resident_bytes);
+        assert_eq!(mapped, self.mapped_bytes);
+        self.frames.check(framed);
+        assert!(self.resident_bytes() + self.frames.spare_bytes() <= self.budget_bytes || framed <= 1);
     }
 }

@@ -1,7 +1,7 @@
 //! The files of a run, as a job reads them: one after the other, ahead of need, each block once.
 //!
 //! Invariants:
-//! - a job maps files for itself, so that what it pages in and out does not count as the store's;
+//! - a job opens files for itself, and copies what it reads: it takes nothing from what the store has in memory;
 //! - what is passed over by `seek` is not read, and files are not even opened;
 //! - every block is verified before an entry of it comes out: damage is not copied.
 
@@ -31,13 +31,25 @@ pub(crate) struct RunInput {
     block: u32,
     /// Of the entry in the block.
     index: u32,
-    /// The block, unpacked; empty if it is still to be read.
-    image: AlignedVec<16>,
-    /// Up to where the file was asked for.
-    populated: usize,
-    /// The current entry, if there is one: its key, and where its value is in the image.
+    /// Bytes of the file, from whole blocks; and which of them these are.
+    read: AlignedVec<16>,
+    read_range: Range<usize>,
+    /// The block if it is compressed.
+    unpacked: AlignedVec<16>,
+    /// Where the block is: nowhere if it is still to be looked at.
+    image: Place,
+    /// The current entry, if there is one: its key, and where its value is in the block.
     key: Vec<u8>,
     entry: Option<(Kind, Range<usize>)>,
+}
+
+/// Where a block is that was verified.
+#[derive(Debug, Clone)]
+enum Place {
+    Nowhere,
+    /// Among the bytes that were read.
+    Read(Range<usize>),
+    Unpacked,
 }
 
 impl RunInput {
@@ -58,8 +70,10 @@ impl RunInput {
             file: None,
             block: 0,
             index: 0,
-            image: AlignedVec::new(),
-            populated: 0,
+            read: AlignedVec::new(),
+            read_range: 0..0,
+            unpacked: AlignedVec::new(),
+            image: Place::Nowhere,
             key: Vec::new(),
             entry: None,
         };
@@ -80,12 +94,13 @@ impl RunInput {
                 self.file = None;
                 continue;
             }
-            if self.image.is_empty() {
+            if matches!(self.image, Place::Nowhere) {
                 self.read_block()?;
             }
-            let Some(entry) = parsed(&self.image).entry(self.index) else {
+            let image = bytes_of(&self.image, &self.read, &self.unpacked);
+            let Some(entry) = parsed(image).entry(self.index) else {
                 (self.block, self.index) = (self.block + 1, 0);
-                self.image.clear();
+                self.image = Place::Nowhere;
                 continue;
             };
             self.key.clear();
@@ -94,7 +109,7 @@ impl RunInput {
                 (self.file, self.files) = (None, Vec::new());
                 return Ok(());
             }
-            let start = entry.value.as_ptr().addr() - self.image.as_ptr().addr();
+            let start = entry.value.as_ptr().addr() - image.as_ptr().addr();
             self.entry = Some((entry.kind, start..start + entry.value.len()));
             return Ok(());
         }
@@ -103,8 +118,8 @@ impl RunInput {
     fn open_file(&mut self, meta: Arc<FileMeta>) -> Result<()> {
         let file = OpenSst::open(&self.storage, meta.number)?;
         self.block = file.sst.block_of(&self.from);
-        (self.index, self.populated) = (0, 0);
-        self.image.clear();
+        (self.index, self.read_range) = (0, 0..0);
+        self.image = Place::Nowhere;
         self.file = Some((meta, file));
         Ok(())
     }
@@ -112,14 +127,20 @@ impl RunInput {
     fn read_block(&mut self) -> Result<()> {
         let (_, file) = self.file.as_ref().expect("a block is read of a file");
         let range = file.range(Part::Block(self.block));
-        if range.end > self.populated {
-            let ahead = range.start..(range.start + READ_BYTES).max(range.end).min(file.sst.bytes().len());
-            self.populated = ahead.end;
-            file.populate(ahead)?;
+        if range.end > self.read_range.end || range.start < self.read_range.start {
+            // More blocks than this one, if they are whole.
+            let last = (self.block + 1..file.sst.blocks()).map(|block| file.range(Part::Block(block)).end);
+            let end = last.take_while(|end| *end <= range.start + READ_BYTES).last().unwrap_or(range.end);
+            self.read_range = range.start..end;
+            self.read.resize(self.read_range.len(), 0);
+            file.read_ahead(self.read_range.clone(), READ_BYTES, &mut self.read)?;
         }
-        file.sst.unpack_block(self.block, &mut self.image).map_err(|source| file.damaged(source))?;
-        file.release(range);
-        self.index = parsed(&self.image).seek(&self.from);
+        let own = range.start - self.read_range.start..range.end - self.read_range.start;
+        self.unpacked.clear();
+        let checked = file.sst.check_stored_block(self.block, &self.read[own.clone()], &mut self.unpacked);
+        checked.map_err(|source| file.damaged(source))?;
+        self.image = if self.unpacked.is_empty() { Place::Read(own) } else { Place::Unpacked };
+        self.index = parsed(bytes_of(&self.image, &self.read, &self.unpacked)).seek(&self.from);
         Ok(())
     }
 }
@@ -127,7 +148,8 @@ impl RunInput {
 impl Cursor for RunInput {
     fn entry(&self) -> Option<Entry<'_>> {
         let (kind, value) = self.entry.as_ref()?;
-        Some(Entry { key: &self.key, kind: *kind, value: &self.image[value.clone()] })
+        let image = bytes_of(&self.image, &self.read, &self.unpacked);
+        Some(Entry { key: &self.key, kind: *kind, value: &image[value.clone()] })
     }
 
     fn advance(&mut self) -> Result<()> {
@@ -150,11 +172,19 @@ impl Cursor for RunInput {
             while self.files.pop_if(|file| *file.keys.end <= *key).is_some() {}
         } else if file.sst.block_of(key) > self.block {
             self.block = file.sst.block_of(key);
-            self.image.clear();
+            self.image = Place::Nowhere;
         } else {
-            self.index = parsed(&self.image).seek(key);
+            self.index = parsed(bytes_of(&self.image, &self.read, &self.unpacked)).seek(key);
         }
         self.load()
+    }
+}
+
+fn bytes_of<'a>(image: &Place, read: &'a [u8], unpacked: &'a [u8]) -> &'a [u8] {
+    match image {
+        Place::Nowhere => &[],
+        Place::Read(range) => &read[range.clone()],
+        Place::Unpacked => unpacked,
     }
 }
 

@@ -112,7 +112,8 @@ impl Shared {
     ) -> RunWriter {
         let options = self.sst_options(place.level, purpose);
         let (storage, numbers) = (self.storage.clone(), self.numbers.clone());
-        RunWriter::new(storage, numbers, states.clone(), options, place, disjoint(tombstones))
+        let is_cached = self.options.cached_writes;
+        RunWriter::new(storage, numbers, states.clone(), options, is_cached, place, disjoint(tombstones))
     }
 }
 

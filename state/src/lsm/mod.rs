@@ -23,7 +23,8 @@
 //! - `merge`: what several sources say about one key, newest first, made one; `filter`: what of it is not kept;
 //! - `run` writes a sorted run of files, `input` reads one;
 //! - `compaction`: which files to rewrite; `job`: what does it, no faster than `rate` lets it;
-//! - `open`: a file that is open, and what brings its parts in; `files`: which of them are in memory; `view`: the files of a version, as look-ups need them;
+//! - `open`: a file that is open, and what brings its parts in; `slot`: which of them are in memory; `files`: all of these, within
+//!   the budget, and `frames`: copies of blocks; `view`: the files of a version, as look-ups need them;
 //! - `read`: points, in batches (`batch`), found with the help of `fences`; `scan`: ranges;
 //! - `store`: all of it; `snapshot`: a store at one time, and made a store again; `metrics`;
 //! - `verify`: every byte of a store or a snapshot, also while it is in use.
@@ -40,6 +41,7 @@ mod error;
 mod fences;
 mod files;
 mod filter;
+mod frames;
 mod hex;
 mod input;
 mod job;
@@ -54,6 +56,7 @@ mod rate;
 mod read;
 mod run;
 mod scan;
+mod slot;
 mod snapshot;
 pub mod sst;
 mod states;

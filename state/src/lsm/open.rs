@@ -4,10 +4,10 @@
 //! - opening reads what is needed to find the rest, and nothing else;
 //! - a part that was brought in was verified.
 
+use super::frames::Image;
 use super::sst::{Codec, PAGE_BYTES, Section, SectionCheck, Sst, SstError};
 use super::{Error, FileMeta, FileNumber, Result};
 use crate::storage::{Mapping, Storage, StorageError};
-use rkyv::util::AlignedVec;
 use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -42,8 +42,10 @@ impl OpenSst {
         mapping.advise_random();
         populate(mapping.len().saturating_sub(PAGE_BYTES)..mapping.len())?;
         populate(Sst::<Mapping>::open_range(&mapping).map_err(damaged)?)?;
-        let sst = Sst::open(mapping).map_err(damaged)?;
-        Ok(Self { number, path, sst })
+        let file = Self { sst: Sst::open(mapping).map_err(damaged)?, number, path };
+        // Blocks that the kernel has mapped around that.
+        file.release(file.sst.section_range(Section::Blocks));
+        Ok(file)
     }
 
     /// Where a part is in the file. Panics: if there is no such block.
@@ -60,31 +62,79 @@ impl OpenSst {
         self.sst.meta().codec != Codec::None
     }
 
-    /// Brings a part in and verifies it. A block that is compressed is unpacked, and then not kept in its stored form.
+    /// Brings a part in, in place, and verifies it. Waits for the disk.
     ///
     /// Errors: `Storage`, `Damaged`.
-    pub(crate) fn bring_in(&self, part: Part) -> Result<Option<AlignedVec<16>>> {
+    pub(crate) fn bring_in(&self, part: Part) -> Result<()> {
         let range = self.range(part);
         self.populate(range.clone())?;
-        let mut image = None;
         let verified = match part {
             Part::Index => self.sst.verify_section(Section::Index),
             Part::Filter => self.sst.verify_section(Section::Filter),
-            Part::Block(block) if self.is_compressed() => {
-                self.sst.unpack_block(block, image.get_or_insert_default())
-            }
             Part::Block(block) => self.sst.verify_block(block),
         };
-        if image.is_some() || verified.is_err() {
+        verified.map_err(|source| {
             self.release(range);
-        }
-        verified.map_err(|source| self.damaged(source))?;
+            self.damaged(source)
+        })
+    }
+
+    /// A copy of a block, verified and unpacked. Waits for the disk.
+    ///
+    /// Errors: `Storage`, `Damaged`.
+    pub(crate) fn read_block(&self, block: u32) -> Result<Image> {
+        let mut image = Image::with_capacity(self.range(Part::Block(block)).len());
+        self.copy_block(block, &mut image, |file, start, out| file.read_into(start, out).map(|()| true))?;
         Ok(image)
+    }
+
+    /// Copies a block into `image`, verified and unpacked, if that needs no disk. False if it does: then `image` has anything.
+    ///
+    /// Errors: `Storage`, `Damaged`.
+    pub(crate) fn try_read_block(&self, block: u32, image: &mut Image) -> Result<bool> {
+        self.copy_block(block, image, Mapping::try_read_into)
+    }
+
+    /// Copies bytes of the file, and has the disk begin with so many after them. Waits for it.
+    ///
+    /// Errors: `Storage`.
+    pub(crate) fn read_ahead(&self, range: Range<usize>, ahead_bytes: usize, out: &mut [u8]) -> Result<()> {
+        let mapping = self.sst.source();
+        let ahead = range.end..(range.end + ahead_bytes).min(self.sst.section_range(Section::Blocks).end);
+        if !ahead.is_empty() {
+            mapping.prefetch(ahead);
+        }
+        mapping.read_into(range.start, out).map_err(|error| read_error(&self.path, error))
+    }
+
+    fn copy_block(
+        &self,
+        block: u32,
+        image: &mut Image,
+        read: impl FnOnce(&Mapping, usize, &mut [u8]) -> io::Result<bool>,
+    ) -> Result<bool> {
+        let range = self.range(Part::Block(block));
+        image.resize(range.len(), 0);
+        if !read(self.sst.source(), range.start, image).map_err(|error| read_error(&self.path, error))? {
+            return Ok(false);
+        }
+        let mut unpacked = Image::new();
+        self.sst.check_stored_block(block, image, &mut unpacked).map_err(|source| self.damaged(source))?;
+        if !unpacked.is_empty() {
+            *image = unpacked;
+        }
+        Ok(true)
     }
 
     /// Brings bytes of the file into memory. Waits for the disk.
     pub(crate) fn populate(&self, range: Range<usize>) -> Result<()> {
         self.sst.source().populate(range).map_err(|error| read_error(&self.path, error))
+    }
+
+    /// Panics unless `image` is a block of the file.
+    #[cfg(test)]
+    pub(crate) fn check_image(&self, block: u32, image: &[u8]) {
+        assert!(*self.read_block(block).unwrap() == *image, "block {block}");
     }
 
     pub(crate) fn damaged(&self, source: SstError) -> Error {
@@ -110,22 +160,27 @@ fn read_error(path: &std::path::Path, source: io::Error) -> Error {
 pub struct PartRequest {
     file: Arc<OpenSst>,
     part: Part,
-    /// What the kernel may map around it, and nobody has asked for.
-    strays: [Range<usize>; 2],
+    /// What the kernel may map around it, and nobody has asked for. None if the part is to be copied.
+    strays: Option<[Range<usize>; 2]>,
 }
 
 impl PartRequest {
-    pub(super) fn new(file: Arc<OpenSst>, part: Part, strays: [Range<usize>; 2]) -> Self {
+    /// Of a part that is to be in place; or of a block that is to be copied, without `strays`.
+    pub(super) fn new(file: Arc<OpenSst>, part: Part, strays: Option<[Range<usize>; 2]>) -> Self {
         Self { file, part, strays }
     }
 
     /// Reads the part and verifies it: waits for the disk.
     pub fn perform(self) -> PartReady {
-        let result = self.file.bring_in(self.part);
-        for stray in self.strays.into_iter().filter(|range| !range.is_empty()) {
-            self.file.release(stray);
+        let Self { file, part, strays } = self;
+        let result = match part {
+            Part::Block(block) if strays.is_none() => file.read_block(block).map(Some),
+            part => file.bring_in(part).map(|()| None),
+        };
+        for stray in strays.into_iter().flatten().filter(|range| !range.is_empty()) {
+            file.release(stray);
         }
-        PartReady { number: self.file.number, part: self.part, result }
+        PartReady { number: file.number, part, result }
     }
 
     /// Asks the kernel to begin reading, so that several requests are on their way at once. Does not wait.
@@ -139,12 +194,12 @@ impl PartRequest {
 pub struct PartReady {
     number: FileNumber,
     part: Part,
-    result: Result<Option<AlignedVec<16>>>,
+    result: Result<Option<Image>>,
 }
 
 impl PartReady {
-    /// Of which file, which part, and what came of it: the bytes of a block that was unpacked.
-    pub(super) fn into_parts(self) -> (FileNumber, Part, Result<Option<AlignedVec<16>>>) {
+    /// Of which file, which part, and what came of it: a block, if it is not in place.
+    pub(super) fn into_parts(self) -> (FileNumber, Part, Result<Option<Image>>) {
         (self.number, self.part, self.result)
     }
 }
@@ -176,7 +231,11 @@ impl SectionIn {
         file.populate(piece.clone())?;
         match self.check.add(&file.sst, piece) {
             Ok(false) => Ok(None),
-            Ok(true) => Ok(Some(PartReady { number: file.number, part: self.part, result: Ok(None) })),
+            Ok(true) => {
+                // Blocks that the kernel has mapped around it: nobody reads them yet.
+                file.release(file.sst.section_range(Section::Blocks));
+                Ok(Some(PartReady { number: file.number, part: self.part, result: Ok(None) }))
+            }
             Err(source) => {
                 file.release(file.range(self.part));
                 Err(file.damaged(source))

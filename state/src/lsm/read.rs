@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Invariants:
-//! - nothing waits: what meets a part that is not in memory asks for it, and the key's answer is `Cold`;
+//! - nothing waits: what meets a block that neither the store nor the kernel has in memory asks for it, and the key's answer is
+//!   `Cold`;
 //! - each key gets one answer, in any order;
 //! - an answer says what all files together say of the key, operands added up.
 //!
@@ -19,10 +20,11 @@
 
 use super::batch::KeyBatch;
 use super::fences::Fences;
-use super::files::{Files, Slot};
+use super::files::Files;
 use super::key::{EncodedKey, StateId};
 use super::merge::MergeOperators;
-use super::sst::{Filter, FilterBits, FilterBlock, Located, Points, Sst};
+use super::slot::Slot;
+use super::sst::{Block, Filter, FilterBits, FilterBlock, Located, Points, Sst};
 use super::view::{RANK_NONE, ReadFile, View};
 use super::{Error, FileNumber, Kind, Result};
 use crate::prefetch::prefetch;
@@ -117,6 +119,8 @@ enum Said<'a> {
 struct HotFile<'a> {
     number: FileNumber,
     sst: &'a Sst<Mapping>,
+    /// In the directory.
+    at: u32,
     slot: &'a Slot,
     points: Points<'a>,
     /// Lets everything through if it is not in memory.
@@ -179,7 +183,7 @@ impl<'a, O: MergeOperators> Reader<'a, O> {
             for (window, runs) in runs.chunks(WINDOW_RUNS).enumerate() {
                 filter(keys, runs, &mut open);
                 hide(&mut open, (window * WINDOW_RUNS) as u32);
-                while probe(keys, runs, &mut open, &mut probes) {
+                while self.probe(keys, runs, &mut open, &mut probes) {
                     for probe in &probes {
                         self.resolve(keys, probe, &mut open, &mut operands, scratch, &mut answer)?;
                     }
@@ -202,6 +206,7 @@ impl<'a, O: MergeOperators> Reader<'a, O> {
         HotFile {
             number: file.file.number,
             sst,
+            at: file.slot,
             slot,
             points,
             filter: if slot.has_filter() { points.filter() } else { Filter::default() },
@@ -218,6 +223,44 @@ impl<'a, O: MergeOperators> Reader<'a, O> {
             hash: keys.hash(key),
             hidden_by: self.view.hidden_by(keys, key),
         }
+    }
+
+    /// Finds, for all keys that are open, where the newest run that may say something and was not asked yet does so. False if there
+    /// is none.
+    fn probe<'f>(
+        &self,
+        keys: &KeyBatch,
+        runs: &[HotRun<'f, 'a>],
+        open: &mut [Open],
+        probes: &mut Vec<Probe<'f, 'a>>,
+    ) -> bool {
+        probes.clear();
+        for (at, open) in open.iter_mut().enumerate().filter(|(_, open)| open.runs != 0) {
+            let file = runs[open.runs.trailing_zeros() as usize].find(keys, open.key);
+            open.runs &= open.runs - 1;
+            if file.has_index {
+                file.points.index_prefetch(open.hash);
+            }
+            probes.push(Probe { open: at as u32, file, address: 0, found: None });
+        }
+        for probe in probes.iter_mut().filter(|probe| probe.file.has_index) {
+            let hash = open[probe.open as usize].hash;
+            if let Some(address) = probe.file.points.candidates(hash).next() {
+                probe.address = address;
+                probe.file.points.address_prefetch(address);
+            }
+        }
+        for probe in probes.iter_mut().filter(|probe| probe.address != 0) {
+            probe.found = probe.file.points.locate(probe.address);
+            let Some(located) = &probe.found else { continue };
+            let file = probe.file;
+            if file.slot.is_in_place() {
+                file.points.entry_prefetch(located); // If it is not there, that does nothing.
+            } else if let Some(block) = self.files.frames().get(file.slot.frame(located.place.block)) {
+                file.points.entry_prefetch_in(block.as_ptr(), located);
+            }
+        }
+        !probes.is_empty()
     }
 
     /// Reads what a file says of a key, and answers it if there is nothing more to be known.
@@ -263,21 +306,57 @@ impl<'a, O: MergeOperators> Reader<'a, O> {
             return self.search(file, key);
         }
         let Some(located) = &probe.found else { return Said::Nothing };
-        match read_at(file, located, key) {
-            Said::Nothing => read_further(file, key, hash),
+        match self.read_at(file, located, key) {
+            Said::Nothing => self.read_further(file, key, hash),
             said => said,
         }
     }
 
-    /// Without the index.
+    /// What is at a place, if it says something of `key`.
+    #[inline(always)]
+    fn read_at(&self, file: &HotFile<'a>, located: &Located, key: &[u8]) -> Said<'a> {
+        let Some(block) = self.block(file, located.place.block) else {
+            return Said::Missing(located.place.block);
+        };
+        let entry = file.points.entry_in(block, located, key);
+        entry.map_or(Said::Nothing, |(kind, value)| Said::Entry(kind, value))
+    }
+
+    /// A block, which is copied now if it is not there and that needs no disk.
+    #[inline(always)]
+    fn block(&self, file: &HotFile<'a>, block: u32) -> Option<&'a [u8]> {
+        if file.slot.is_in_place() {
+            return file.slot.in_place(block);
+        }
+        match self.files.frames().get_used(file.slot.frame(block)) {
+            None => self.files.fetch(file.at, block),
+            found => found,
+        }
+    }
+
+    /// At the other places that the index says, after the first one.
     #[cold]
+    fn read_further(&self, file: &HotFile<'a>, key: &[u8], hash: u64) -> Said<'a> {
+        let places = file.points.candidates(hash).filter_map(|address| file.points.locate(address));
+        for located in places.skip(1) {
+            match self.read_at(file, &located, key) {
+                Said::Nothing => {}
+                said => return said,
+            }
+        }
+        Said::Nothing
+    }
+
+    /// Without the index.
+    #[inline(never)]
     fn search(&self, file: &HotFile<'a>, key: &[u8]) -> Said<'a> {
         self.files.want_index(file.number);
         let number = file.sst.block_of(key);
         if number >= file.sst.blocks() {
             return Said::Nothing; // There are tombstones only.
         }
-        let Some(block) = file.slot.block(number) else { return Said::Missing(number) };
+        let Some(block) = self.block(file, number) else { return Said::Missing(number) };
+        let Ok(block) = Block::parse(block) else { return Said::Nothing };
         match block.entry(block.seek(key)).filter(|entry| entry.is_key(key)) {
             Some(entry) => Said::Entry(entry.kind, entry.value),
             None => Said::Nothing,
@@ -352,74 +431,12 @@ fn ask<'a>(
     }
 }
 
-/// Finds, for all keys that are open, where the newest run that may say something and was not asked yet does so. False if there
-/// is none.
-fn probe<'f, 'a>(
-    keys: &KeyBatch,
-    runs: &[HotRun<'f, 'a>],
-    open: &mut [Open],
-    probes: &mut Vec<Probe<'f, 'a>>,
-) -> bool {
-    probes.clear();
-    for (at, open) in open.iter_mut().enumerate().filter(|(_, open)| open.runs != 0) {
-        let file = runs[open.runs.trailing_zeros() as usize].find(keys, open.key);
-        open.runs &= open.runs - 1;
-        if file.has_index {
-            file.points.index_prefetch(open.hash);
-        }
-        probes.push(Probe { open: at as u32, file, address: 0, found: None });
-    }
-    for probe in probes.iter_mut().filter(|probe| probe.file.has_index) {
-        let hash = open[probe.open as usize].hash;
-        if let Some(address) = probe.file.points.candidates(hash).next() {
-            probe.address = address;
-            probe.file.points.address_prefetch(address);
-        }
-    }
-    for probe in probes.iter_mut().filter(|probe| probe.address != 0) {
-        probe.found = probe.file.points.locate(probe.address);
-        if let Some(located) = &probe.found
-            && probe.file.slot.is_in_place()
-        {
-            probe.file.points.entry_prefetch(located); // If it is not there, that does nothing.
-        }
-    }
-    !probes.is_empty()
-}
-
 /// Leaves runs out that are hidden; `first` is the rank of the first one of the window.
 fn hide(open: &mut [Open], first: u32) {
     for open in open.iter_mut().filter(|open| open.hidden_by != RANK_NONE) {
         let visible = open.hidden_by.saturating_add(1).saturating_sub(first);
         open.runs &= 1_u64.checked_shl(visible).map_or(u64::MAX, |bit| bit - 1);
     }
-}
-
-/// What is at a place, if it says something of `key`.
-#[inline(always)]
-fn read_at<'a>(file: &HotFile<'a>, located: &Located, key: &[u8]) -> Said<'a> {
-    let place = located.place;
-    let entry = if !file.slot.has_block(place.block) {
-        return Said::Missing(place.block);
-    } else if file.slot.is_in_place() {
-        file.points.entry(located, key)
-    } else {
-        file.slot.block(place.block).and_then(|block| block.entry_at(place.offset, key))
-    };
-    entry.map_or(Said::Nothing, |(kind, value)| Said::Entry(kind, value))
-}
-
-/// At the other places that the index says, after the first one.
-#[cold]
-fn read_further<'a>(file: &HotFile<'a>, key: &[u8], hash: u64) -> Said<'a> {
-    let places = file.points.candidates(hash).filter_map(|address| file.points.locate(address));
-    for located in places.skip(1) {
-        match read_at(file, &located, key) {
-            Said::Nothing => {}
-            said => return said,
-        }
-    }
-    Said::Nothing
 }
 
 /// Instead of the number of a key that has its answer.

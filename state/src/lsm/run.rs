@@ -41,6 +41,7 @@ pub(crate) struct RunWriter {
     numbers: FileNumbers,
     states: Arc<States>,
     options: SstOptions,
+    is_cached: bool,
     place: RunPlace,
     /// Ascending and apart from each other: those that no file has taken yet.
     tombstones: VecDeque<KeyRange>,
@@ -78,6 +79,7 @@ impl RunWriter {
         numbers: FileNumbers,
         states: Arc<States>,
         options: SstOptions,
+        is_cached: bool,
         place: RunPlace,
         tombstones: Vec<KeyRange>,
     ) -> Self {
@@ -87,6 +89,7 @@ impl RunWriter {
             numbers,
             states,
             options,
+            is_cached,
             place,
             tombstones: tombstones.into(),
             filling: None,
@@ -187,7 +190,10 @@ impl RunWriter {
 
     fn begin_file(&self) -> Result<Filling> {
         let number = self.numbers.take();
-        let file = self.storage.create(&number.name())?;
+        let file = match self.is_cached {
+            true => self.storage.create_cached(&number.name())?,
+            false => self.storage.create(&number.name())?,
+        };
         let sst = SstWriter::new(self.options.clone());
         Ok(Filling { number, file, sst, schemas: BTreeMap::new(), state: None })
     }

@@ -4,7 +4,7 @@
 
 use super::files::Files;
 use super::merge::{Cursor, Entry, MergeOperators, Merged, Source};
-use super::sst::{SstCursor, Step};
+use super::sst::{Block, SstCursor, Step};
 use super::view::{ReadRun, View};
 use super::{Error, KeyRange, Kind, Result};
 use std::ops::ControlFlow;
@@ -113,7 +113,11 @@ impl<'a> RunCursor<'a> {
         self.entry = None;
         while let (Some(place), Some(file)) = (&mut self.place, self.run.files.get(self.at)) {
             let slot = self.files.slot(file.slot);
-            match place.entry(|block| slot.block(block)) {
+            let block = |block| {
+                let found = slot.block(block, self.files.frames()).or_else(|| self.files.fetch(file.slot, block));
+                Block::parse(found?).ok()
+            };
+            match place.entry(block) {
                 Step::Entry(entry) => {
                     self.key.clear();
                     entry.key_into(&mut self.key);

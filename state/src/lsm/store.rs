@@ -35,6 +35,9 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 
+/// How many blocks one scan may copy before it pauses.
+const SCAN_BLOCKS: usize = 64;
+
 /// The option under which a manifest names its store.
 pub(super) const STORE_OPTION: &str = "store";
 
@@ -330,7 +333,8 @@ impl Store {
     ///
     /// Cost: some 60 ns for a key that is there and in memory, 20 for one that is not, of a million counters in 5 runs; a run
     /// more, 2 to 3. Errors: those of merge operators.
-    pub fn get_batch(&self, keys: &KeyBatch, answer: impl FnMut(usize, Answer<'_>)) -> Result<()> {
+    pub fn get_batch(&mut self, keys: &KeyBatch, answer: impl FnMut(usize, Answer<'_>)) -> Result<()> {
+        self.files.make_room(keys.len(), self.shared.options.block_bytes);
         let mut scratch = self.scratch.borrow_mut();
         let reader = Reader { view: &self.view, files: &self.files, operators: &*self.states };
         reader.get_batch(keys, &mut scratch, answer)
@@ -362,7 +366,7 @@ impl Store {
 
     /// Looks up as one who waits here and now. What helpers bring in meanwhile is not handed over before that is over, so it is
     /// asked for once more.
-    fn impatiently<T>(&self, look: impl FnOnce(&Self) -> T) -> T {
+    fn impatiently<T>(&mut self, look: impl FnOnce(&mut Self) -> T) -> T {
         self.files.set_impatient(true);
         let found = look(self);
         self.files.set_impatient(false);
@@ -386,10 +390,11 @@ impl Store {
     ///
     /// Errors: those of merge operators.
     pub fn scan(
-        &self,
+        &mut self,
         range: &KeyRange,
         each: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>,
     ) -> Result<ScanEnd> {
+        self.files.make_room(SCAN_BLOCKS, self.shared.options.block_bytes);
         scan(&self.view, &self.files, &*self.states, range, each)
     }
 
@@ -441,14 +446,13 @@ impl Store {
     /// What was counted so far.
     pub fn metrics(&self) -> Metrics {
         let counts = self.files.counts();
-        let (resident_bytes, filter_bytes) = self.files.resident_bytes();
         Metrics {
             cold_reads: counts.cold_reads,
             parts_in: counts.parts_in,
             parts_out: counts.parts_out,
             read_bytes: counts.bytes_in,
-            resident_bytes,
-            filter_bytes,
+            resident_bytes: self.files.resident_bytes(),
+            filter_bytes: self.files.filter_bytes(),
             ..self.metrics
         }
     }

@@ -299,7 +299,7 @@ impl TablePort {
 
     /// As `Store::scan`: whether all was seen. If not, the parts that are missing have been asked for.
     pub(crate) fn scan(&self, range: &KeyRange, each: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>) -> bool {
-        match self.port.store.borrow().scan(range, each) {
+        match self.port.store.borrow_mut().scan(range, each) {
             Ok(ScanEnd::Finished | ScanEnd::Stopped) => true,
             Ok(ScanEnd::Cold { .. }) => false,
             Err(error) => {
@@ -342,7 +342,7 @@ impl TablePort {
 
     /// As `Store::get_batch`; an error is the core's fault, and answers are then missing.
     pub(crate) fn get_batch(&self, keys: &KeyBatch, answer: impl FnMut(usize, Answer<'_>)) {
-        if let Err(error) = self.port.store.borrow().get_batch(keys, answer) {
+        if let Err(error) = self.port.store.borrow_mut().get_batch(keys, answer) {
             self.fail(error);
         }
     }

@@ -86,9 +86,15 @@ impl<'a> Points<'a> {
 
     /// Asks the processor for an entry, in a block that is not compressed, and for the prefix of its key.
     #[inline(always)]
-    pub(in crate::lsm) fn entry_prefetch(&self, Located { place, record }: &Located) {
-        let Some(block) = record.physical() else { return };
-        let entry = self.bytes.as_ptr().wrapping_add(block.start).wrapping_add(place.offset as usize);
+    pub(in crate::lsm) fn entry_prefetch(&self, located: &Located) {
+        let Some(block) = located.record.physical() else { return };
+        self.entry_prefetch_in(self.bytes.as_ptr().wrapping_add(block.start), located);
+    }
+
+    /// As [`Self::entry_prefetch`], in a block that is somewhere else.
+    #[inline(always)]
+    pub(in crate::lsm) fn entry_prefetch_in(&self, block: *const u8, Located { place, record }: &Located) {
+        let entry = block.wrapping_add(place.offset as usize);
         prefetch(entry);
         prefetch(entry.wrapping_add(record.shape.reach_bytes())); // Nearly always the same line, and free.
         prefetch(record.prefix_address(self.records));
@@ -97,12 +103,18 @@ impl<'a> Points<'a> {
     /// The kind and value of an entry, if `key` is its key: in place, in a block that is there, verified and not compressed.
     /// Reads the entry and the block table, and spares the header of the block.
     #[inline(always)]
-    pub(in crate::lsm) fn entry(
+    pub(in crate::lsm) fn entry(&self, located: &Located, key: &[u8]) -> Option<(Kind, &'a [u8])> {
+        self.entry_in(self.bytes.get(located.record.physical()?)?, located, key)
+    }
+
+    /// As [`Self::entry`], in a block that is somewhere else, verified and unpacked.
+    #[inline(always)]
+    pub(in crate::lsm) fn entry_in(
         &self,
+        block: &'a [u8],
         Located { place, record }: &Located,
         key: &[u8],
     ) -> Option<(Kind, &'a [u8])> {
-        let (block, prefix) = (self.bytes.get(record.physical()?)?, record.prefix(self.records)?);
-        Entries::new(block, prefix, record.shape).get(place.offset, key)
+        Entries::new(block, record.prefix(self.records)?, record.shape).get(place.offset, key)
     }
 }

@@ -329,9 +329,31 @@ impl<B: AsRef<[u8]>> Sst<B> {
     fn check_block<'a>(&'a self, block: u32, image: &'a mut AlignedVec<16>) -> Result<Block<'a>, SstError> {
         let record = self.record(block).ok_or(SstError::NoBlock { block })?;
         let range = record.physical().ok_or(SstError::NoBlock { block })?;
-        check_stored(self.slice(&range), record.shape, image).map_err(|source| {
-            let offset = range.start as u64 + u64::from(source.at());
-            SstError::Block { block, offset, source }
+        self.check_bytes(block, &record, self.slice(&range), image)
+    }
+
+    /// As [`Self::unpack_block`], of `stored`: a copy of what the block takes in the file. `image` stays as it is if the block is
+    /// not compressed.
+    pub(in crate::lsm) fn check_stored_block(
+        &self,
+        block: u32,
+        stored: &[u8],
+        image: &mut AlignedVec<16>,
+    ) -> Result<(), SstError> {
+        let record = self.record(block).ok_or(SstError::NoBlock { block })?;
+        self.check_bytes(block, &record, stored, image).map(|_| ())
+    }
+
+    fn check_bytes<'a>(
+        &self,
+        block: u32,
+        record: &Record,
+        stored: &'a [u8],
+        image: &'a mut AlignedVec<16>,
+    ) -> Result<Block<'a>, SstError> {
+        check_stored(stored, record.shape, image).map_err(|source| {
+            let start = record.physical().map_or(0, |range| range.start);
+            SstError::Block { block, offset: start as u64 + u64::from(source.at()), source }
         })
     }
 

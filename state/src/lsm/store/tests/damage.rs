@@ -48,6 +48,9 @@ fn damage_is_named(options: &Options) {
         writer.write(&damaged).unwrap();
         writer.publish().unwrap();
         let found = try_open(&disk, options.clone()).and_then(|mut store| {
+            while let Some(request) = store.poll_request() {
+                store.on_part_ready(request.perform())?; // Index and filter, which nothing has to wait for.
+            }
             let mut keys = KeyBatch::default();
             for user in 0..500 {
                 keys.push(&key(0, PLAIN, user)).unwrap();
