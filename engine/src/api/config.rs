@@ -126,7 +126,7 @@ impl Config {
             false => RandomState::new().hash_one(core),
         };
         let opened =
-            storage().and_then(|storage| CoreState::lsm(&storage, lsm.core_options().clone(), identity));
+            storage().and_then(|storage| CoreState::lsm(&storage, lsm.core_options().into_owned(), identity));
         match opened {
             Ok((state, _)) => Ok(state),
             Err(error) => Err(Error::State { core, message: with_sources(&error) }),

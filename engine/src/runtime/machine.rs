@@ -1,6 +1,7 @@
 //! Which cores the process may use, and whether the kernel has what the runtime needs.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 
@@ -18,6 +19,34 @@ pub(super) struct Placement {
 /// How many CPUs the process may use, at least 1.
 pub(crate) fn available_cores() -> usize {
     allowed_cpus().len()
+}
+
+/// How many bytes of memory the process may use: the machine's, or fewer if its cgroup has a limit. `None` if that cannot be known.
+pub(crate) fn memory_bytes() -> Option<u64> {
+    let total = total_memory_bytes(&fs::read_to_string("/proc/meminfo").ok()?)?;
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let limits = cgroup_limit_files(&groups)
+        .into_iter()
+        .filter_map(|file| fs::read_to_string(file).ok()?.trim().parse().ok());
+    limits.chain([total]).min()
+}
+
+/// What `/proc/meminfo` says of all memory, in bytes.
+fn total_memory_bytes(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    line.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)
+}
+
+/// Where the limits of a process's cgroup and of those above it are, by `/proc/self/cgroup`. In a container its own group is the root
+/// of what it sees.
+fn cgroup_limit_files(groups: &str) -> Vec<PathBuf> {
+    let group = groups.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or("");
+    let root = Path::new("/sys/fs/cgroup");
+    root.join(group)
+        .ancestors()
+        .take_while(|dir| dir.starts_with(root))
+        .map(|dir| dir.join("memory.max"))
+        .collect()
 }
 
 /// Chooses CPUs, and checks that the kernel can do what is needed.
@@ -93,11 +122,28 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_limits_of_all_cgroups_above_count() {
+        let files = |groups| -> Vec<String> {
+            cgroup_limit_files(groups).iter().map(|file| file.display().to_string()).collect()
+        };
+        let (own, above, root) =
+            ("/sys/fs/cgroup/a/b/memory.max", "/sys/fs/cgroup/a/memory.max", "/sys/fs/cgroup/memory.max");
+        assert_eq!(files("3:cpu:/x\n0::/a/b\n"), [own, above, root]);
+        assert_eq!(files("0::/\n"), [root]);
+        assert_eq!(files(""), [root]);
+    }
+
+    #[test]
     fn reads_the_kernels_lists() {
         assert_eq!(parse_cpu_list("0-3,8\n"), [0, 1, 2, 3, 8]);
         assert_eq!(parse_cpu_list("5"), [5]);
         assert_eq!(parse_cpu_list("x,1"), [1]);
         assert_eq!(kernel_version("6.18.44-x"), Some((6, 18)));
         assert_eq!(kernel_version("?"), None);
+        assert_eq!(
+            total_memory_bytes("MemTotal:       24683520 kB\nMemFree: 1 kB\n"),
+            Some(24_683_520 << 10)
+        );
+        assert_eq!(total_memory_bytes("MemFree: 1 kB\n"), None);
     }
 }

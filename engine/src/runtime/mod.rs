@@ -28,4 +28,4 @@ pub(crate) mod result;
 pub(crate) mod seam;
 pub(crate) mod work_dir;
 
-pub(crate) use machine::available_cores;
+pub(crate) use machine::{available_cores, memory_bytes};
