@@ -1,13 +1,15 @@
 //! The threads that work for the cores of a job in the background.
 //!
 //! ```text
-//!   cores ── try_take ─▶ reads ─┐                            ┌─▶ again: back to where it was
-//!                        jobs  ─┼─▶ a thread: one step ──────┼─▶ later, when it may go on
-//!                        later ─┘                            └─▶ delivered to its core
+//!   cores ── try_take ─▶ reads ──▶ a reader: one step of some ─┬─▶ again: back to where it was
+//!                        jobs  ─┬▶ a worker: one step ─────────┼─▶ later, when it may go on
+//!                        later ─┘                              └─▶ delivered to its core
 //! ```
 //!
 //! Invariants:
-//! - reads go before all else: a job is given back after each of its steps, which are short;
+//! - records wait for reads, so these have threads of their own, which no job delays;
+//! - nobody waits for a job as long as there is memory, so workers give way to cores and readers: they are nice;
+//! - jobs take turns, a step at a time;
 //! - reads that are there together are begun together, so that the disk has as many to do as it can;
 //! - work that must wait keeps no thread busy;
 //! - there are no threads before there is work, and none is left when the last core of the job has ended.
@@ -17,6 +19,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use rustix::process::nice;
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 use super::machine;
@@ -25,6 +28,10 @@ use crate::error::{Error, Result};
 
 /// How many reads a thread begins together at most: a disk of flash is hardly faster with more.
 const READS_AT_ONCE: usize = 16;
+
+/// How much nicer workers are than the cores: with a core on the same CPU they get a tenth of it, and all of it as soon as the core
+/// waits for them.
+const NICE_OF_WORKERS: i32 = 10;
 
 /// See the [module](self). Dropping it ends its threads after the step that each is in, and drops what is not done.
 pub(super) struct Pool {
@@ -35,10 +42,17 @@ pub(super) struct Pool {
 
 struct Shared {
     queue: Mutex<Queue>,
-    /// There is work for one more, or the pool is closed.
-    wake: Condvar,
+    /// There is work for one more of the role, or the pool is closed. By role.
+    wake: [Condvar; 2],
     /// When its clock showed zero.
     origin: Instant,
+}
+
+/// What a thread is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Reader,
+    Worker,
 }
 
 #[derive(Default)]
@@ -52,9 +66,9 @@ struct Queue {
 }
 
 impl Pool {
-    /// A pool of `threads_max` threads, at least one, which are started with the first errand.
+    /// A pool of `threads_max` threads of each role, at least one, which are started with the first errand.
     pub(super) fn new(name: &str, threads_max: usize) -> Self {
-        let shared = Shared { queue: Mutex::default(), wake: Condvar::new(), origin: Instant::now() };
+        let shared = Shared { queue: Mutex::default(), wake: Default::default(), origin: Instant::now() };
         Self { name: format!("{name}-helper"), threads_max: threads_max.max(1), shared: Arc::new(shared) }
     }
 
@@ -65,23 +79,36 @@ impl Pool {
             .into_iter()
             .filter(|&cpu| cpu < CpuSet::MAX_CPU)
             .for_each(|cpu| cpus.set(cpu));
-        while queue.threads.len() < self.threads_max {
-            let shared = self.shared.clone();
-            let thread = thread::Builder::new().name(self.name.clone()).spawn(move || {
-                if let Err(error) = sched_setaffinity(None, &cpus) {
-                    tracing::warn!(%error, "a helper thread shares the CPU of the core that started it");
+        for round in 0..self.threads_max {
+            for role in [Role::Reader, Role::Worker] {
+                let shared = self.shared.clone();
+                let thread = thread::Builder::new().name(self.name.clone()).spawn(move || {
+                    settle_down(role, &cpus);
+                    help(&shared, role);
+                });
+                match thread {
+                    Ok(thread) => queue.threads.push(thread),
+                    Err(error) if round == 0 => {
+                        return Err(Error::Machine(format!("no helper thread could be started: {error}")));
+                    }
+                    Err(_) => return Ok(()), // Those that run will do, more slowly.
                 }
-                help(&shared);
-            });
-            match thread {
-                Ok(thread) => queue.threads.push(thread),
-                Err(error) if queue.threads.is_empty() => {
-                    return Err(Error::Machine(format!("no helper thread could be started: {error}")));
-                }
-                Err(_) => return Ok(()), // Those that run will do, more slowly.
             }
         }
         Ok(())
+    }
+}
+
+/// Gives a thread its place among others: on all of the CPUs, behind the cores if it is a worker.
+fn settle_down(role: Role, cpus: &CpuSet) {
+    if let Err(error) = sched_setaffinity(None, cpus) {
+        tracing::warn!(%error, "a helper thread shares the CPU of the core that started it");
+    }
+    // On Linux that is the thread's own.
+    if role == Role::Worker
+        && let Err(error) = nice(NICE_OF_WORKERS)
+    {
+        tracing::warn!(%error, "a helper thread takes as much of a CPU as a core");
     }
 }
 
@@ -96,8 +123,8 @@ impl Helpers for Arc<Pool> {
             self.start(&mut queue)?;
         }
         for errand in outbox.drain(..) {
-            queue.push(errand);
-            self.shared.wake.notify_one();
+            let role = queue.push(errand);
+            self.shared.wake[role as usize].notify_one();
         }
         Ok(())
     }
@@ -110,7 +137,7 @@ impl Drop for Pool {
             queue.is_closed = true;
             std::mem::take(&mut queue.threads)
         };
-        self.shared.wake.notify_all();
+        self.shared.wake.iter().for_each(Condvar::notify_all);
         for thread in threads {
             // What panics there is work, and is caught: nothing is left to be said here.
             let _ = thread.join();
@@ -125,14 +152,21 @@ impl Shared {
 }
 
 impl Queue {
-    fn push(&mut self, errand: Box<dyn Errand>) {
-        if errand.is_read() { self.reads.push_back(errand) } else { self.jobs.push_back(errand) }
+    /// Takes an errand in. Returns for whom it is.
+    fn push(&mut self, errand: Box<dyn Errand>) -> Role {
+        let role = if errand.is_read() { Role::Reader } else { Role::Worker };
+        match role {
+            Role::Reader => self.reads.push_back(errand),
+            Role::Worker => self.jobs.push_back(errand),
+        }
+        role
     }
 
-    /// Moves what a thread shall step next into `errands`: its share of the reads, or one of the others.
-    fn pop(&mut self, now: Duration, errands: &mut Vec<Box<dyn Errand>>) {
-        let reads = self.reads.len().div_ceil(self.threads.len().max(1)).min(READS_AT_ONCE);
-        if reads > 0 {
+    /// Moves what a thread shall step next into `errands`: a reader's share of the reads, or one of the others.
+    fn pop(&mut self, role: Role, now: Duration, errands: &mut Vec<Box<dyn Errand>>) {
+        if role == Role::Reader {
+            let readers = self.threads.len().div_ceil(2).max(1);
+            let reads = self.reads.len().div_ceil(readers).min(READS_AT_ONCE);
             return errands.extend(self.reads.drain(..reads));
         }
         errands.extend(match self.later.iter().position(|(until, _)| *until <= now) {
@@ -148,17 +182,18 @@ impl Queue {
 }
 
 /// What a helper thread does until the pool is closed.
-fn help(shared: &Shared) {
+fn help(shared: &Shared, role: Role) {
+    let wake = &shared.wake[role as usize];
     let mut errands = Vec::new();
     let mut queue = shared.lock();
     while !queue.is_closed {
         let now = shared.origin.elapsed();
-        queue.pop(now, &mut errands);
+        queue.pop(role, now, &mut errands);
         if errands.is_empty() {
-            queue = match queue.next_due() {
-                None => shared.wake.wait(queue).unwrap_or_else(PoisonError::into_inner),
+            queue = match queue.next_due().filter(|_| role == Role::Worker) {
+                None => wake.wait(queue).unwrap_or_else(PoisonError::into_inner),
                 Some(due) => {
-                    let waited = shared.wake.wait_timeout(queue, due.saturating_sub(now));
+                    let waited = wake.wait_timeout(queue, due.saturating_sub(now));
                     waited.unwrap_or_else(PoisonError::into_inner).0
                 }
             };
@@ -172,10 +207,11 @@ fn help(shared: &Shared) {
         queue = shared.lock();
         for step in steps {
             match step {
-                Step::Again(errand) => queue.push(errand),
+                Step::Again(errand) => _ = queue.push(errand), // This thread is of its role, and about to look.
                 Step::Later { until, errand } => {
                     queue.later.push((until, errand));
-                    shared.wake.notify_one(); // One that sleeps for longer shall know of it: this thread may be busy then.
+                    // One that sleeps for longer shall know of it: this thread may be busy then.
+                    shared.wake[Role::Worker as usize].notify_one();
                 }
                 Step::Over => {}
             }
@@ -250,18 +286,18 @@ mod tests {
     }
 
     #[test]
-    fn reads_go_before_jobs_also_between_their_steps() {
+    fn a_read_waits_for_no_job_and_jobs_take_turns() {
         let bench = Bench::new(1);
         let job = bench.give("job", false);
         assert_eq!(bench.said(), "job");
         let other = bench.give("other job", false);
         let read = bench.give("read", true);
-        job.send(Order::Again).unwrap();
-        assert_eq!(bench.said(), "read");
+        assert_eq!(bench.said(), "read"); // In the middle of the job's step.
         read.send(Order::Again).unwrap();
         assert_eq!(bench.said(), "read");
+        job.send(Order::Again).unwrap();
+        assert_eq!(bench.said(), "other job");
         read.send(Order::Over).unwrap();
-        assert_eq!(bench.said(), "other job"); // Jobs in turn.
         other.send(Order::Over).unwrap();
         assert_eq!(bench.said(), "job");
         job.send(Order::Over).unwrap();
@@ -294,14 +330,49 @@ mod tests {
     #[test]
     fn reads_that_wait_together_are_begun_together() {
         let bench = Bench::new(1);
-        let job = bench.give("job", false);
-        assert_eq!(bench.said(), "job");
+        let busy = bench.give("busy", true);
+        assert_eq!(bench.said(), "busy");
         let (first, second) = (bench.give("first", true), bench.give("second", true));
-        job.send(Order::Over).unwrap();
+        busy.send(Order::Over).unwrap();
         assert_eq!([bench.said(), bench.said(), bench.said()], ["prefetch", "prefetch", "first"]);
         first.send(Order::Over).unwrap();
         assert_eq!(bench.said(), "second");
         second.send(Order::Over).unwrap();
+    }
+
+    #[test]
+    fn workers_are_nice_and_readers_are_not() {
+        let nice_of = |is_read| {
+            let (say, said) = mpsc::channel();
+            let pool = Arc::new(Pool::new("test", 1));
+            let mut outbox: VecDeque<Box<dyn Errand>> =
+                VecDeque::from([Box::new(Nice { is_read, say }) as _]);
+            while !outbox.is_empty() {
+                pool.try_take(&mut outbox).unwrap();
+            }
+            said.recv_timeout(Duration::from_secs(60)).expect("a thread steps it")
+        };
+        let own = nice(0).unwrap();
+        assert_eq!((nice_of(true), nice_of(false)), (own, (own + NICE_OF_WORKERS).min(19)));
+    }
+
+    /// Says how nice the thread is that steps it.
+    struct Nice {
+        is_read: bool,
+        say: Sender<i32>,
+    }
+
+    impl Errand for Nice {
+        fn is_read(&self) -> bool {
+            self.is_read
+        }
+
+        fn prefetch(&self) {}
+
+        fn step(self: Box<Self>, _now: Duration) -> Step {
+            self.say.send(nice(0).unwrap()).unwrap();
+            Step::Over
+        }
     }
 
     /// Says when it goes.
