@@ -12,38 +12,34 @@
 //! changes while it is written. Layers that nobody reads any more are **thawed**: the few changes on top move down into the
 //! big layer, step by step, and this becomes the top again.
 //!
+//! Which keys have changed since the last freeze is known all the time (`changes`), so the next one can be written as a
+//! difference, though by then there is one table again. In reading order: `frozen`, what a freeze returns; `thaw`.
+//!
 //! Invariants:
 //! - a frozen layer never changes while it is shared;
 //! - what is nearer to the top is newer, and hides what is below; a key is in `top` or in `removed`, never in both;
-//! - while a layer thaws, a key that is used moves down first, so the top only shrinks.
+//! - while a layer thaws, a key that is used moves down first, so the top only shrinks; and at any time what is not moved yet
+//!   is a stack of layers again;
+//! - before the first freeze there is no `below`: a table that is never frozen costs what a [`KeyedTable`] does, and one branch.
+//!
+//! # Decisions
+//! - **One table between two snapshots**, and bits that say which hashes were touched, rather than the changes in a table of their own
+//!   until the next snapshot: that would be a second look-up for most keys, and a second copy of many, all the time.
+
+mod frozen;
+mod thaw;
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
 use super::KeyedTable;
+use super::changes::Changes;
 use crate::context::{KeyContext, KeyRef};
 use crate::{Key, KeyGroupRange, MaxParallelism};
-
-/// What changed between two freezes, and no longer does.
-///
-/// ```
-/// use thalweg_state::heap::LayeredTable;
-/// use thalweg_state::{KeyContext, KeyGroupRange, MaxParallelism};
-/// let max = MaxParallelism::default();
-/// let mut counts = LayeredTable::new(KeyGroupRange::all(max), max);
-/// *counts.get_or_insert_with(KeyContext::new(&7_u64), || 0) += 1;
-/// let frozen = counts.freeze();
-/// *counts.get_or_insert_with(KeyContext::new(&7_u64), || 0) += 1;
-/// assert_eq!(frozen.entries.iter().collect::<Vec<_>>(), [(&7, &1)]);
-/// ```
-#[derive(Debug)]
-pub struct Layer<K, V> {
-    /// The keys that were given values, and their last ones.
-    pub entries: KeyedTable<K, V>,
-    /// The keys that were removed and may have values further down.
-    pub removed: KeyedTable<K, ()>,
-}
+pub use frozen::Frozen;
+use frozen::Layer;
+use thaw::Thawing;
 
 /// A [`KeyedTable`] with layers. Without any, each method costs what the table's does, and one branch.
 ///
@@ -56,7 +52,7 @@ pub struct Layer<K, V> {
 /// *names.get_or_insert_with(cx, String::new) += "seven";
 /// let frozen = names.freeze();
 /// assert_eq!(names.remove(cx).as_deref(), Some("seven"));
-/// assert_eq!((names.get(cx), frozen.entries.len()), (None, 1));
+/// assert_eq!((names.get(cx), frozen.get(&7).map(String::as_str)), (None, Some("seven")));
 ///
 /// drop(frozen);
 /// while !names.thaw(1024) {}
@@ -70,6 +66,10 @@ pub struct LayeredTable<K, V> {
 struct Below<K, V> {
     hidden: Hidden<K, V>,
     thawing: Option<Thawing<K, V>>,
+    /// Since the last freeze.
+    changes: Changes<K>,
+    /// Tables that thawing has emptied: to free them takes time.
+    spent: Vec<KeyedTable<K, V>>,
 }
 
 /// What is below the top, for as long as the top does not say otherwise.
@@ -79,26 +79,19 @@ struct Hidden<K, V> {
     layers: VecDeque<Arc<Layer<K, V>>>,
 }
 
-/// Layers that nobody else has, on their way into the oldest of them.
-struct Thawing<K, V> {
-    oldest: KeyedTable<K, V>,
-    /// The others, the newest first. The last one's turn is next; after all of them it is the top's.
-    others: VecDeque<Layer<K, V>>,
-    /// Where the next step goes on, in hash order: first over removed keys, then over entries.
-    removed_from: Option<u64>,
-    entries_from: u64,
-}
-
 impl<K: Key, V: Clone> LayeredTable<K, V> {
     /// An empty table without layers.
     pub fn new(key_groups: KeyGroupRange, max: MaxParallelism) -> Self {
         Self { top: KeyedTable::new(key_groups, max), below: None }
     }
 
-    /// Asks the processor for what a key of that hash has on top.
+    /// Asks the processor for what a key of that hash has on top, and in the oldest layer.
     #[inline(always)]
     pub fn prefetch(&self, hash: u64) {
         self.top.prefetch(hash);
+        if let Some(below) = &self.below {
+            below.prefetch(hash);
+        }
     }
 
     /// The size of the tables, in bytes, without what keys and values own elsewhere. O(key groups).
@@ -161,7 +154,11 @@ impl<K: Key, V: Clone> LayeredTable<K, V> {
         init: impl FnOnce() -> V,
         change: impl FnOnce(&mut V),
     ) -> &(K, V) {
-        let below = self.below.as_mut().expect("there are layers");
+        let below = self.below.as_mut().expect("it was looked at");
+        below.changes.mark(cx.hash());
+        if below.is_flat() {
+            return self.top.update(cx.hash(), |key| cx.is(key), || (cx.to_key(), init()), change);
+        }
         let (table, init) = below.table_of(&mut self.top, cx, init);
         table.update(cx.hash(), |key| cx.is(key), || (cx.to_key(), init()), change)
     }
@@ -182,37 +179,53 @@ impl<K: Key, V: Clone> LayeredTable<K, V> {
     }
 
     /// As [`KeyedTable::retain_from`], of values alone. While there are layers it does nothing, and goes on later: what is
-    /// frozen cannot change.
+    /// frozen cannot change. That a value stays but was changed is not remembered: whoever does so can do it again.
     pub(crate) fn retain_from(
         &mut self,
         from: u64,
         slots_max: usize,
         mut f: impl FnMut(&mut V) -> bool,
     ) -> Option<u64> {
-        match self.below {
+        match &mut self.below {
             None => self.top.retain_from(from, slots_max, |_, _, value| f(value)),
+            Some(below) if below.is_flat() => self.top.retain_from(from, slots_max, |hash, key, value| {
+                let stays = f(value);
+                if !stays {
+                    below.changes.on_removed(hash, || key.clone(), |other| other == key);
+                }
+                stays
+            }),
             Some(_) => Some(from),
         }
     }
 
-    /// Freezes what is there, and returns what has changed since the last time; later changes leave it alone. O(key groups).
+    /// Freezes what is there; later changes leave it alone. O(key groups).
     ///
-    /// A table that thaws must do so to its end first, which this does: so do not freeze it in the middle if that is too long
-    /// a pause.
-    pub fn freeze(&mut self) -> Arc<Layer<K, V>> {
-        while self.is_thawing() {
-            self.thaw(usize::MAX);
+    /// Layers that had begun to thaw are layers again. While freezes follow each other faster than layers thaw, there are
+    /// more and more of them, and look-ups take longer.
+    pub fn freeze(&mut self) -> Frozen<K, V> {
+        let (key_groups, max) = (self.top.key_groups(), self.top.max_parallelism());
+        let entries = self.entries_max();
+        let first = self.below.is_none();
+        let changes = Changes::new(key_groups, max, entries);
+        let (top, below) = self.parts();
+        below.stop_thawing();
+        let hidden = &mut below.hidden;
+        if !top.is_empty() || !hidden.removed.is_empty() {
+            let entries = std::mem::replace(top, KeyedTable::new(key_groups, max));
+            let removed = std::mem::replace(&mut hidden.removed, KeyedTable::new(key_groups, max));
+            hidden.layers.push_front(Arc::new(Layer { entries, removed }));
         }
-        let fresh = || KeyedTable::new(self.top.key_groups(), self.top.max_parallelism());
-        let (entries, removed) =
-            (fresh(), KeyedTable::new(self.top.key_groups(), self.top.max_parallelism()));
-        let entries = std::mem::replace(&mut self.top, entries);
-        self.below(|below| {
-            let layer =
-                Arc::new(Layer { entries, removed: std::mem::replace(&mut below.hidden.removed, removed) });
-            below.hidden.layers.push_front(Arc::clone(&layer));
-            layer
-        })
+        let since = std::mem::replace(&mut below.changes, changes);
+        let since = (!first && !since.are_most()).then_some(since);
+        Frozen::new(hidden.layers.iter().cloned().collect(), since, key_groups)
+    }
+
+    /// From now on it is known what changes, as after a freeze: for a table that was filled with what files have.
+    pub fn track(&mut self) {
+        let (key_groups, max) = (self.top.key_groups(), self.top.max_parallelism());
+        let changes = Changes::new(key_groups, max, self.entries_max());
+        self.parts().1.changes = changes;
     }
 
     /// Whether layers are on their way back into one table.
@@ -227,35 +240,66 @@ impl<K: Key, V: Clone> LayeredTable<K, V> {
         if !below.begins_to_thaw() {
             return true;
         }
-        let thawing = below.thawing.as_mut().expect("it thaws");
-        if thawing.step(&mut self.top, &mut below.hidden.removed, slots_max) {
-            self.top = std::mem::replace(
-                &mut thawing.oldest,
-                KeyedTable::new(self.top.key_groups(), self.top.max_parallelism()),
-            );
-            self.below = None;
+        let Below { hidden, thawing: place @ Some(_), spent, .. } = &mut **below else { return true };
+        let thawing = place.as_mut().expect("it thaws");
+        if !thawing.step(&mut self.top, &mut hidden.removed, spent, slots_max) {
+            return false;
         }
-        self.below.is_none()
+        let oldest = place.take().expect("it thaws").into_oldest();
+        spent.push(std::mem::replace(&mut self.top, oldest));
+        true
     }
 
-    fn below<R>(&mut self, f: impl FnOnce(&mut Below<K, V>) -> R) -> R {
-        let (key_groups, max) = (self.top.key_groups(), self.top.max_parallelism());
-        f(self.below.get_or_insert_with(|| {
+    /// Tables that were emptied since the last time. They are best dropped by another thread: it takes a millisecond for each 50 MB.
+    pub fn take_spent(&mut self) -> Vec<KeyedTable<K, V>> {
+        self.below.as_mut().map_or(Vec::new(), |below| std::mem::take(&mut below.spent))
+    }
+
+    /// How many entries there are, and more: one that is in several layers counts several times.
+    fn entries_max(&self) -> usize {
+        self.top.len() + self.below.as_ref().map_or(0, |below| below.entries_max())
+    }
+
+    fn parts(&mut self) -> (&mut KeyedTable<K, V>, &mut Below<K, V>) {
+        let Self { top, below } = self;
+        let (key_groups, max) = (top.key_groups(), top.max_parallelism());
+        let below = below.get_or_insert_with(|| {
             Box::new(Below {
                 hidden: Hidden { removed: KeyedTable::new(key_groups, max), layers: VecDeque::new() },
                 thawing: None,
+                changes: Changes::new(key_groups, max, 0),
+                spent: Vec::new(),
             })
-        }))
+        });
+        (top, below)
     }
 }
 
 impl<K: Key, V: Clone> Below<K, V> {
     fn memory_bytes(&self) -> usize {
-        let layers = self.hidden.layers.iter().map(|layer| layer.memory_bytes());
-        let thawing = self.thawing.iter().flat_map(|thawing| {
-            thawing.others.iter().map(Layer::memory_bytes).chain([thawing.oldest.memory_bytes()])
-        });
-        layers.chain(thawing).sum::<usize>() + self.hidden.removed.memory_bytes()
+        let layers = self.hidden.layers.iter().map(|layer| layer.memory_bytes()).sum::<usize>();
+        let thawing = self.thawing.as_ref().map_or(0, Thawing::memory_bytes);
+        let spent = self.spent.iter().map(KeyedTable::memory_bytes).sum::<usize>();
+        layers + thawing + spent + self.hidden.removed.memory_bytes() + self.changes.memory_bytes()
+    }
+
+    fn entries_max(&self) -> usize {
+        let layers = self.hidden.layers.iter().map(|layer| layer.entries.len()).sum::<usize>();
+        layers + self.thawing.as_ref().map_or(0, Thawing::entries_max)
+    }
+
+    /// Whether all there is is on top: most of the time.
+    #[inline(always)]
+    fn is_flat(&self) -> bool {
+        self.hidden.layers.is_empty() && self.thawing.is_none()
+    }
+
+    fn prefetch(&self, hash: u64) {
+        match (&self.thawing, self.hidden.layers.back()) {
+            (Some(thawing), _) => thawing.oldest().prefetch(hash),
+            (None, Some(oldest)) => oldest.entries.prefetch(hash),
+            (None, None) => {}
+        }
     }
 
     fn get<'a>(&'a mut self, top: &'a mut KeyedTable<K, V>, cx: impl KeyRef<K>) -> Option<&'a V> {
@@ -301,11 +345,19 @@ impl<K: Key, V: Clone> Below<K, V> {
         cx: impl KeyRef<K>,
         init: impl FnOnce() -> V,
     ) -> &'a mut V {
+        self.changes.mark(cx.hash());
+        if self.is_flat() {
+            return insert_with(top, cx, init);
+        }
         let (table, init) = self.table_of(top, cx, init);
         insert_with(table, cx, init)
     }
 
     fn get_mut<'a>(&'a mut self, top: &'a mut KeyedTable<K, V>, cx: impl KeyRef<K>) -> Option<&'a mut V> {
+        self.changes.mark(cx.hash());
+        if self.is_flat() {
+            return find_mut(top, cx);
+        }
         if let Some(thawing) = &mut self.thawing {
             return find_mut(thawing.settle(top, &mut self.hidden.removed, cx), cx);
         }
@@ -320,11 +372,18 @@ impl<K: Key, V: Clone> Below<K, V> {
     }
 
     fn remove(&mut self, top: &mut KeyedTable<K, V>, cx: impl KeyRef<K>) -> Option<V> {
-        if let Some(thawing) = &mut self.thawing {
-            return take(thawing.settle(top, &mut self.hidden.removed, cx), cx);
+        let value = if let Some(thawing) = &mut self.thawing {
+            take(thawing.settle(top, &mut self.hidden.removed, cx), cx)
+        } else if self.hidden.layers.is_empty() {
+            take(top, cx)
+        } else {
+            let value = take(top, cx).or_else(|| self.hidden.fetch(cx));
+            insert_with(&mut self.hidden.removed, cx, || ());
+            value
+        };
+        if value.is_some() {
+            self.changes.on_removed(cx.hash(), || cx.to_key(), |key| cx.is(key));
         }
-        let value = take(top, cx).or_else(|| self.hidden.fetch(cx));
-        insert_with(&mut self.hidden.removed, cx, || ());
         value
     }
 
@@ -337,15 +396,16 @@ impl<K: Key, V: Clone> Below<K, V> {
             return false;
         }
         // Nobody else has them, so nobody can have got them since.
-        let mut owned: VecDeque<_> = self.hidden.layers.drain(..).filter_map(Arc::into_inner).collect();
-        let Some(oldest) = owned.pop_back() else { return false };
-        self.thawing = Some(Thawing {
-            oldest: oldest.entries, // What it removed was below it, where nothing is.
-            others: owned,
-            removed_from: Some(0),
-            entries_from: 0,
-        });
-        true
+        let owned: VecDeque<_> = self.hidden.layers.drain(..).filter_map(Arc::into_inner).collect();
+        self.thawing = Thawing::begin(owned);
+        self.thawing.is_some()
+    }
+
+    /// What has not thawed yet stays as it is, below what is newer.
+    fn stop_thawing(&mut self) {
+        if let Some(thawing) = self.thawing.take() {
+            self.hidden.layers = thawing.into_layers().into_iter().map(Arc::new).collect();
+        }
     }
 }
 
@@ -364,72 +424,6 @@ impl<K: Key, V: Clone> Hidden<K, V> {
             }
         }
         None
-    }
-}
-
-impl<K: Key, V> Thawing<K, V> {
-    /// Moves about `slots_max` slots, and returns whether `oldest` is all there is.
-    fn step(
-        &mut self,
-        top: &mut KeyedTable<K, V>,
-        removed: &mut KeyedTable<K, ()>,
-        slots_max: usize,
-    ) -> bool {
-        let oldest = &mut self.oldest;
-        let (entries, removed) = match self.others.back_mut() {
-            Some(layer) => (&mut layer.entries, &mut layer.removed),
-            None => (top, removed),
-        };
-        if let Some(from) = self.removed_from {
-            self.removed_from = removed.extract_from(
-                from,
-                slots_max,
-                |_, _, ()| false,
-                |hash, (key, ())| {
-                    take(oldest, KeyContext::with_hash(&key, hash));
-                },
-            );
-            return false;
-        }
-        let next = entries.extract_from(
-            self.entries_from,
-            slots_max,
-            |_, _, _| false,
-            |hash, (key, value)| {
-                put(oldest, hash, key, value);
-            },
-        );
-        if let Some(from) = next {
-            self.entries_from = from;
-            return false;
-        }
-        (self.removed_from, self.entries_from) = (Some(0), 0);
-        self.others.pop_back().is_none()
-    }
-
-    /// The oldest layer, with what is newer of the key moved there.
-    fn settle(
-        &mut self,
-        top: &mut KeyedTable<K, V>,
-        removed: &mut KeyedTable<K, ()>,
-        cx: impl KeyRef<K>,
-    ) -> &mut KeyedTable<K, V> {
-        let others = self.others.iter_mut().rev().map(|layer| (&mut layer.entries, &mut layer.removed));
-        for (entries, removed) in others.chain([(top, removed)]) {
-            if let Some((key, value)) = entries.remove(cx.hash(), |key| cx.is(key)) {
-                put(&mut self.oldest, cx.hash(), key, value);
-            } else if take(removed, cx).is_some() {
-                take(&mut self.oldest, cx);
-            }
-        }
-        &mut self.oldest
-    }
-}
-
-impl<K, V> Layer<K, V> {
-    /// The size of the tables, in bytes, without what keys and values own elsewhere. O(key groups).
-    pub fn memory_bytes(&self) -> usize {
-        self.entries.memory_bytes() + self.removed.memory_bytes()
     }
 }
 
@@ -455,14 +449,6 @@ fn insert_with<K: Key, V>(
 #[inline(always)]
 fn take<K: Eq, V>(table: &mut KeyedTable<K, V>, cx: impl KeyRef<K>) -> Option<V> {
     table.remove(cx.hash(), |key| cx.is(key)).map(|(_, value)| value)
-}
-
-fn put<K: Key, V>(table: &mut KeyedTable<K, V>, hash: u64, key: K, value: V) {
-    if let Some((_, old)) = table.get_mut(hash, |other| *other == key) {
-        *old = value;
-    } else {
-        table.entry(hash, |_| false, || (key, value));
-    }
 }
 
 impl<K: fmt::Debug, V: fmt::Debug> fmt::Debug for LayeredTable<K, V> {
