@@ -16,6 +16,7 @@ use crate::clock::Clock;
 use crate::heap::{KeyedTable, LayeredTable};
 use crate::lsm::sst::ValueAlign;
 use crate::lsm::{self, CompactionFilter, Fingerprint, MergeOperator, Options, Recovery, StateSpec, Store};
+use crate::snapshot::{HeapFormat, HeapTable, PendingSnapshot};
 use crate::spill::{Cell, Port, SpillTable, WindowMerge, WindowStore, Work};
 use crate::storage::Storage;
 use crate::value::fingerprint;
@@ -114,13 +115,29 @@ impl From<&str> for StateDescriptor {
 /// ```
 #[derive(Clone)]
 pub struct CoreState {
-    /// None: the heap.
+    /// None: the heap, without snapshots.
     port: Option<Rc<Port>>,
     clock: Clock,
 }
 
+/// Where a core's state is while the job runs. Snapshots of one kind can be restored as the other.
+///
+/// ```
+/// assert_ne!(thalweg_state::BackendKind::Heap, thalweg_state::BackendKind::Lsm);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BackendKind {
+    /// In memory, as typed tables.
+    Heap,
+    /// In files, with what has changed lately in memory.
+    Lsm,
+}
+
+/// What the store of a heap's snapshots may take in memory: it is only read to restore, and to compact.
+const HEAP_STORE_BYTES: usize = 16 << 20;
+
 impl CoreState {
-    /// All state in memory.
+    /// All state in memory, and no snapshots of it.
     pub fn heap() -> Self {
         Self { port: None, clock: Clock::default() }
     }
@@ -130,9 +147,78 @@ impl CoreState {
     ///
     /// Errors: as [`Store::open`].
     pub fn lsm(storage: &Storage, options: Options, identity: u64) -> Result<(Self, Recovery), Error> {
+        Self::open(BackendKind::Lsm, storage, options, identity)
+    }
+
+    /// State of either kind over the store that is in `storage`, or over an empty one that is made there, as [`Self::lsm`]. The heap
+    /// has files for its snapshots only: what has changed from one to the next. Of the options it heeds those that are about files.
+    ///
+    /// Errors: as [`Store::open`].
+    pub fn open(
+        kind: BackendKind,
+        storage: &Storage,
+        options: Options,
+        identity: u64,
+    ) -> Result<(Self, Recovery), Error> {
+        let options = options_of(kind, options);
         let (store, recovery) = Store::open(storage, options.clone(), identity)?;
+        Ok((Self::over(kind, store, &options), recovery))
+    }
+
+    /// State of either kind from snapshots of either kind, of which it takes the key groups of this core: a store is made of that in
+    /// `storage`, which is empty. Files are linked or read only as far as they have these key groups. The heap reads each state when it
+    /// is registered. Waits for the disk.
+    ///
+    /// Once all states are registered, see [`Self::check_all_registered`].
+    ///
+    /// Errors: as [`lsm::restore`](fn@crate::lsm::restore).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use thalweg_state::lsm::Options;
+    /// use thalweg_state::storage::Storage;
+    /// use thalweg_state::{BackendKind, CoreState, KeyContext, KeyGroupRange, MaxParallelism, StateSet, ValueState, WorkProgress};
+    /// let (max, all) = (MaxParallelism::default(), KeyGroupRange::all(MaxParallelism::default()));
+    /// let (core, _) = CoreState::open(BackendKind::Heap, &Storage::memory(), Options::nvme(), 1)?;
+    /// let mut count = ValueState::<u64, u64>::new("count", &core.backend("counter", all, max))?;
+    /// count.set(KeyContext::new(&7), 1);
+    ///
+    /// let place = Storage::memory();
+    /// let mut snapshot = core.snapshot(&place)?;
+    /// count.each(&mut |state| state.maintain()); // Now it is frozen.
+    /// count.set(KeyContext::new(&7), 2);
+    /// while let Some(mut work) = core.poll_work() {
+    ///     while work.step(Duration::ZERO) != WorkProgress::Finished {} // On another thread.
+    ///     core.on_work_done(work);
+    /// }
+    /// assert_eq!(snapshot.poll_outcome().expect("all work is done")?.new_files, 1);
+    ///
+    /// let restored = CoreState::restore(BackendKind::Lsm, &Storage::memory(), &[place], all, Options::nvme(), 2)?;
+    /// let mut count = ValueState::<u64, u64>::new("count", &restored.backend("counter", all, max))?;
+    /// restored.check_all_registered()?;
+    /// assert_eq!(count.get(KeyContext::new(&7)), Some(&1));
+    /// # Ok::<(), thalweg_state::Error>(())
+    /// ```
+    pub fn restore(
+        kind: BackendKind,
+        storage: &Storage,
+        snapshots: &[Storage],
+        key_groups: KeyGroupRange,
+        options: Options,
+        identity: u64,
+    ) -> Result<Self, Error> {
+        let options = options_of(kind, options);
+        let store = lsm::restore(storage, snapshots, key_groups, options.clone(), identity)?;
+        Ok(Self::over(kind, store, &options))
+    }
+
+    fn over(kind: BackendKind, store: Store, options: &Options) -> Self {
         let clock = Clock::default();
-        Ok((Self { port: Some(Rc::new(Port::new(store, &options, clock.clone()))), clock }, recovery))
+        let port = match kind {
+            BackendKind::Heap => Port::heap(store, options, clock.clone()),
+            BackendKind::Lsm => Port::new(store, options, clock.clone()),
+        };
+        Self { port: Some(Rc::new(port)), clock }
     }
 
     /// Says what time it is, in ms of processing time, for state with a [`Ttl`]. To be called before each step. Until it is said
@@ -149,7 +235,41 @@ impl CoreState {
 
     /// Whether state may be elsewhere than in memory, so that batches are to be prepared.
     pub fn spills(&self) -> bool {
+        self.port.as_ref().is_some_and(|port| !port.is_heap())
+    }
+
+    /// Whether there are files, so that states are to be maintained and work is to be done.
+    pub fn has_files(&self) -> bool {
         self.port.is_some()
+    }
+
+    /// Begins a snapshot of all states as they are when they are next maintained, to be written to a place of its own or over an
+    /// earlier one of this core, whose files are not written again. Each state freezes in O(1), and what must be written then is
+    /// [`Work`]. Later snapshots may begin before it is complete, and follow it.
+    ///
+    /// Errors: `Freezing` while some states have not been maintained since they were asked to freeze the last time; `NoSnapshots`.
+    /// What goes wrong later is said by the [`PendingSnapshot`].
+    ///
+    /// See [`Self::restore`] for an example.
+    pub fn snapshot(&self, to: &Storage) -> Result<PendingSnapshot, Error> {
+        self.port.as_ref().ok_or(Error::NoSnapshots)?.snapshot(to)
+    }
+
+    /// Whether all states that files have are registered: to be called after a restore, when the operators are there.
+    ///
+    /// Errors: `NotRegistered`. A job that goes on without them calls [`Self::abandon_unregistered`] instead.
+    pub fn check_all_registered(&self) -> Result<(), Error> {
+        match self.port.as_ref().map_or(Vec::new(), |port| port.unregistered()) {
+            names if names.is_empty() => Ok(()),
+            names => Err(Error::NotRegistered { names }),
+        }
+    }
+
+    /// Gives up what files have of states that are not registered, and returns their names. Source: Flink's `allowNonRestoredState`.
+    pub fn abandon_unregistered(&self) -> Vec<String> {
+        let Some(port) = &self.port else { return Vec::new() };
+        let names = port.unregistered();
+        names.into_iter().filter(|name| port.abandon(name)).collect()
     }
 
     /// The backend of an operator, whose name is the same in every run of the job, on this core.
@@ -186,7 +306,7 @@ impl CoreState {
     /// Asks all tables to freeze what has changed, as soon as they are next maintained. Returns whether they were asked: not on the heap,
     /// nor while some have not frozen since the last time.
     pub fn freeze(&self) -> bool {
-        self.port.as_ref().is_some_and(|port| port.freeze())
+        self.port.as_ref().is_some_and(|port| !port.is_heap() && port.freeze())
     }
 
     /// The next thing to be done on another thread, the most urgent first.
@@ -222,9 +342,16 @@ impl CoreState {
         self.port.as_ref()?.take_fault()
     }
 
-    /// What the store has counted; `None` on the heap.
+    /// What the store has counted; `None` without one.
     pub fn metrics(&self) -> Option<lsm::Metrics> {
         Some(self.port.as_ref()?.metrics())
+    }
+}
+
+fn options_of(kind: BackendKind, options: Options) -> Options {
+    match kind {
+        BackendKind::Heap => Options { memory_bytes: HEAP_STORE_BYTES, ..options },
+        BackendKind::Lsm => options,
     }
 }
 
@@ -256,7 +383,7 @@ pub struct StateBackend {
 
 /// A table on either backend.
 pub(crate) enum TableOf<K, V, C> {
-    Heap(LayeredTable<K, V>),
+    Heap(HeapTable<K, V>),
     Spill(Box<SpillTable<K, C>>),
 }
 
@@ -349,28 +476,35 @@ impl StateBackend {
         let StateDescriptor { name, ttl } = descriptor.into();
         assert!(ttl.is_none(), "windows {name:?} cannot have a time to live");
         self.take_name(&name)?;
-        let Some(port) = &self.core.port else { return Ok(None) };
+        let Some(port) = self.core.port.as_ref().filter(|port| !port.is_heap()) else { return Ok(None) };
         let operator = WindowMerge { merge, value: PhantomData::<fn() -> V> };
         let kind = StateKind { merge: Some(Arc::new(operator)), ..StateKind::value::<(i64, K), V>() };
         let port = port.register(self.spec(&name, kind))?;
         Ok(Some(WindowStore::new(port, self.key_groups, self.max_parallelism)))
     }
 
-    /// An empty table for a state of that name, of values or, where it spills, of cells. `kind` and the types make up its schema.
+    /// A table for a state of that name, of values or, where it spills, of cells, with what was restored of it. `kind` and the types make
+    /// up its schema, and `format` is how values on the heap are written where cells are otherwise.
     ///
-    /// Errors: [`Error::DuplicateState`] if the name is taken; as `Store::register`.
-    pub(crate) fn table<K: Key, V: Clone, C: Cell>(
+    /// Errors: [`Error::DuplicateState`] if the name is taken; as `Store::register`; on the heap also those of reading.
+    pub(crate) fn table<K: Key, V: Clone + Send + Sync + 'static, C: Cell>(
         &self,
         name: &str,
         kind: StateKind,
+        format: HeapFormat<V>,
     ) -> Result<TableOf<K, V, C>, Error> {
         self.take_name(name)?;
+        let (key_groups, max) = (self.key_groups, self.max_parallelism);
         let Some(port) = &self.core.port else {
-            return Ok(TableOf::Heap(LayeredTable::new(self.key_groups, self.max_parallelism)));
+            return Ok(TableOf::Heap(HeapTable::new(LayeredTable::new(key_groups, max))));
         };
-        let port = port.register(self.spec(name, kind))?;
-        let top = KeyedTable::new(self.key_groups, self.max_parallelism);
-        Ok(TableOf::Spill(Box::new(SpillTable::new(top, port))))
+        let spec = self.spec(name, kind);
+        if port.is_heap() {
+            let table = LayeredTable::new(key_groups, max);
+            return Ok(TableOf::Heap(HeapTable::open(table, port.register(spec)?, format)?));
+        }
+        let top = KeyedTable::new(key_groups, max);
+        Ok(TableOf::Spill(Box::new(SpillTable::new(top, port.register(spec)?))))
     }
 
     /// Errors: [`Error::DuplicateState`].

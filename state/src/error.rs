@@ -28,6 +28,18 @@ pub enum Error {
     /// What was frozen has not been written, though nothing failed: the thread that was to do so has gone.
     #[error("state that was to be written out was given up")]
     FlushGivenUp,
+    /// A snapshot builds on what could not be written. The next one does not.
+    #[error("the snapshot was given up, as something it consists of was not written")]
+    SnapshotGivenUp,
+    /// Tables have yet to freeze for what was asked of them before. To be asked again when all operators have been maintained.
+    #[error("some tables have not frozen yet since they were asked to the last time")]
+    Freezing,
+    /// The core's state is in memory only, without a place for files.
+    #[error("state on the heap has no snapshots unless it is given a place for their files")]
+    NoSnapshots,
+    /// A snapshot has states that the job does not register.
+    #[error("the job has no states {names:?}, of which the snapshot has data")]
+    NotRegistered { names: Vec<String> },
     /// A file of a store cannot be read or written.
     #[error(transparent)]
     Storage(#[from] crate::storage::StorageError),

@@ -16,6 +16,7 @@
 //!   [`AggregatingState`], all registered with a [`StateBackend`]; with a [`Ttl`] what they hold expires, by the `clock` that the
 //!   driver of the core sets;
 //! - `spill`: tables over files, with look-ahead and what is done on other threads;
+//! - `snapshot`: all tables of a core at one time, as files that either backend restores;
 //! - `due`: [`DueQueue`], items in the order of their times; `timer`: [`Timers`], which can be found and deleted too;
 //! - [`storage`]: where the files of a store are, on a disk or in memory; [`testing`]: disks that fail;
 //! - [`lsm`]: state larger than memory.
@@ -45,13 +46,14 @@ mod key;
 mod key_group;
 pub mod lsm;
 mod prefetch;
+mod snapshot;
 mod spill;
 pub mod storage;
 pub mod testing;
 mod timer;
 mod value;
 
-pub use backend::{CoreState, StateBackend, StateDescriptor};
+pub use backend::{BackendKind, CoreState, StateBackend, StateDescriptor};
 pub use context::{ArchivedKey, KeyContext, KeyRef};
 pub use due::DueQueue;
 pub use error::Error;
@@ -61,6 +63,7 @@ pub use handle::{
 };
 pub use key::{Key, KeyError, hash_bytes, hash_pair, hash_word};
 pub use key_group::{HashSpread, KeyGroup, KeyGroupRange, MaxParallelism, key_group, range_of, subtask_of};
+pub use snapshot::PendingSnapshot;
 pub use spill::{FrozenWindow, WindowStore, Work, WorkProgress};
 pub use timer::Timers;
 pub use value::{StateValue, Stored, ValueError, fingerprint, load_two, store_two};

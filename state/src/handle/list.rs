@@ -202,7 +202,7 @@ impl<K: Key, T: StateValue> StateSet for ListState<K, T> {
 
     fn each(&mut self, f: &mut dyn FnMut(&mut dyn KeyedState)) {
         match &mut self.table {
-            Table::Plain(lists) => lists.spilled().into_iter().for_each(f),
+            Table::Plain(lists) => f(lists.table()),
             Table::Timed(timed) => timed.each(f),
         }
     }

@@ -9,6 +9,7 @@
 
 use super::super::spill::{Below, Cell};
 use crate::lsm::{self, Kind, MergeOperator};
+use crate::snapshot::HeapFormat;
 use crate::value::ValueBytes;
 use crate::{Key, StateValue, ValueError};
 
@@ -69,6 +70,15 @@ impl<T: StateValue> Items for Vec<T> {
     fn write(&self, out: &mut ValueBytes) -> Result<(), ValueError> {
         write_chunk(self, &[], out)
     }
+}
+
+/// How the heap's lists lie in files: all in one chunk.
+pub(super) fn heap_format<L: Items>() -> HeapFormat<L> {
+    let load = |bytes: &[u8]| {
+        let mut list = L::default();
+        read_chunks(bytes, &mut list).map(|()| list)
+    };
+    HeapFormat { store: L::write, load }
 }
 
 /// A chunk of a list, as it is written.

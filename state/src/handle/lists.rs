@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::list_cell::{Items, ListAppend, ListCell, collect};
+use super::list_cell::{Items, ListAppend, ListCell, collect, heap_format};
 use super::set::KeyedState;
 use crate::backend::{StateBackend, StateKind, TableOf};
 use crate::context::KeyRef;
-use crate::heap::LayeredTable;
 use crate::lsm::CompactionFilter;
+use crate::snapshot::HeapTable;
 use crate::spill::{Below, SpillTable};
 use crate::{Error, Key};
 
@@ -15,7 +15,7 @@ use crate::{Error, Key};
 #[derive(Debug)]
 pub(super) enum Lists<K, L> {
     /// No list in it is empty.
-    Heap(LayeredTable<K, L>),
+    Heap(HeapTable<K, L>),
     Spill(Box<SpilledLists<K, L>>),
 }
 
@@ -38,7 +38,7 @@ impl<K: Key, L: Items> Lists<K, L> {
     ) -> Result<Self, Error> {
         // Items are added to what is written already, which nobody reads for it.
         let kind = StateKind::list::<K, L::Item>(L::SCHEMA, Arc::new(ListAppend)).with_filter(filter);
-        Ok(match backend.table(name, kind)? {
+        Ok(match backend.table(name, kind, heap_format())? {
             TableOf::Heap(table) => Self::Heap(table),
             TableOf::Spill(table) => Self::Spill(Box::new(SpilledLists { table, lent: L::default() })),
         })
@@ -94,11 +94,11 @@ impl<K: Key, L: Items> Lists<K, L> {
         }
     }
 
-    /// The table over a store, if it is one.
-    pub(super) fn spilled(&mut self) -> Option<&mut dyn KeyedState> {
+    /// The table, without its types.
+    pub(super) fn table(&mut self) -> &mut dyn KeyedState {
         match self {
-            Self::Heap(_) => None,
-            Self::Spill(spilled) => Some(&mut *spilled.table),
+            Self::Heap(table) => table,
+            Self::Spill(spilled) => &mut *spilled.table,
         }
     }
 

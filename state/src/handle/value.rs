@@ -353,7 +353,7 @@ impl<K: Key, V: Stored> StateSet for ValueState<K, V> {
 
     fn each(&mut self, f: &mut dyn FnMut(&mut dyn KeyedState)) {
         match &mut self.table {
-            Table::Plain(values) => values.spilled().into_iter().for_each(f),
+            Table::Plain(values) => f(values.table()),
             Table::Timed(timed) => timed.each(f),
         }
     }

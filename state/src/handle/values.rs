@@ -4,20 +4,20 @@ use super::set::KeyedState;
 use super::spilled::Spilled;
 use crate::backend::{StateBackend, StateKind, TableOf};
 use crate::context::KeyRef;
-use crate::heap::LayeredTable;
+use crate::snapshot::{HeapFormat, HeapTable};
 use crate::{Error, Key, Stored, ValueError};
 
 /// One value under each key, or none.
 #[derive(Debug)]
 pub(super) enum Values<K, V> {
-    Heap(LayeredTable<K, V>),
+    Heap(HeapTable<K, V>),
     Spill(Box<Spilled<K, V>>),
 }
 
 impl<K: Key, V: Stored> Values<K, V> {
     /// Errors: as `StateBackend::table`.
     pub(super) fn new(name: &str, backend: &StateBackend, kind: StateKind) -> Result<Self, Error> {
-        Ok(match backend.table(name, kind)? {
+        Ok(match backend.table(name, kind, HeapFormat::stored())? {
             TableOf::Heap(table) => Self::Heap(table),
             TableOf::Spill(table) => Self::Spill(Box::new(Spilled::new(table))),
         })
@@ -121,11 +121,11 @@ impl<K: Key, V: Stored> Values<K, V> {
         }
     }
 
-    /// The table over a store, if it is one.
-    pub(super) fn spilled(&mut self) -> Option<&mut dyn KeyedState> {
+    /// The table, without its types.
+    pub(super) fn table(&mut self) -> &mut dyn KeyedState {
         match self {
-            Self::Heap(_) => None,
-            Self::Spill(spilled) => Some(spilled.table()),
+            Self::Heap(table) => table,
+            Self::Spill(spilled) => spilled.table(),
         }
     }
 

@@ -85,6 +85,11 @@ impl<K: Key, V: Clone> LayeredTable<K, V> {
         Self { top: KeyedTable::new(key_groups, max), below: None }
     }
 
+    /// The key groups it serves.
+    pub fn key_groups(&self) -> KeyGroupRange {
+        self.top.key_groups()
+    }
+
     /// Asks the processor for what a key of that hash has on top, and in the oldest layer.
     #[inline(always)]
     pub fn prefetch(&self, hash: u64) {

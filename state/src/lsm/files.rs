@@ -325,7 +325,8 @@ impl Files {
     /// Has the blocks of a file copied that were read in place. False if there is no such file.
     fn frame_next(&mut self) -> bool {
         self.is_framing = true;
-        let Some(slot) = self.slots.iter_mut().flatten().find(|slot| slot.is_in_place() && slot.has_blocks()) else {
+        let Some(slot) = self.slots.iter_mut().flatten().find(|slot| slot.is_in_place() && slot.has_blocks())
+        else {
             return false;
         };
         self.mapped_bytes -= slot.open_bytes();

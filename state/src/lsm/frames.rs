@@ -226,10 +226,15 @@ impl Frames {
     /// Whether the sums are those of the frames, of which `count` have blocks; for tests.
     #[cfg(test)]
     pub(crate) fn check(&self, count: usize) {
-        let images = || self.frames.iter().filter_map(|frame| Some((frame.image.get()?.capacity(), frame.is_fresh.get())));
+        let images = || {
+            self.frames.iter().filter_map(|frame| Some((frame.image.get()?.capacity(), frame.is_fresh.get())))
+        };
         assert_eq!(images().count(), count);
         assert_eq!(images().map(|(bytes, _)| bytes).sum::<usize>(), self.bytes.get());
-        assert_eq!(images().filter(|(_, is_fresh)| *is_fresh).map(|(bytes, _)| bytes).sum::<usize>(), self.fresh_bytes.get());
+        assert_eq!(
+            images().filter(|(_, is_fresh)| *is_fresh).map(|(bytes, _)| bytes).sum::<usize>(),
+            self.fresh_bytes.get()
+        );
         assert_eq!(self.spare.borrow().iter().map(Image::capacity).sum::<usize>(), self.spare_bytes.get());
         let numbers = self.vacant.borrow().len() + self.fresh.borrow().len() + self.kept.len();
         assert_eq!(numbers + 1, self.frames.len());

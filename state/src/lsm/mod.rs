@@ -26,7 +26,7 @@
 //! - `open`: a file that is open, and what brings its parts in; `slot`: which of them are in memory; `files`: all of these, within
 //!   the budget, and `frames`: copies of blocks; `view`: the files of a version, as look-ups need them;
 //! - `read`: points, in batches (`batch`), found with the help of `fences`; `scan`: ranges;
-//! - `store`: all of it; `snapshot`: a store at one time, and made a store again; `metrics`;
+//! - `store`: all of it; `snapshot`: a store at one time, and `restore`: made a store again; `metrics`;
 //! - `verify`: every byte of a store or a snapshot, also while it is in use.
 //!
 //! Invariants:
@@ -54,6 +54,7 @@ mod options;
 mod range;
 mod rate;
 mod read;
+mod restore;
 mod run;
 mod scan;
 mod slot;
@@ -78,8 +79,10 @@ pub use open::{PartReady, PartRequest};
 pub use options::{OptionError, Options};
 pub use range::KeyRange;
 pub use read::Answer;
+pub use restore::restore;
 pub use scan::ScanEnd;
-pub use snapshot::{Snapshot, SnapshotStats, restore};
+pub(crate) use snapshot::SnapshotWriter;
+pub use snapshot::{Snapshot, SnapshotStats};
 pub use states::StateSpec;
 pub use store::Store;
 pub use verify::{Damage, DamageKind, Verifier, VerifyTotals};

@@ -114,7 +114,8 @@ impl<'a> RunCursor<'a> {
         while let (Some(place), Some(file)) = (&mut self.place, self.run.files.get(self.at)) {
             let slot = self.files.slot(file.slot);
             let block = |block| {
-                let found = slot.block(block, self.files.frames()).or_else(|| self.files.fetch(file.slot, block));
+                let found =
+                    slot.block(block, self.files.frames()).or_else(|| self.files.fetch(file.slot, block));
                 Block::parse(found?).ok()
             };
             match place.entry(block) {

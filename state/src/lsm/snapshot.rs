@@ -1,34 +1,21 @@
-//! A store at one time: written elsewhere as links or copies of files, and made a store again.
+//! A store at one time: written elsewhere as links or copies of files.
 //!
 //! ```text
-//!   snapshot ─▶ write(to): files that `to` lacks ─▶ edit of its manifest: now it is there ─▶ files it no longer needs go
-//!   restore(range): of each snapshot   files within the range ─▶ linked, under new numbers ┐
-//!                                      files across its border ─▶ what is within, rewritten ┴▶ edit: now the store is there
+//!   snapshot ─▶ begin ─▶ files that the place lacks, one for each step ─▶ edit of its manifest: now it is there
+//!                                                                         ─▶ files it no longer needs go
 //! ```
 //!
 //! Invariants:
 //! - a snapshot holds its files: they are not removed while it lives;
-//! - a place holds the snapshots of one store, of which the last one complete counts: a crash in between leaves it;
-//! - only blocks with keys in the range are read of files that are cut.
-//!
-//! # Decisions
-//! - **Files across the border are rewritten** when restoring, rather than shown in part: there are at most two for each run
-//!   and level, look-ups need no borders, and no store refers to state that is not its own.
+//! - a place holds the snapshots of one store, of which the last one complete counts: a crash in between leaves it.
 
-use super::input::RunInput;
-use super::job::Shared;
-use super::merge::Cursor;
-use super::rate::WriteRate;
-use super::run::RunPlace;
-use super::sst::Purpose;
 use super::states::States;
-use super::store::{STORE_OPTION, Store, claim, identity_of, open_noted};
+use super::store::claim;
 use super::view::View;
-use super::{Error, FileMeta, KeyRange, Manifest, Options, Result, VersionEdit};
-use crate::KeyGroupRange;
+use super::{Error, FileMeta, Manifest, Result, VersionEdit};
 use crate::storage::{Storage, Transfer};
-use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
+use std::mem;
+use std::sync::Arc;
 
 /// All files of a store at one time. Cheap to clone, and may be written on another thread.
 #[derive(Debug, Clone)]
@@ -73,24 +60,90 @@ impl Snapshot {
     /// Errors: `Foreign` if snapshots of another store are there; those of both storages. What was there before is then
     /// there still.
     pub fn write(&self, to: &Storage) -> Result<SnapshotStats> {
-        let (mut manifest, _) = Manifest::open(to)?;
-        let found = claim(&mut manifest, self.identity)?;
-        if found != self.identity {
-            return Err(Error::Foreign { path: to.path(""), found, store: self.identity });
-        }
-        let mut stats = SnapshotStats::default();
-        for file in self.files() {
-            (stats.files, stats.bytes) = (stats.files + 1, stats.bytes + file.bytes);
-            let name = file.number.name();
-            // A number is of one file of the store, forever; and what is published is complete.
-            if to.length(&name)? != Some(file.bytes) {
-                (stats.new_files, stats.new_bytes) = (stats.new_files + 1, stats.new_bytes + file.bytes);
-                if self.storage.link_or_copy(&name, to)? == Transfer::Copied {
-                    stats.copied_bytes += file.bytes;
-                }
+        let mut writer = self.writer(to);
+        loop {
+            if let Some(stats) = writer.step()? {
+                return Ok(stats);
             }
         }
-        let (old, new) = (manifest.version().clone(), &self.view.version);
+    }
+
+    /// Does what `write` does, in steps.
+    pub(crate) fn writer(&self, to: &Storage) -> SnapshotWriter {
+        SnapshotWriter {
+            snapshot: self.clone(),
+            to: to.clone(),
+            phase: Phase::Begin,
+            stats: SnapshotStats::default(),
+        }
+    }
+}
+
+/// A snapshot that is being written. See [`Snapshot::write`].
+#[derive(Debug)]
+pub(crate) struct SnapshotWriter {
+    snapshot: Snapshot,
+    to: Storage,
+    phase: Phase,
+    stats: SnapshotStats,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Begin,
+    /// Files that are to be there, the next one last.
+    Files(Manifest, Vec<Arc<FileMeta>>),
+    /// The snapshot is there; these files nobody needs.
+    Clean(Vec<String>),
+    Finished,
+}
+
+impl SnapshotWriter {
+    /// A part of it: a file at most. Returns what all of it has cost when it is there. Waits for the disk.
+    ///
+    /// Errors: as [`Snapshot::write`]; it is then over.
+    pub(crate) fn step(&mut self) -> Result<Option<SnapshotStats>> {
+        self.phase = match mem::replace(&mut self.phase, Phase::Finished) {
+            Phase::Begin => self.begin()?,
+            Phase::Files(manifest, files) => self.bring_next(manifest, files)?,
+            Phase::Clean(mut garbage) => match garbage.pop() {
+                Some(name) => {
+                    self.to.remove(&name)?;
+                    Phase::Clean(garbage)
+                }
+                None => Phase::Finished,
+            },
+            Phase::Finished => unreachable!("it has ended"),
+        };
+        Ok(matches!(self.phase, Phase::Finished).then_some(self.stats))
+    }
+
+    fn begin(&self) -> Result<Phase> {
+        let (mut manifest, _) = Manifest::open(&self.to)?;
+        let found = claim(&mut manifest, self.snapshot.identity)?;
+        match found == self.snapshot.identity {
+            true => Ok(Phase::Files(manifest, self.snapshot.files().cloned().collect())),
+            false => Err(Error::Foreign { path: self.to.path(""), found, store: self.snapshot.identity }),
+        }
+    }
+
+    fn bring_next(&mut self, manifest: Manifest, mut files: Vec<Arc<FileMeta>>) -> Result<Phase> {
+        let Some(file) = files.pop() else { return self.publish(manifest) };
+        let stats = &mut self.stats;
+        (stats.files, stats.bytes) = (stats.files + 1, stats.bytes + file.bytes);
+        let name = file.number.name();
+        // A number is of one file of the store, forever; and what is published is complete.
+        if self.to.length(&name)? != Some(file.bytes) {
+            (stats.new_files, stats.new_bytes) = (stats.new_files + 1, stats.new_bytes + file.bytes);
+            if self.snapshot.storage.link_or_copy(&name, &self.to)? == Transfer::Copied {
+                stats.copied_bytes += file.bytes;
+            }
+        }
+        Ok(Phase::Files(manifest, files))
+    }
+
+    fn publish(&self, mut manifest: Manifest) -> Result<Phase> {
+        let (old, new) = (manifest.version().clone(), &self.snapshot.view.version);
         let mut states = States::default();
         states.note_names(new)?;
         let removed = old.files().filter(|file| new.file(file.number) != Some(file));
@@ -101,125 +154,6 @@ impl Snapshot {
             next_file: Some(new.next_file().max(old.next_file())),
             options: states.options_beyond(&old),
         })?;
-        for name in Manifest::read(to)?.garbage {
-            to.remove(&name)?;
-        }
-        Ok(stats)
+        Ok(Phase::Clean(Manifest::read(&self.to)?.garbage))
     }
-}
-
-/// Makes a store in `storage`, which is empty, of the share of snapshots that is in `key_groups`; no key group may be in more
-/// than one of them. `identity` as in [`Store::open`]. Waits for the disk: files within the range are linked, those across its
-/// border are read as far as they are in it.
-///
-/// Errors: `NotEmpty`; as [`Store::open`]; `Manifest` with `Edit` if two snapshots have the same keys; `StateIds`,
-/// `SchemaMismatch` and `AlignMismatch` if they do not agree on a state. What was made is then no store yet.
-///
-/// ```
-/// use thalweg_state::lsm::{Options, Store, restore};
-/// use thalweg_state::storage::Storage;
-/// use thalweg_state::{KeyGroupRange, MaxParallelism};
-/// let all = KeyGroupRange::all(MaxParallelism::default());
-/// let (one, snapshot, two) = (Storage::memory(), Storage::memory(), Storage::memory());
-/// let (store, _) = Store::open(&one, Options::nvme(), 1)?;
-/// store.snapshot().write(&snapshot)?;
-/// let restored = restore(&two, &[snapshot], all, Options::nvme(), 2)?;
-/// assert_eq!(restored.version().files().len(), 0);
-/// # Ok::<(), thalweg_state::lsm::Error>(())
-/// ```
-pub fn restore(
-    storage: &Storage,
-    snapshots: &[Storage],
-    key_groups: KeyGroupRange,
-    options: Options,
-    identity: u64,
-) -> Result<Store> {
-    options.check()?;
-    let (manifest, recovery) = Manifest::open(storage)?;
-    if recovery.version.files().len() > 0 || identity_of(&recovery.version).is_some() {
-        return Err(Error::NotEmpty { path: storage.path("") });
-    }
-    for name in &recovery.garbage {
-        storage.remove(name)?; // Of an attempt that failed.
-    }
-    let shared = Shared {
-        storage: storage.clone(),
-        options: options.clone(),
-        numbers: manifest.numbers().clone(),
-        manifest: Mutex::new(manifest),
-        rate: Mutex::new(WriteRate::new(None)),
-    };
-    let mut added = Vec::new();
-    let mut states = States::default();
-    let mut runs_before = 0;
-    for snapshot in snapshots {
-        let files = Manifest::read(snapshot)?.version;
-        states.note_names(&files)?;
-        let runs: BTreeSet<u64> = files.runs().iter().map(|run| run.number()).collect();
-        for file in files.files() {
-            // Runs stay in their order; those of different snapshots have no keys in common.
-            let age = runs.range(..file.run).count() as u64;
-            let run = if file.level == 0 { runs_before + age } else { 0 };
-            added.extend(take_share(&shared, &mut states, snapshot, file, &range_of(key_groups), run)?);
-        }
-        runs_before += runs.len() as u64;
-    }
-    let mut manifest = shared.manifest.into_inner().expect("nobody else has it");
-    let mut words = states.options_beyond(manifest.version());
-    words.insert(STORE_OPTION.to_owned(), format!("{identity:016x}"));
-    manifest.append(&VersionEdit { added, options: words, ..VersionEdit::default() })?;
-    drop(manifest);
-    Ok(Store::open(storage, options, identity)?.0)
-}
-
-/// The encoded keys of some key groups.
-fn range_of(key_groups: KeyGroupRange) -> KeyRange {
-    let (first, last) = (key_groups.iter().next(), key_groups.iter().last());
-    match first.zip(last) {
-        None => KeyRange::new(b"", b""),
-        Some((first, last)) => {
-            let end = last.0.checked_add(1).expect("there are at most 32768 key groups");
-            KeyRange::new(&first.0.to_be_bytes(), &end.to_be_bytes())
-        }
-    }
-}
-
-/// Takes over what a file has in `range`: linked, or rewritten if it has more.
-fn take_share(
-    shared: &Shared,
-    states: &mut States,
-    snapshot: &Storage,
-    file: &Arc<FileMeta>,
-    range: &KeyRange,
-    run: u64,
-) -> Result<Vec<FileMeta>> {
-    if range.is_empty() || !file.keys.overlaps(range) {
-        return Ok(Vec::new());
-    }
-    let open = open_noted(snapshot, file, states)?;
-    if file.keys.begin >= range.begin && file.keys.end <= range.end {
-        let number = shared.numbers.take();
-        snapshot.link_or_copy_as(&file.number.name(), &shared.storage, &number.name())?;
-        return Ok(vec![FileMeta { number, run, ..FileMeta::clone(file) }]);
-    }
-    let tombstones = open.sst.meta().tombstones.iter().filter_map(|tombstone| {
-        let begin = tombstone.begin.clone().max(range.begin.clone());
-        let end = tombstone.end.clone().min(range.end.clone());
-        (begin < end).then_some(KeyRange { begin, end })
-    });
-    let place = RunPlace { level: file.level, run };
-    let states = Arc::new(states.clone());
-    let mut writer = shared.run_writer(&states, place, Purpose::Import, tombstones.collect());
-    let mut input = RunInput::open(snapshot, vec![file.clone()], Some(range.clone()))?;
-    while !writer.is_finished() {
-        if writer.is_ending() {
-            writer.step(usize::MAX >> 16)?;
-        } else if let Some(entry) = input.entry() {
-            writer.add(entry.key, entry.kind, entry.value)?;
-            input.advance()?;
-        } else {
-            writer.finish()?;
-        }
-    }
-    Ok(writer.into_files())
 }

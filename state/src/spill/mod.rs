@@ -24,7 +24,8 @@ mod table;
 mod windows;
 mod work;
 
-pub(crate) use port::Port;
+pub(crate) use flush::{LayerEntries, Loaded};
+pub(crate) use port::{Port, TablePort};
 pub(crate) use table::{Below, Cell, SpillTable};
 pub(crate) use windows::WindowMerge;
 pub use windows::{FrozenWindow, WindowStore};

@@ -9,7 +9,8 @@
 //! Invariants:
 //! - a flush has what all tables froze at one epoch, and flushes follow each other;
 //! - a table keeps a layer until the store has it;
-//! - what fails is kept as the core's fault; until the job has failed with it, reads say that there is nothing.
+//! - what fails is kept as the core's fault; until the job has failed with it, reads say that there is nothing;
+//! - if the tables have all there is (the heap), the store is for snapshots only: no fault of its own is the core's.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -20,8 +21,12 @@ use super::flush::{FlushCursor, LayerEntries};
 use super::work::{Task, Work};
 use crate::Error;
 use crate::clock::Clock;
-use crate::lsm::key::StateId;
-use crate::lsm::{Answer, Cursor, Job, JobKind, KeyBatch, KeyRange, Options, ScanEnd, StateSpec, Store};
+use crate::lsm::key::{EncodedKey, StateId};
+use crate::lsm::{
+    self, Answer, Cursor, Job, JobKind, KeyBatch, KeyRange, Options, ScanEnd, StateSpec, Store,
+};
+use crate::snapshot::{PendingSnapshot, Snapshots};
+use crate::storage::Storage;
 
 /// Compactions that run at the same time, besides a flush.
 const COMPACTIONS_MAX: usize = 1;
@@ -31,6 +36,8 @@ pub(crate) struct Port {
     store: RefCell<Store>,
     /// The core's, which the store is told.
     clock: Clock,
+    /// Whether the tables keep what they have frozen.
+    is_heap: bool,
     /// The most that tables may have before they are frozen.
     active_bytes_max: usize,
     tables: RefCell<Vec<Table>>,
@@ -47,6 +54,12 @@ pub(crate) struct Port {
     /// Parts that were asked for and have not come.
     parts_out: Cell<usize>,
     garbage: RefCell<Vec<Box<dyn Send>>>,
+    snapshots: RefCell<Snapshots>,
+    /// On the heap, after a flush has failed: the first epoch that does not build on what was lost. Tables freeze as a whole until
+    /// files have such an epoch.
+    whole_from: Cell<Option<u64>>,
+    /// On the heap: whether a compaction has failed since the last flush, and had better not be tried again before the next.
+    is_compaction_off: Cell<bool>,
     fault: RefCell<Option<Error>>,
     blocking_reads: Cell<u64>,
 }
@@ -77,10 +90,16 @@ struct Freeze {
 }
 
 impl Port {
+    /// Between the heap's tables and a store for their snapshots.
+    pub(crate) fn heap(store: Store, options: &Options, clock: Clock) -> Self {
+        Self { is_heap: true, active_bytes_max: usize::MAX, ..Self::new(store, options, clock) }
+    }
+
     pub(crate) fn new(store: Store, options: &Options, clock: Clock) -> Self {
         Self {
             store: RefCell::new(store),
             clock,
+            is_heap: false,
             // Half, as the other half is what was frozen before and is being written.
             active_bytes_max: options.table_bytes() / 2,
             tables: RefCell::default(),
@@ -93,9 +112,39 @@ impl Port {
             arrivals: Cell::new(0),
             parts_out: Cell::new(0),
             garbage: RefCell::default(),
+            snapshots: RefCell::default(),
+            whole_from: Cell::new(None),
+            is_compaction_off: Cell::new(false),
             fault: RefCell::new(None),
             blocking_reads: Cell::new(0),
         }
+    }
+
+    pub(crate) fn is_heap(&self) -> bool {
+        self.is_heap
+    }
+
+    /// Freezes all tables, and has what files then have brought to a place.
+    ///
+    /// Errors: `Freezing`.
+    pub(crate) fn snapshot(&self, to: &Storage) -> Result<PendingSnapshot, Error> {
+        if self.freeze.borrow().missing > 0 {
+            return Err(Error::Freezing);
+        }
+        // It waits before the tables hear of it: without any, or with empty ones, there is nothing else to wait for.
+        let pending = self.snapshots.borrow_mut().begin(self.epoch.get() + 1, to);
+        self.freeze();
+        Ok(pending)
+    }
+
+    /// See [`Store::unregistered`].
+    pub(crate) fn unregistered(&self) -> Vec<String> {
+        self.store.borrow().unregistered()
+    }
+
+    /// See [`Store::abandon`].
+    pub(crate) fn abandon(&self, name: &str) -> bool {
+        self.store.borrow_mut().abandon(name)
     }
 
     /// Registers a state, and a table that keeps what changes of it.
@@ -155,7 +204,9 @@ impl Port {
 
     /// Whether more records would take more memory than there is: what is frozen must be written first.
     pub(crate) fn is_stalled(&self) -> bool {
-        self.store.borrow().is_stalled() || (self.is_writing() && self.active_bytes() > self.active_bytes_max)
+        // The heap is not read from files, however many runs there are.
+        (self.store.borrow().is_stalled() && !self.is_heap)
+            || (self.is_writing() && self.active_bytes() > self.active_bytes_max)
     }
 
     /// Whether something was frozen, or is about to be, that files do not have yet.
@@ -182,23 +233,15 @@ impl Port {
             return Some(Work::new(Task::Read(request)));
         }
         self.store.borrow_mut().set_time(self.clock.now_ms()); // Before jobs are made, which ask what has expired.
-        if self.flushing.get().is_none()
-            && let Some(Layers { epoch, layers, tombstones }) = self.frozen.borrow_mut().pop_front()
-        {
-            if layers.is_empty() && tombstones.is_empty() {
-                self.on_flushed(epoch);
-            } else {
-                self.flushing.set(Some(epoch));
-                // Opened by the job: sorting is not for this thread.
-                let open =
-                    Box::new(move || Ok(Box::new(FlushCursor::open(layers)?) as Box<dyn Cursor + Send>));
-                return Some(Work::new(Task::Job(
-                    self.store.borrow_mut().flush_opening(open, tombstones),
-                    None,
-                )));
-            }
+        self.drop_lost();
+        if let Some(job) = self.poll_flush() {
+            return Some(Work::new(Task::Job(job, None)));
+        }
+        if let Some(task) = self.snapshots.borrow_mut().poll() {
+            return Some(Work::new(Task::Snapshot(task)));
         }
         if self.compactions.get() < COMPACTIONS_MAX
+            && !self.is_compaction_off.get()
             && let Some(job) = self.store.borrow_mut().poll_job()
         {
             self.compactions.set(self.compactions.get() + 1);
@@ -207,10 +250,27 @@ impl Port {
         self.garbage.borrow_mut().pop().map(|garbage| Work::new(Task::Drop(Some(garbage))))
     }
 
+    /// What was frozen next, if the flush before it is done.
+    fn poll_flush(&self) -> Option<Job> {
+        while self.flushing.get().is_none() {
+            let Layers { epoch, layers, tombstones } = self.frozen.borrow_mut().pop_front()?;
+            if layers.is_empty() && tombstones.is_empty() {
+                self.on_flushed(epoch);
+                continue;
+            }
+            self.flushing.set(Some(epoch));
+            // Opened by the job: sorting is not for this thread.
+            let open = Box::new(move || Ok(Box::new(FlushCursor::open(layers)?) as Box<dyn Cursor + Send>));
+            return Some(self.store.borrow_mut().flush_opening(open, tombstones));
+        }
+        None
+    }
+
     /// Takes work back that is done, or was given up.
     pub(crate) fn on_work_done(&self, work: Work) {
         match work.into_task() {
             Task::Drop(_) => {}
+            Task::Snapshot(task) => self.snapshots.borrow_mut().on_written(task),
             Task::Read(_) => self.parts_out.set(self.parts_out.get() - 1), // It will be asked for again.
             Task::Ready(ready) => {
                 self.parts_out.set(self.parts_out.get() - 1);
@@ -219,34 +279,52 @@ impl Port {
                     self.fail(error);
                 }
             }
-            Task::Job(job, error) => {
-                if let Some(error) = error {
-                    self.fail(error);
-                }
-                self.on_job_done(job);
-            }
+            Task::Job(job, error) => self.on_job_done(job, error),
         }
     }
 
-    fn on_job_done(&self, job: Job) {
+    fn on_job_done(&self, job: Job, error: Option<lsm::Error>) {
         let is_flush = job.kind() == JobKind::Flush;
         let is_finished = job.is_finished();
         self.store.borrow_mut().on_job_done(job);
         if !is_flush {
             self.compactions.set(self.compactions.get() - 1);
+            match error {
+                Some(_) if self.is_heap => self.is_compaction_off.set(true), // The store counts it.
+                Some(error) => self.fail(error),
+                None => {}
+            }
             return;
         }
         let epoch = self.flushing.take().expect("a flush was begun");
         if is_finished {
-            self.on_flushed(epoch);
-        } else if self.fault.borrow().is_none() {
-            self.fail(Error::FlushGivenUp);
+            return self.on_flushed(epoch);
+        }
+        let error = error.map_or(Error::FlushGivenUp, Error::from);
+        if self.is_heap {
+            self.whole_from.set(Some(self.epoch.get() + 1));
+            self.snapshots.borrow_mut().on_flush_failed(epoch, error);
+        } else {
+            self.fail(error);
+            self.snapshots.borrow_mut().on_flush_failed(epoch, Error::SnapshotGivenUp);
+        }
+    }
+
+    /// Gives up what was frozen as a difference to what a failed flush has lost.
+    fn drop_lost(&self) {
+        let Some(whole) = self.whole_from.get() else { return };
+        let mut frozen = self.frozen.borrow_mut();
+        while let Some(Layers { epoch, .. }) = frozen.pop_front_if(|layers| layers.epoch < whole) {
+            self.snapshots.borrow_mut().on_flush_failed(epoch, Error::SnapshotGivenUp);
         }
     }
 
     fn on_flushed(&self, epoch: u64) {
         self.flushed.set(epoch);
         self.arrivals.set(self.arrivals.get() + 1);
+        self.whole_from.set(self.whole_from.get().filter(|whole| epoch < *whole));
+        self.is_compaction_off.set(false);
+        self.snapshots.borrow_mut().on_flushed(epoch, || self.store.borrow().snapshot());
     }
 
     pub(crate) fn fail(&self, error: impl Into<Error>) {
@@ -258,7 +336,8 @@ impl Port {
     }
 
     pub(crate) fn has_work(&self) -> bool {
-        self.parts_out.get() > 0 || self.flushing.get().is_some() || self.compactions.get() > 0
+        let is_storing = self.flushing.get().is_some() || self.compactions.get() > 0;
+        self.parts_out.get() > 0 || is_storing || self.snapshots.borrow().are_under_way()
     }
 
     pub(crate) fn metrics(&self) -> crate::lsm::Metrics {
@@ -284,6 +363,42 @@ impl TablePort {
     pub(crate) fn wants_freeze(&self) -> Option<u64> {
         let epoch = self.port.epoch();
         (self.port.tables.borrow()[self.table].epoch < epoch).then_some(epoch)
+    }
+
+    /// Whether what is frozen now shall not build on what was before: that was lost.
+    pub(crate) fn wants_whole(&self) -> bool {
+        self.port.whole_from.get().is_some()
+    }
+
+    /// Whether there are files, of this state or others.
+    pub(crate) fn has_files(&self) -> bool {
+        self.port.store.borrow().version().files().len() > 0
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// All that files have in a range of keys: `each` is given the user's part of a key. Waits for the disk.
+    ///
+    /// Errors: those of the store, and of `each`.
+    pub(crate) fn load(
+        &self,
+        range: &KeyRange,
+        mut each: impl FnMut(&[u8], &[u8]) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut failure = None;
+        self.port.store.borrow_mut().scan_waiting(range, |key, value| {
+            let key = EncodedKey::new(key).expect("what a store gives out is within the range");
+            match each(key.rest(), value) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(error) => {
+                    failure = Some(error);
+                    ControlFlow::Break(())
+                }
+            }
+        })?;
+        failure.map_or(Ok(()), Err)
     }
 
     /// Hands over what was frozen, if there was anything.

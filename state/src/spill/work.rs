@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::lsm::{self, Budget, Job, JobProgress, PartReady, PartRequest};
+use crate::snapshot::SnapshotTask;
 
 /// A piece of work of a core's state, to be done on any thread that may wait for a disk, and handed back to
 /// [`CoreState::on_work_done`](crate::CoreState::on_work_done).
@@ -19,6 +20,8 @@ pub(crate) enum Task {
     Ready(PartReady),
     /// A flush or a compaction, and why it failed.
     Job(Job, Option<lsm::Error>),
+    /// A snapshot, to be brought to its place.
+    Snapshot(SnapshotTask),
     /// Something large, to be dropped.
     Drop(Option<Box<dyn Send>>),
 }
@@ -67,6 +70,10 @@ impl Work {
                 drop(garbage.take());
                 WorkProgress::Finished
             }
+            Task::Snapshot(task) => match task.step() {
+                true => WorkProgress::Finished,
+                false => WorkProgress::Worked,
+            },
             Task::Read(_) => {
                 if let Task::Read(request) = std::mem::replace(&mut self.0, Task::Drop(None)) {
                     self.0 = Task::Ready(request.perform());
@@ -92,6 +99,7 @@ impl fmt::Debug for Work {
             Task::Read(request) => request,
             Task::Ready(ready) => ready,
             Task::Job(job, _) => job,
+            Task::Snapshot(task) => task,
             Task::Drop(_) => &"Drop",
         };
         f.debug_tuple("Work").field(what).finish()

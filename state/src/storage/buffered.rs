@@ -50,7 +50,9 @@ fn begin_writing(file: &File, range: Range<u64>) -> io::Result<()> {
         0 => Ok(()),
         _ => match io::Error::last_os_error() {
             // A file system that cannot do it has its sync do it.
-            error if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EINVAL | libc::ESPIPE)) => Ok(()),
+            error if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EINVAL | libc::ESPIPE)) => {
+                Ok(())
+            }
             error => Err(error),
         },
     }

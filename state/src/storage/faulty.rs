@@ -174,7 +174,10 @@ impl Disk for FaultyDisk {
     fn map(&self, name: &str) -> io::Result<Mapping> {
         let bytes = self.operate(|disk| disk.bytes(name))?;
         let is_resident = Mutex::new(vec![false; bytes.len().div_ceil(PAGE_BYTES)]);
-        Ok(Mapping::paged(bytes, Box::new(Pages { is_resident, plan: self.plan.clone(), tries: AtomicU64::new(0) })))
+        Ok(Mapping::paged(
+            bytes,
+            Box::new(Pages { is_resident, plan: self.plan.clone(), tries: AtomicU64::new(0) }),
+        ))
     }
 
     fn read(&self, name: &str, bytes_max: u64) -> io::Result<Option<Vec<u8>>> {

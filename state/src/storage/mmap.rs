@@ -34,7 +34,8 @@ impl Mapped {
         // SAFETY: the file is not changed while it is mapped, by the first invariant.
         let map = unsafe { Mmap::map(&file)? };
         // The lowest free number is given out, so half of the numbers stay free for others.
-        let is_spare = getrlimit(Resource::Nofile).current.is_none_or(|max| file.as_raw_fd() as u64 <= max / 2);
+        let is_spare =
+            getrlimit(Resource::Nofile).current.is_none_or(|max| file.as_raw_fd() as u64 <= max / 2);
         Ok(Self { map, file: is_spare.then_some(file), page_bytes: rustix::param::page_size() })
     }
 

@@ -110,7 +110,10 @@ impl<K: Key, T: StateValue> TimedLists<K, T> {
 
     pub(in super::super) fn each(&mut self, f: &mut dyn FnMut(&mut dyn KeyedState)) {
         match &mut self.lists {
-            Lists::Heap(table) => self.life.each(table, f),
+            Lists::Heap(table) => {
+                f(table);
+                self.life.each(table, f);
+            }
             Lists::Spill(spilled) => f(&mut *spilled.table),
         }
     }

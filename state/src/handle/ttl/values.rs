@@ -149,7 +149,10 @@ impl<K: Key, V: Stored> TimedValues<K, V> {
 
     pub(in super::super) fn each(&mut self, f: &mut dyn FnMut(&mut dyn KeyedState)) {
         match &mut self.values {
-            Values::Heap(table) => self.life.each(table, f),
+            Values::Heap(table) => {
+                f(table);
+                self.life.each(table, f);
+            }
             Values::Spill(spilled) => f(spilled.table()),
         }
     }

@@ -1,0 +1,191 @@
+//! Tables in memory that can be written, and read again.
+//!
+//! ```text
+//!   LayeredTable ── freeze ──▶ HeapLayer: what has changed ──▶ flush     (whole: all that the files have of the state is hidden)
+//!        ▲  └────── thaw, a few slots each time it is maintained
+//!        └───────── load: scan of the state's key groups, when it is registered
+//! ```
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+
+use crate::context::KeyContext;
+use crate::handle::{KeyedState, Lane};
+use crate::heap::{Frozen, LayeredTable};
+use crate::lsm::key::{KeyBuf, StateId};
+use crate::lsm::{self, KeyRange, Kind};
+use crate::spill::{LayerEntries, Loaded, TablePort};
+use crate::value::ValueBytes;
+use crate::{Error, Key, KeyGroup, KeyGroupRange, Stored, ValueError};
+
+/// Slots that thaw each time a table is maintained: some 50 µs.
+const THAW_SLOTS: usize = 512;
+
+/// How what the heap has under a key lies in files: as the cells of a [`SpillTable`](crate::spill::SpillTable) do.
+pub(crate) struct HeapFormat<V> {
+    /// Appends the value at the next multiple of 16.
+    pub(crate) store: fn(&V, &mut ValueBytes) -> Result<(), ValueError>,
+    /// Reads it, at a multiple of 16.
+    pub(crate) load: fn(&[u8]) -> Result<V, ValueError>,
+}
+
+impl<V: Stored> HeapFormat<V> {
+    pub(crate) fn stored() -> Self {
+        Self { store: V::store, load: V::load }
+    }
+}
+
+impl<V> Clone for HeapFormat<V> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<V> Copy for HeapFormat<V> {}
+
+/// A table in memory, and where its snapshots go, if anywhere.
+pub(crate) struct HeapTable<K, V> {
+    table: LayeredTable<K, V>,
+    kept: Option<Kept<V>>,
+}
+
+struct Kept<V> {
+    port: TablePort,
+    format: HeapFormat<V>,
+}
+
+impl<K: Key, V: Clone + Send + Sync + 'static> HeapTable<K, V> {
+    /// Of which no snapshots are taken.
+    pub(crate) fn new(table: LayeredTable<K, V>) -> Self {
+        Self { table, kept: None }
+    }
+
+    /// With what the files of its core have of the state. Waits for the disk.
+    ///
+    /// Errors: those of the store; `Value` and `Key` if a file has what is neither.
+    pub(crate) fn open(
+        mut table: LayeredTable<K, V>,
+        port: TablePort,
+        format: HeapFormat<V>,
+    ) -> Result<Self, Error> {
+        if port.has_files() {
+            let mut aligned = ValueBytes::new();
+            for range in ranges_of(port.state(), table.key_groups()) {
+                port.load(&range, |mut key, value| {
+                    aligned.clear();
+                    aligned.extend_from_slice(value);
+                    let key = K::decode(&mut key)?;
+                    let value = (format.load)(&aligned);
+                    let value = value.map_err(|source| Error::Value { state: port.name().into(), source })?;
+                    table.get_or_insert_with(KeyContext::new(&key), || value);
+                    Ok(())
+                })?;
+            }
+            table.track();
+        }
+        Ok(Self { table, kept: Some(Kept { port, format }) })
+    }
+
+    #[cold]
+    fn freeze(&mut self, epoch: u64) {
+        let Some(Kept { port, format }) = &self.kept else { return };
+        let mut frozen = self.table.freeze();
+        if port.wants_whole() {
+            frozen = frozen.into_whole();
+        }
+        let tombstones = match frozen.is_whole() && port.has_files() {
+            true => ranges_of(port.state(), frozen.key_groups()).collect(),
+            false => Vec::new(),
+        };
+        let layer = HeapLayer { state: port.state(), frozen, format: *format };
+        port.hand_over(epoch, Some(Box::new(layer)), tombstones);
+    }
+
+    #[cold]
+    fn thaw(&mut self) {
+        self.table.thaw(THAW_SLOTS);
+        let Some(Kept { port, .. }) = &self.kept else { return };
+        for spent in self.table.take_spent() {
+            port.discard(Box::new(spent));
+        }
+    }
+}
+
+impl<K, V> Deref for HeapTable<K, V> {
+    type Target = LayeredTable<K, V>;
+
+    #[inline(always)]
+    fn deref(&self) -> &LayeredTable<K, V> {
+        &self.table
+    }
+}
+
+impl<K, V> DerefMut for HeapTable<K, V> {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut LayeredTable<K, V> {
+        &mut self.table
+    }
+}
+
+impl<K: Key, V: Clone + Send + Sync + 'static> KeyedState for HeapTable<K, V> {
+    fn begin_batch(&mut self, _lane: Lane) {}
+
+    fn prepare(&mut self, _record: u32, _hash: u64, _user_key: &[u8]) {}
+
+    fn resolve(&mut self, _lane: Lane) -> bool {
+        true // It is all in memory.
+    }
+
+    fn maintain(&mut self) {
+        let Some(kept) = &self.kept else { return };
+        if let Some(epoch) = kept.port.wants_freeze() {
+            self.freeze(epoch);
+        } else if self.table.layers() > 0 || self.table.is_thawing() {
+            self.thaw();
+        }
+    }
+}
+
+impl<K: fmt::Debug, V: fmt::Debug> fmt::Debug for HeapTable<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.table.fmt(f)
+    }
+}
+
+/// What changed in a table up to an epoch.
+struct HeapLayer<K, V> {
+    state: StateId,
+    frozen: Frozen<K, V>,
+    format: HeapFormat<V>,
+}
+
+impl<K: Key, V: Send + Sync> LayerEntries for HeapLayer<K, V> {
+    fn state(&self) -> StateId {
+        self.state
+    }
+
+    fn key_groups(&self) -> KeyGroupRange {
+        self.frozen.key_groups()
+    }
+
+    fn load(&self, group: KeyGroup, out: &mut Loaded) -> lsm::Result<()> {
+        self.frozen.for_each_change(group, |key, value| {
+            let kind = value.map_or(Kind::Delete, |_| Kind::Put);
+            let store =
+                |bytes: &mut ValueBytes| value.map_or(Ok(()), |value| (self.format.store)(value, bytes));
+            out.add(group, self.state, kind, |parts| _ = parts.push(key), store)
+        })
+    }
+}
+
+/// The encoded keys of a state, group by group.
+pub(crate) fn ranges_of(state: StateId, key_groups: KeyGroupRange) -> impl Iterator<Item = KeyRange> {
+    let mut key = KeyBuf::default();
+    key_groups.iter().map(move |group| {
+        let begin = key.begin(group, state).as_bytes().to_vec();
+        // Nothing comes after the last key group, and there are fewer than would be all ones.
+        let has_end = key.into_prefix_end();
+        debug_assert!(has_end);
+        KeyRange { begin, end: key.as_bytes().to_vec() }
+    })
+}
