@@ -84,7 +84,7 @@ impl<K: Key> Lookahead<K> {
     /// See [`super::Operator::maintain`].
     #[inline]
     pub(crate) fn maintain(&self, state: &mut (impl StateSet + ?Sized)) {
-        if self.spills {
+        if self.state.has_files() {
             state.each(&mut |state| state.maintain());
         }
     }

@@ -63,7 +63,7 @@ pub(crate) fn build_core(parts: CoreParts) -> Result<Core> {
     let switch = Rc::new(Switch::new(core, graph.channels(), limits, pool, links));
     switch.set_now(now);
     let background = Rc::new(Background::default());
-    if state.spills() {
+    if state.has_files() {
         background.attach(state.clone(), bell.clone());
     }
     let mut built = Core::new(switch.clone(), background.clone(), helpers, config.lockstep);

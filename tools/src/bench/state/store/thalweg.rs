@@ -1,6 +1,6 @@
 //! Our own backends, through the handles that users have, driven as the engine does.
 //!
-//! The heap, or a store of files whose flushes, compactions and cold reads are a helper thread's.
+//! The heap, or a store of files; what waits for a disk is a helper thread's.
 
 use std::marker::PhantomData;
 use std::path::Path;
@@ -9,8 +9,8 @@ use anyhow::{Context, Result, ensure};
 use thalweg_state::lsm::Options;
 use thalweg_state::storage::Storage;
 use thalweg_state::{
-    CoreState, Key, KeyContext, KeyGroupRange, Lane, ListState, MapState, MaxParallelism, StateBackend,
-    StateSet, ValueState,
+    BackendKind, CoreState, Key, KeyContext, KeyGroupRange, Lane, ListState, MapState, MaxParallelism,
+    PendingSnapshot, StateBackend, StateSet, ValueState,
 };
 
 use super::helper::Helper;
@@ -28,32 +28,25 @@ impl<B: Backend> Family for Thalweg<B> {
 
 /// Where state is kept.
 pub(in crate::bench::state) trait Backend {
-    fn open(place: &Place) -> Result<CoreState>;
+    const KIND: BackendKind;
 }
 
-/// State in memory.
+/// State in memory, with files for its snapshots.
 pub(in crate::bench::state) enum Heap {}
 
 impl Backend for Heap {
-    fn open(_: &Place) -> Result<CoreState> {
-        Ok(CoreState::heap())
-    }
+    const KIND: BackendKind = BackendKind::Heap;
 }
 
 /// State in a store of files, with what has changed lately in memory.
 pub(in crate::bench::state) enum Lsm {}
 
+impl Backend for Lsm {
+    const KIND: BackendKind = BackendKind::Lsm;
+}
+
 /// What tells a store's files from those of others: here there are none.
 const IDENTITY: u64 = 1;
-
-impl Backend for Lsm {
-    fn open(place: &Place) -> Result<CoreState> {
-        let memory_bytes = usize::try_from(place.memory_budget_bytes)?;
-        let options = Options { memory_bytes, ..Options::nvme() };
-        let (core, _) = CoreState::lsm(&Storage::directory(&place.dir)?, options, IDENTITY)?;
-        Ok(core)
-    }
-}
 
 /// A handle that can be registered.
 pub(in crate::bench::state) trait Register: StateSet + Sized {
@@ -82,19 +75,21 @@ impl Register for MapState<u64, u64, ItemBytes> {
 pub(in crate::bench::state) struct Handle<S, B> {
     state: S,
     core: CoreState,
-    /// Without one for state that is in memory.
-    helper: Option<Helper>,
+    helper: Helper,
+    snapshot: Option<PendingSnapshot>,
     encoded: Vec<u8>,
     backend: PhantomData<B>,
 }
 
 impl<S: Register, B: Backend> Store for Handle<S, B> {
     fn open(place: &Place) -> Result<Self> {
-        let core = B::open(place)?;
+        let memory_bytes = usize::try_from(place.memory_budget_bytes)?;
+        let options = Options { memory_bytes, ..Options::nvme() };
+        let (core, _) = CoreState::open(B::KIND, &Storage::directory(&place.dir)?, options, IDENTITY)?;
         let max = MaxParallelism::default();
         let state = S::register(&core.backend("bench", KeyGroupRange::all(max), max))?;
-        let helper = core.spills().then(Helper::start);
-        Ok(Self { state, core, helper, encoded: Vec::new(), backend: PhantomData })
+        let helper = Helper::start();
+        Ok(Self { state, core, helper, snapshot: None, encoded: Vec::new(), backend: PhantomData })
     }
 
     #[inline(always)]
@@ -120,24 +115,22 @@ impl<S: Register, B: Backend> Store for Handle<S, B> {
     }
 
     fn work(&mut self) -> Result<()> {
-        while self.helper.is_some() {
+        loop {
             self.pass_work()?;
             if !self.core.is_stalled() {
-                break;
+                return Ok(());
             }
             self.wait()?; // The answer to pressure is to take no input.
         }
-        Ok(())
     }
 
     fn wait(&mut self) -> Result<()> {
-        let helper = self.helper.as_mut().context("state in memory has nothing to wait for")?;
         // What `prepare` has asked for goes out first.
         while let Some(work) = self.core.poll_work() {
-            helper.start_work(work);
+            self.helper.start_work(work);
         }
-        ensure!(helper.has_work(), "the store waits for work that nobody does");
-        self.core.on_work_done(helper.wait()?);
+        ensure!(self.helper.has_work(), "the store waits for work that nobody does");
+        self.core.on_work_done(self.helper.wait()?);
         Ok(())
     }
 
@@ -145,7 +138,7 @@ impl<S: Register, B: Backend> Store for Handle<S, B> {
         self.work()?;
         self.core.freeze();
         self.work()?;
-        while self.helper.as_ref().is_some_and(Helper::has_work) {
+        while self.helper.has_work() {
             self.wait()?;
             self.work()?;
         }
@@ -153,7 +146,7 @@ impl<S: Register, B: Backend> Store for Handle<S, B> {
     }
 
     fn reads(&self) -> Option<Reads> {
-        let metrics = self.core.metrics()?;
+        let metrics = self.core.spills().then(|| self.core.metrics())??;
         Some(Reads {
             cold_reads: metrics.cold_reads,
             blocking_reads: metrics.blocking_reads,
@@ -167,14 +160,13 @@ impl<S: Register, B: Backend> Store for Handle<S, B> {
 impl<S: Register, B> Handle<S, B> {
     /// Gives work to the helper, and takes it back.
     fn pass_work(&mut self) -> Result<()> {
-        let Some(helper) = &mut self.helper else { return Ok(()) };
-        while let Some(work) = helper.poll_done() {
+        while let Some(work) = self.helper.poll_done() {
             self.core.on_work_done(work);
         }
         self.core.maintain();
         self.state.each(&mut |state| state.maintain());
         while let Some(work) = self.core.poll_work() {
-            helper.start_work(work);
+            self.helper.start_work(work);
         }
         self.core.take_fault().map_or(Ok(()), |fault| Err(fault.into()))
     }
@@ -196,19 +188,19 @@ impl<const BYTES: usize, B: Backend> Counters<BYTES> for Handle<ValueState<u64, 
         Ok(self.state.get(context(at, &record)).map(count))
     }
 
-    /// Freezes the tables, and has them flushed. That the files are then linked is still missing.
-    fn start_snapshot(&mut self, _: &Path) -> Result<bool> {
-        if !self.core.spills() {
-            return Ok(false);
-        }
+    fn start_snapshot(&mut self, dir: &Path) -> Result<bool> {
         self.pass_work()?;
-        self.core.freeze();
+        self.snapshot = Some(self.core.snapshot(&Storage::directory(dir)?)?);
         self.pass_work()?;
         Ok(true)
     }
 
     fn is_snapshot_done(&mut self) -> Result<bool> {
-        Ok(!self.helper.as_ref().is_some_and(Helper::has_work))
+        let Some(pending) = &mut self.snapshot else { return Ok(true) };
+        let Some(outcome) = pending.poll_outcome() else { return Ok(false) };
+        outcome?;
+        self.snapshot = None;
+        Ok(true)
     }
 }
 
