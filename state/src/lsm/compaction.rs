@@ -1,8 +1,8 @@
 //! Which files to rewrite next. Pure: a version in, a choice out.
 //!
 //! ```text
-//!   level 0   too many runs ──────────▶ all of them, with what they overlap in level 1 ──▶ level 1
-//!   level n   most over its target ──▶ the next file in turn, with what it overlaps ────▶ level n + 1
+//!   level 0   too many runs, or rest ──▶ all of them, with what they overlap in level 1 ──▶ level 1
+//!   level n   most over its target ────▶ the next file in turn, with what it overlaps ────▶ level n + 1
 //! ```
 //!
 //! Invariants:
@@ -10,9 +10,32 @@
 //! - what goes down goes with all that is as old or older in the levels between: newer stays above older;
 //! - a job is of the oldest files if no deeper level overlaps them: then nothing remains for a tombstone to hide.
 
+//!
+//! # Decisions
+//! - **Level 1 is bounded by what tables hold, not by how many runs are let be**: a compaction of level 0 rewrites all of level 1,
+//!   so the more runs go down together, the less is written for each byte that is flushed.
+//! - **Level 0 is emptied when nothing changes**, not sooner: runs of new keys have nothing to reclaim, and under load the disk and
+//!   the processor have better things to do. What is gained is space, and look-ups that ask fewer filters.
+
 use super::{FileMeta, FileNumber, KeyRange, LEVEL_COUNT, Options, Version};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+
+/// How much may be in level 1, in times of what tables may hold.
+const LEVEL_1_TABLES: usize = 4;
+
+/// At rest, level 0 goes down if it has at least this share of what would be rewritten: so much is written at most for each byte,
+/// should a job rest after every few records.
+const REST_SHARE: u64 = 16;
+
+/// Whether the state changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Pace {
+    /// It does: what is not urgent waits.
+    Load,
+    /// Nothing has changed since the last flush.
+    Rest,
+}
 
 /// Files to be made one run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,8 +64,9 @@ impl Picker {
         version: &Version,
         options: &Options,
         busy: &BTreeSet<FileNumber>,
+        pace: Pace,
     ) -> Option<Pick> {
-        if version.runs().len() >= options.runs_max
+        if (version.runs().len() >= options.runs_max || (pace == Pace::Rest && is_worth_emptying(version)))
             && let Some(pick) = pick_runs(version, busy)
         {
             return Some(pick);
@@ -74,8 +98,14 @@ impl Picker {
 
 /// How much may be in a level before some of it goes down.
 fn target_bytes(options: &Options, level: u8) -> f64 {
-    let base = (options.table_bytes() * options.runs_max) as f64;
+    let base = (options.table_bytes() * LEVEL_1_TABLES) as f64;
     base * (options.level_ratio as f64).powi(i32::from(level) - 1)
+}
+
+/// Whether level 0 is a fair share of what emptying it would write.
+fn is_worth_emptying(version: &Version) -> bool {
+    let bytes: u64 = version.runs().iter().map(|run| run.bytes()).sum();
+    bytes > 0 && bytes.saturating_mul(REST_SHARE) >= version.level(1).bytes()
 }
 
 /// All runs of level 0. None if some of them are on their way already.

@@ -117,7 +117,7 @@ impl Files {
         at
     }
 
-    /// Forgets a file, and takes its parts out of memory.
+    /// Forgets a file. To release its pages is left to whoever may take the time: it is a millisecond for some files.
     pub(crate) fn remove(&mut self, number: FileNumber) {
         let Some(at) = self.by_number.remove(&number) else { return };
         let slot = self.slots[at as usize].take().expect("a number leads to its slot");
@@ -133,7 +133,6 @@ impl Files {
             }
         }
         self.trim();
-        slot.file.release(0..slot.file.sst.bytes().len());
     }
 
     pub(crate) fn slot_of(&self, number: FileNumber) -> Option<u32> {

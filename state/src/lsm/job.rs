@@ -4,7 +4,7 @@
 //!   flush     frozen layers ─┐
 //!   compact   files ─────────┴▶ sorted run ─▶ opened ─▶ edit in the manifest ┐
 //!   move      ──────────────────────────────────────▶ edit in the manifest ─┴▶ on_job_done: the store sees it
-//!   remove    files that nobody has any more ─▶ gone
+//!   remove    files of no version ─▶ out of memory; files that nobody has any more ─▶ gone
 //! ```
 //!
 //! Invariants:
@@ -73,7 +73,7 @@ pub enum JobKind {
     Compact,
     /// It gives files another level.
     Move,
-    /// It removes files that nobody has any more.
+    /// It takes files that no version has out of memory, or removes those that nobody has any more.
     Remove,
 }
 
@@ -161,7 +161,8 @@ enum Phase {
     Write(Box<dyn Cursor + Send>, Box<RunWriter>),
     /// Files to be opened, the next one last; and the one that is, with the parts of it that look-ups need first.
     Publish(Vec<FileMeta>, Option<(Arc<OpenSst>, Vec<SectionIn>)>),
-    Remove(Vec<FileNumber>),
+    /// Files to be taken out of memory, and files to be removed.
+    Remove(Vec<Arc<OpenSst>>, Vec<Arc<OpenSst>>),
     Finished,
 }
 
@@ -258,10 +259,15 @@ impl Job {
         }
     }
 
-    /// Removes files.
-    pub(crate) fn remove(shared: Arc<Shared>, files: Vec<FileNumber>) -> Self {
+    /// Takes some files out of memory, and removes others, which nobody else has. To unmap what is in memory takes its time, so
+    /// it is done here.
+    pub(crate) fn remove(
+        shared: Arc<Shared>,
+        leaving: Vec<Arc<OpenSst>>,
+        obsolete: Vec<Arc<OpenSst>>,
+    ) -> Self {
         let place = RunPlace { level: 0, run: 0 };
-        Self::new(JobKind::Remove, shared, Arc::default(), place, Phase::Remove(files))
+        Self::new(JobKind::Remove, shared, Arc::default(), place, Phase::Remove(leaving, obsolete))
     }
 
     /// The time by which the filters of states say what has expired; nothing has unless it is set.
@@ -293,7 +299,7 @@ impl Job {
             Phase::Begin(entries, writer) => Phase::Write(self.filtered(entries()?)?, writer),
             Phase::Write(entries, writer) => self.write(entries, writer, budget)?,
             Phase::Publish(files, open) => self.publish(files, open, budget)?,
-            Phase::Remove(files) => self.remove_next(files)?,
+            Phase::Remove(leaving, obsolete) => self.remove_next(leaving, obsolete)?,
             Phase::Finished => {
                 assert!(self.is_done, "a job that has failed is not stepped again");
                 Phase::Finished
@@ -439,10 +445,14 @@ impl Job {
         }
     }
 
-    fn remove_next(&mut self, mut files: Vec<FileNumber>) -> Result<Phase> {
-        let Some(number) = files.pop() else { return Ok(Phase::Finished) };
-        match self.shared.storage.remove(&number.name()) {
-            Ok(()) | Err(StorageError::Missing { .. }) => Ok(Phase::Remove(files)),
+    fn remove_next(&self, mut leaving: Vec<Arc<OpenSst>>, mut obsolete: Vec<Arc<OpenSst>>) -> Result<Phase> {
+        if let Some(file) = leaving.pop() {
+            file.release_all();
+            return Ok(Phase::Remove(leaving, obsolete));
+        }
+        let Some(file) = obsolete.pop() else { return Ok(Phase::Finished) };
+        match self.shared.storage.remove(&file.number.name()) {
+            Ok(()) | Err(StorageError::Missing { .. }) => Ok(Phase::Remove(leaving, obsolete)),
             Err(error) => Err(error.into()),
         }
     }

@@ -141,6 +141,11 @@ impl OpenSst {
         Error::Damaged { path: self.path.clone(), source }
     }
 
+    /// Takes the whole file out of memory.
+    pub(crate) fn release_all(&self) {
+        self.release(0..self.sst.bytes().len());
+    }
+
     /// Takes the pages of `range` out of memory, those that it shares too.
     pub(crate) fn release(&self, range: Range<usize>) {
         let mapping = self.sst.source();

@@ -34,7 +34,8 @@ pub struct Options {
     /// Bits of filter for each key, in memory: 8 let one absent key in 33 through, 12 one in 230, 16 one in 1060
     /// (measured with 400 k keys). 0: no filters.
     pub filter_bits: u32,
-    /// Runs in level 0 after which they are compacted. More write less, and cost a filter probe each when reading.
+    /// Runs in level 0 from which on they are compacted although the state changes. More write less, and cost space, and a filter
+    /// probe each when reading. When nothing changes they are compacted sooner.
     pub runs_max: usize,
     /// Runs in level 0 from which on [`Store::is_stalled`](super::Store::is_stalled) says so: the caller then takes no input until
     /// they are compacted, rather than fall behind for good.
@@ -61,8 +62,8 @@ impl Options {
             block_bytes: 4 << 10,
             file_bytes: 24 << 20,
             filter_bits: 12,
-            runs_max: 4,
-            runs_stop: 12,
+            runs_max: 8,
+            runs_stop: 20,
             level_ratio: 8,
             compressed_from_level: usize::MAX,
             cached_writes: true,

@@ -12,7 +12,7 @@
 //! - a file is removed when no version, no snapshot and no request has it.
 
 use super::batch::KeyBatch;
-use super::compaction::Picker;
+use super::compaction::{Pace, Picker};
 use super::files::Files;
 use super::job::{Change, Input, Job, JobKind, OpenEntries, Outcome, Shared};
 use super::key::StateId;
@@ -86,15 +86,17 @@ pub struct Store {
     files: Files,
     view: Arc<View>,
     picker: Picker,
-    /// Whether nothing was to be compacted the last time, and nothing has changed since.
-    is_settled: bool,
+    /// At which pace nothing was to be compacted the last time, if nothing has changed since.
+    settled: Option<Pace>,
     /// The inputs of jobs that run.
     busy: BTreeSet<FileNumber>,
     /// Whether a flush runs: runs come to be in the order in which they were flushed.
     is_flushing: bool,
     /// The number of the next run.
     next_run: u64,
-    /// Files that are in no version any more, though somebody may still have them.
+    /// Files that are in no version any more, and have pages in memory.
+    leaving: Vec<Arc<OpenSst>>,
+    /// Those that have none, though somebody may still have them.
     obsolete: Vec<Arc<OpenSst>>,
     /// The name of this store among others, for snapshots.
     identity: u64,
@@ -135,10 +137,11 @@ impl Store {
             view: Arc::new(View::new(version.clone(), &files)),
             files,
             picker: Picker::default(),
-            is_settled: false,
+            settled: None,
             busy: BTreeSet::new(),
             is_flushing: false,
             next_run: version.runs().first().map_or(0, |run| run.number() + 1),
+            leaving: Vec::new(),
             obsolete: Vec::new(),
             identity,
             metrics: Metrics::default(),
@@ -164,7 +167,7 @@ impl Store {
     /// # Ok::<(), thalweg_state::lsm::Error>(())
     /// ```
     pub fn register(&mut self, spec: StateSpec) -> Result<StateId> {
-        self.is_settled = false; // Files may have waited for it.
+        self.settled = None; // Files may have waited for it.
         Arc::make_mut(&mut self.states).register(spec)
     }
 
@@ -190,7 +193,7 @@ impl Store {
     /// # Ok::<(), thalweg_state::lsm::Error>(())
     /// ```
     pub fn abandon(&mut self, name: &str) -> bool {
-        self.is_settled = false; // Files may have waited for it.
+        self.settled = None; // Files may have waited for it.
         Arc::make_mut(&mut self.states).abandon(name)
     }
 
@@ -229,17 +232,37 @@ impl Store {
     /// The next piece of work in the background, if there is any: to be stepped and handed to [`Self::on_job_done`]. Several
     /// may run at the same time.
     pub fn poll_job(&mut self) -> Option<Job> {
-        let free = self.obsolete.extract_if(.., |file| Arc::strong_count(file) == 1);
-        let free: Vec<_> = free.map(|file| file.number).collect();
-        if !free.is_empty() {
-            return Some(Job::remove(self.shared.clone(), free));
+        self.poll_job_at(Pace::Load)
+    }
+
+    /// As [`Self::poll_job`], for a store of whose state nothing changes: also does what is better not done under load.
+    ///
+    /// ```
+    /// # use thalweg_state::lsm::{Options, Store};
+    /// # use thalweg_state::storage::Storage;
+    /// let (mut store, _) = Store::open(&Storage::memory(), Options::nvme(), 1)?;
+    /// assert!(store.poll_job_at_rest().is_none()); // There is nothing in level 0.
+    /// # Ok::<(), thalweg_state::lsm::Error>(())
+    /// ```
+    pub fn poll_job_at_rest(&mut self) -> Option<Job> {
+        self.poll_job_at(Pace::Rest)
+    }
+
+    fn poll_job_at(&mut self, pace: Pace) -> Option<Job> {
+        if !self.leaving.is_empty() {
+            self.obsolete.extend_from_slice(&self.leaving);
+            return Some(Job::remove(self.shared.clone(), std::mem::take(&mut self.leaving), Vec::new()));
         }
-        if self.is_settled {
+        let free: Vec<_> = self.obsolete.extract_if(.., |file| Arc::strong_count(file) == 1).collect();
+        if !free.is_empty() {
+            return Some(Job::remove(self.shared.clone(), Vec::new(), free));
+        }
+        if self.settled.is_some_and(|settled| settled >= pace) {
             return None;
         }
         let busy = &self.held() | &self.busy;
-        let Some(pick) = self.picker.pick(&self.view.version, &self.shared.options, &busy) else {
-            self.is_settled = true;
+        let Some(pick) = self.picker.pick(&self.view.version, &self.shared.options, &busy, pace) else {
+            self.settled = Some(pace);
             return None;
         };
         self.busy.extend(pick.inputs.iter().flatten().map(|file| file.number));
@@ -276,7 +299,7 @@ impl Store {
         for number in &inputs {
             self.busy.remove(number);
         }
-        self.is_settled = false;
+        self.settled = None;
         if kind == JobKind::Flush {
             self.is_flushing = false;
         }
@@ -303,7 +326,7 @@ impl Store {
         for number in edit.removed.iter().filter(is_gone) {
             let slot =
                 self.files.slot_of(*number).expect("a file that was in the version is in the directory");
-            self.obsolete.push(self.files.slot(slot).file.clone());
+            self.leaving.push(self.files.slot(slot).file.clone());
             self.files.remove(*number);
         }
         drop(before);

@@ -46,8 +46,13 @@ fn show(pick: Option<Pick>) -> String {
 
 #[track_caller]
 fn check(files: &str, bytes: u64, busy: &[u64], expected: &str) {
+    check_at(Pace::Load, files, bytes, busy, expected);
+}
+
+#[track_caller]
+fn check_at(pace: Pace, files: &str, bytes: u64, busy: &[u64], expected: &str) {
     let busy = busy.iter().map(|number| FileNumber(*number)).collect();
-    let pick = Picker::default().pick(&version(files, bytes), &options(), &busy);
+    let pick = Picker::default().pick(&version(files, bytes), &options(), &busy, pace);
     assert_eq!(show(pick), expected, "{files}");
 }
 
@@ -64,7 +69,7 @@ fn too_many_runs_go_down_together() {
 
 #[test]
 fn of_a_level_over_its_target_one_file_goes_down() {
-    let target = 8 << 20; // 4 MiB of tables, twice.
+    let target = 16 << 20; // 4 MiB of tables, four times.
     check("| 1:ac 2:df", target / 2, &[], "nothing");
     check("| 1:ac 2:df", target / 2 + 1, &[], "1 > 2 oldest move");
     check("| 1:ac 2:df | 3:bb 4:cd", target / 2 + 1, &[], "1 / 3 4 > 2 oldest");
@@ -77,9 +82,20 @@ fn of_a_level_over_its_target_one_file_goes_down() {
 }
 
 #[test]
+fn at_rest_level_0_is_emptied() {
+    check_at(Pace::Rest, "1:ac", 1, &[], "1 > 1 oldest move");
+    check_at(Pace::Rest, "3:ac | 1:ab 2:cd", 1, &[], "3 / 1 2 > 1 oldest");
+    check_at(Pace::Rest, "3:ac | 1:ab 2:cd", 1, &[3], "nothing");
+    check_at(Pace::Rest, "| 1:ab 2:cd", 1, &[], "nothing");
+    let sixteen = "1:aa 2:bb 3:cc 4:dd 5:ee 6:ff 7:gg 8:hh 9:ii 10:jj 11:kk 12:ll 13:mm 14:nn 15:oo 16:pp";
+    check_at(Pace::Rest, &format!("20:aa | {sixteen}"), 1, &[], "20 / 1 > 1 oldest");
+    check_at(Pace::Rest, &format!("20:aa | {sixteen} 17:qq"), 1, &[], "nothing");
+}
+
+#[test]
 fn files_take_turns() {
-    let (version, options) = (version("| 1:ac 2:df 3:gh", 8 << 20), options());
+    let (version, options) = (version("| 1:ac 2:df 3:gh", 16 << 20), options());
     let mut picker = Picker::default();
-    let mut next = || show(picker.pick(&version, &options, &BTreeSet::new()));
+    let mut next = || show(picker.pick(&version, &options, &BTreeSet::new(), Pace::Load));
     assert_eq!([next(), next(), next(), next()].map(|pick| pick[..1].to_owned()), ["1", "2", "3", "1"]);
 }
