@@ -101,6 +101,15 @@ impl<K, V> KeyedTable<K, V> {
         }
     }
 
+    /// As [`Table::prefetch_hash`].
+    #[inline(always)]
+    pub(crate) fn prefetch_hash(&self, hash: u64) {
+        let (group, position) = self.locate(hash);
+        if let Some(table) = self.groups.get(group) {
+            table.prefetch_hash(position);
+        }
+    }
+
     /// As [`Table::guess`].
     #[inline(always)]
     pub(crate) fn guess(&self, hash: u64) -> Option<(&K, &V)> {
@@ -213,6 +222,11 @@ impl<K, V> KeyedTable<K, V> {
     /// ```
     pub fn drain(&mut self) -> KeyedDrain<'_, K, V> {
         KeyedDrain { left: self.len(), groups: self.groups.iter_mut(), entries: None }
+    }
+
+    /// The tables of its key groups, to be dropped one by one. O(key groups).
+    pub(crate) fn into_groups(self) -> impl Iterator<Item = Table<K, V>> {
+        self.groups.into_iter()
     }
 
     /// As [`Table::clear`].

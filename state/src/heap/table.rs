@@ -150,6 +150,14 @@ impl<K, V> Table<K, V> {
         prefetch(pair.wrapping_byte_add(64));
     }
 
+    /// Asks the processor for what `has_hash` reads of `hash`.
+    #[inline(always)]
+    pub(super) fn prefetch_hash(&self, hash: u64) {
+        let home = home_of(hash, self.homes);
+        prefetch(self.tags.as_ptr().wrapping_add(home));
+        prefetch(self.hashes.as_ptr().wrapping_add(home));
+    }
+
     /// What is probably the entry of `hash`: the first in its place with its tag. Or else asks for the slot it would get.
     ///
     /// For a call some time after `prefetch`: nothing here waits for memory but what the caller does with the entry.

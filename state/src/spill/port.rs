@@ -53,7 +53,9 @@ pub(crate) struct Port {
     arrivals: Cell<u64>,
     /// Parts that were asked for and have not come.
     parts_out: Cell<usize>,
-    garbage: RefCell<Vec<Box<dyn Send>>>,
+    garbage: RefCell<Vec<Garbage>>,
+    /// Handed out to be dropped, and not back.
+    garbage_out: Cell<usize>,
     snapshots: RefCell<Snapshots>,
     /// On the heap, after a flush has failed: the first epoch that does not build on what was lost. Tables freeze as a whole until
     /// files have such an epoch.
@@ -63,6 +65,9 @@ pub(crate) struct Port {
     fault: RefCell<Option<Error>>,
     blocking_reads: Cell<u64>,
 }
+
+/// What takes long to be dropped, in pieces that do not.
+pub(crate) type Garbage = Vec<Box<dyn Send>>;
 
 /// What all tables froze at an epoch.
 struct Layers {
@@ -112,6 +117,7 @@ impl Port {
             arrivals: Cell::new(0),
             parts_out: Cell::new(0),
             garbage: RefCell::default(),
+            garbage_out: Cell::new(0),
             snapshots: RefCell::default(),
             whole_from: Cell::new(None),
             is_compaction_off: Cell::new(false),
@@ -160,8 +166,7 @@ impl Port {
 
     /// Lets tables freeze if they have grown too large. To be called now and then.
     pub(crate) fn maintain(&self) {
-        let is_idle = self.freeze.borrow().missing == 0 && self.frozen.borrow().is_empty();
-        if is_idle && self.flushing.get().is_none() && self.active_bytes() > self.active_bytes_max {
+        if !self.is_writing() && self.active_bytes() > self.active_bytes_max {
             self.freeze();
         }
     }
@@ -209,9 +214,11 @@ impl Port {
             || (self.is_writing() && self.active_bytes() > self.active_bytes_max)
     }
 
-    /// Whether something was frozen, or is about to be, that files do not have yet.
+    /// Whether memory has something that was frozen, or is about to be: that files do not have yet, or that is still to be dropped.
     fn is_writing(&self) -> bool {
-        self.flushing.get().is_some() || self.freeze.borrow().missing > 0 || !self.frozen.borrow().is_empty()
+        let is_garbage_left = self.garbage_out.get() > 0 || !self.garbage.borrow().is_empty();
+        let is_freezing = self.freeze.borrow().missing > 0 || !self.frozen.borrow().is_empty();
+        self.flushing.get().is_some() || is_freezing || is_garbage_left
     }
 
     pub(crate) fn epoch(&self) -> u64 {
@@ -240,14 +247,24 @@ impl Port {
         if let Some(task) = self.snapshots.borrow_mut().poll() {
             return Some(Work::new(Task::Snapshot(task)));
         }
+        if let Some(garbage) = self.garbage.borrow_mut().pop() {
+            self.garbage_out.set(self.garbage_out.get() + 1);
+            return Some(Work::new(Task::Drop(garbage)));
+        }
         if self.compactions.get() < COMPACTIONS_MAX
             && !self.is_compaction_off.get()
-            && let Some(job) = self.store.borrow_mut().poll_job()
+            && let Some(job) = self.poll_job()
         {
             self.compactions.set(self.compactions.get() + 1);
             return Some(Work::new(Task::Job(job, None)));
         }
-        self.garbage.borrow_mut().pop().map(|garbage| Work::new(Task::Drop(Some(garbage))))
+        None
+    }
+
+    fn poll_job(&self) -> Option<Job> {
+        let is_at_rest = !self.is_writing() && self.active_bytes() == 0;
+        let mut store = self.store.borrow_mut();
+        if is_at_rest { store.poll_job_at_rest() } else { store.poll_job() }
     }
 
     /// What was frozen next, if the flush before it is done.
@@ -269,7 +286,7 @@ impl Port {
     /// Takes work back that is done, or was given up.
     pub(crate) fn on_work_done(&self, work: Work) {
         match work.into_task() {
-            Task::Drop(_) => {}
+            Task::Drop(_) => self.garbage_out.set(self.garbage_out.get() - 1),
             Task::Snapshot(task) => self.snapshots.borrow_mut().on_written(task),
             Task::Read(_) => self.parts_out.set(self.parts_out.get() - 1), // It will be asked for again.
             Task::Ready(ready) => {
@@ -337,7 +354,8 @@ impl Port {
 
     pub(crate) fn has_work(&self) -> bool {
         let is_storing = self.flushing.get().is_some() || self.compactions.get() > 0;
-        self.parts_out.get() > 0 || is_storing || self.snapshots.borrow().are_under_way()
+        let is_garbage_out = self.garbage_out.get() > 0;
+        self.parts_out.get() > 0 || is_storing || is_garbage_out || self.snapshots.borrow().are_under_way()
     }
 
     pub(crate) fn metrics(&self) -> crate::lsm::Metrics {
@@ -444,14 +462,18 @@ impl TablePort {
         self.port.flushed()
     }
 
+    /// By how much, in bytes, a table may grow before it says so.
+    pub(crate) fn slack_bytes(&self) -> usize {
+        self.port.active_bytes_max / 64
+    }
+
     /// Says how large the table is, in bytes.
-    #[inline]
     pub(crate) fn report(&self, bytes: usize) {
         self.port.tables.borrow_mut()[self.table].bytes = bytes;
     }
 
-    /// Has something dropped by a helper thread, because it is large.
-    pub(crate) fn discard(&self, garbage: Box<dyn Send>) {
+    /// Has something dropped by a helper thread, because it is large. Until then it counts as frozen.
+    pub(crate) fn discard(&self, garbage: Garbage) {
         self.port.garbage.borrow_mut().push(garbage);
     }
 

@@ -42,6 +42,11 @@ pub(crate) struct SpillTable<K, C> {
     port: TablePort,
     key: KeyBuf,
     owned: OwnedBytes,
+    /// Cells that were lent to be changed since the top was measured, and how many make it worth another look.
+    changes: usize,
+    changes_max: usize,
+    top_bytes: usize,
+    frozen_bytes: usize,
 }
 
 /// What was frozen, each with its epoch, the newest first.
@@ -71,23 +76,38 @@ pub(crate) struct Below<'a, 'k, K, C> {
 impl<K: Key, C: Cell> SpillTable<K, C> {
     pub(crate) fn new(top: KeyedTable<K, C>, port: TablePort) -> Self {
         let (prepared, key, owned) = (<[Prepared; 2]>::default(), KeyBuf::default(), OwnedBytes::default());
-        Self { top, frozen: Frozen(VecDeque::new()), prepared, kept: Kept::default(), port, key, owned }
+        Self {
+            top,
+            frozen: Frozen(VecDeque::new()),
+            prepared,
+            kept: Kept::default(),
+            port,
+            key,
+            owned,
+            changes: 0,
+            changes_max: 0,
+            top_bytes: 0,
+            frozen_bytes: 0,
+        }
     }
 
     #[inline(always)]
     pub(crate) fn prefetch(&self, hash: u64) {
         self.top.prefetch(hash);
+        self.top.prefetch_hash(hash);
+        self.frozen.0.iter().for_each(|(_, table)| table.prefetch_hash(hash));
     }
 
-    /// The size of the tables in memory, and about what their keys and cells own.
+    /// The size of the tables in memory, and about what their keys and cells own: as last measured. O(1), as it is asked for each
+    /// buffer.
     pub(crate) fn memory_bytes(&self) -> usize {
-        let frozen = self.frozen.0.iter().map(|(_, table)| table.memory_bytes()).sum::<usize>();
-        self.top.memory_bytes() + self.owned.of(self.top.len()) + frozen
+        self.top_bytes + self.frozen_bytes
     }
 
     /// The key's cell on top, if it is there.
     #[inline(always)]
     pub(crate) fn top(&mut self, key: impl KeyRef<K>) -> Option<&mut C> {
+        self.changes += 1;
         self.top.get_mut(key.hash(), |k| key.is(k)).map(|(_, cell)| cell)
     }
 
@@ -146,6 +166,7 @@ impl<K: Key, C: Cell> SpillTable<K, C> {
         key: impl KeyRef<K>,
         make: impl FnOnce(Below<'_, '_, K, C>) -> C,
     ) -> (&K, &mut C) {
+        self.changes += 1;
         let Self { top, frozen, prepared, port, key: buffer, .. } = self;
         let max = top.max_parallelism();
         let make = || {
@@ -175,9 +196,22 @@ impl<K: Key, C: Cell> SpillTable<K, C> {
         let fresh = KeyedTable::new(self.top.key_groups(), self.top.max_parallelism());
         let entries = Arc::new(std::mem::replace(&mut self.top, fresh));
         self.frozen.0.push_front((epoch, entries.clone()));
+        (self.changes, self.changes_max) = (0, 0);
+        self.frozen_bytes += std::mem::take(&mut self.top_bytes);
         self.port.report(0);
         let layer = TableLayer { state: self.port.state(), entries };
         self.port.hand_over(epoch, Some(Box::new(layer)), Vec::new());
+    }
+
+    /// Says how much memory the top takes. O(key groups).
+    #[cold]
+    fn measure(&mut self) {
+        self.owned.sample(&self.top);
+        let bytes = self.top.memory_bytes() + self.owned.of(self.top.len());
+        self.port.report(bytes);
+        self.top_bytes = bytes;
+        let entry_bytes = bytes / self.top.len().max(1) + 1;
+        (self.changes, self.changes_max) = (0, self.port.slack_bytes() / entry_bytes);
     }
 
     /// Drops what the store has.
@@ -185,8 +219,13 @@ impl<K: Key, C: Cell> SpillTable<K, C> {
     fn release(&mut self, flushed: u64) {
         while self.frozen.0.back().is_some_and(|(epoch, _)| *epoch <= flushed) {
             if let Some((_, layer)) = self.frozen.0.pop_back() {
-                self.port.discard(Box::new(layer));
+                // The flush has let go of it.
+                let groups = Arc::into_inner(layer).into_iter().flat_map(KeyedTable::into_groups);
+                self.port.discard(groups.map(|group| Box::new(group) as Box<dyn Send>).collect());
             }
+        }
+        if self.frozen.0.is_empty() {
+            self.frozen_bytes = 0;
         }
     }
 }
@@ -219,9 +258,9 @@ impl<K: Key, C: Cell> KeyedState for SpillTable<K, C> {
         if let Some(epoch) = self.port.wants_freeze() {
             self.freeze(epoch);
         }
-        self.owned.sample(&self.top);
-        let is_empty = self.top.is_empty(); // What an empty table takes, to freeze it would not free.
-        self.port.report(if is_empty { 0 } else { self.top.memory_bytes() + self.owned.of(self.top.len()) });
+        if self.changes > self.changes_max {
+            self.measure();
+        }
     }
 }
 
@@ -283,26 +322,19 @@ impl<K, C> fmt::Debug for SpillTable<K, C> {
 struct OwnedBytes {
     /// A running mean for one entry.
     mean: f64,
-    /// How many entries there were at the last sample.
-    sampled_at: usize,
     scratch: ValueBytes,
     key: Vec<u8>,
     random: u64,
 }
 
 impl OwnedBytes {
-    /// Looks at a few entries, if there are many others by now.
+    /// Looks at a few entries.
     fn sample<K: Key, C: Cell>(&mut self, table: &KeyedTable<K, C>) {
         if !std::mem::needs_drop::<(K, C)>() {
             return;
         }
-        let len = table.len();
-        if len.abs_diff(self.sampled_at) * 64 < self.sampled_at {
-            return;
-        }
-        self.sampled_at = len;
         for _ in 0..4 {
-            self.random = crate::hash_word(self.random ^ len as u64);
+            self.random = crate::hash_word(self.random.wrapping_add(1));
             let Some((key, cell)) = table.near(self.random) else { continue };
             self.key.clear();
             self.scratch.clear();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::backend::CoreState;
 use crate::context::KeyContext;
-use crate::handle::{Lane, StateSet, ValueState};
+use crate::handle::{Lane, ListState, StateSet, ValueState};
 use crate::lsm::Options;
 use crate::spill::WorkProgress;
 use crate::storage::Storage;
@@ -55,4 +55,52 @@ fn a_batch_larger_than_memory_is_prepared_in_rounds() {
     }
     assert_eq!(core.metrics().unwrap().blocking_reads, 0);
     assert!(core.take_fault().is_none());
+}
+
+/// Goal: values that grow where they are take memory too. Method: ten lists, appended to until they are ten times the budget; what
+/// is not flushed stays below it.
+#[test]
+fn lists_that_grow_are_flushed_though_their_keys_are_few() {
+    let options = Options { memory_bytes: 4 << 20, ..Options::nvme() };
+    let (core, _) = CoreState::lsm(&Storage::memory(), options, 1).unwrap();
+    let max = MaxParallelism::default();
+    let backend = core.backend("test", KeyGroupRange::all(max), max);
+    let mut lists = ListState::<u64, [u8; 64]>::new("lists", &backend).unwrap();
+    let batches = (40 << 20) / 64 / 100;
+    for batch in 0..batches {
+        for at in 0..100_u64 {
+            lists.add(KeyContext::new(&(at % 10)), [batch as u8; 64]);
+        }
+        core.maintain();
+        lists.each(&mut |state| state.maintain());
+        do_all_work(&core, &mut lists);
+    }
+    let flushed = core.metrics().unwrap().payload_bytes;
+    assert!(flushed >= 38 << 20, "{flushed} bytes");
+}
+
+/// Goal: level 0 is emptied when nothing changes, and left alone while something does. Method: a freeze with and without a change
+/// after it.
+#[test]
+fn level_0_is_emptied_at_rest() {
+    let (core, _) = CoreState::lsm(&Storage::memory(), Options::nvme(), 1).unwrap();
+    let max = MaxParallelism::default();
+    let mut state =
+        ValueState::<u64, u64>::new("value", &core.backend("test", KeyGroupRange::all(max), max)).unwrap();
+    let mut freeze_after_changes = |last: bool| {
+        (0..1000_u64).for_each(|key| state.set(KeyContext::new(&key), key));
+        core.freeze();
+        state.each(&mut |state| state.maintain());
+        if !last {
+            state.set(KeyContext::new(&0), 0);
+            state.each(&mut |state| state.maintain());
+        }
+        do_all_work(&core, &mut state);
+        core.metrics().unwrap()
+    };
+    assert_eq!(freeze_after_changes(false).runs, 1);
+    assert_eq!(freeze_after_changes(false).runs, 2);
+    let at_rest = freeze_after_changes(true);
+    assert_eq!((at_rest.runs, at_rest.level_files[1]), (0, 1));
+    assert_eq!(at_rest.space_amplification(), freeze_after_changes(true).space_amplification());
 }

@@ -74,7 +74,7 @@ impl<K: Key, V: Stored> WindowStore<K, V> {
 
     /// Has something dropped by a helper thread, because it is large.
     pub fn discard(&self, garbage: Box<dyn Send>) {
-        self.port.discard(garbage);
+        self.port.discard(vec![garbage]);
     }
 
     /// What files have of a window and a key group: appended to `out`, with key hashes. `false`: parts of files are missing, and were

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::port::Garbage;
 use crate::lsm::{self, Budget, Job, JobProgress, PartReady, PartRequest};
 use crate::snapshot::SnapshotTask;
 
@@ -22,8 +23,8 @@ pub(crate) enum Task {
     Job(Job, Option<lsm::Error>),
     /// A snapshot, to be brought to its place.
     Snapshot(SnapshotTask),
-    /// Something large, to be dropped.
-    Drop(Option<Box<dyn Send>>),
+    /// Something large, to be dropped piece by piece.
+    Drop(Garbage),
 }
 
 /// What a step of [`Work`] has come to.
@@ -67,15 +68,15 @@ impl Work {
         match &mut self.0 {
             Task::Ready(_) => WorkProgress::Finished,
             Task::Drop(garbage) => {
-                drop(garbage.take());
-                WorkProgress::Finished
+                drop(garbage.pop());
+                if garbage.is_empty() { WorkProgress::Finished } else { WorkProgress::Worked }
             }
             Task::Snapshot(task) => match task.step() {
                 true => WorkProgress::Finished,
                 false => WorkProgress::Worked,
             },
             Task::Read(_) => {
-                if let Task::Read(request) = std::mem::replace(&mut self.0, Task::Drop(None)) {
+                if let Task::Read(request) = std::mem::replace(&mut self.0, Task::Drop(Vec::new())) {
                     self.0 = Task::Ready(request.perform());
                 }
                 WorkProgress::Finished
