@@ -106,7 +106,7 @@ impl<K: Key, V: Clone + Send + Sync + 'static> HeapTable<K, V> {
         self.table.thaw(THAW_SLOTS);
         let Some(Kept { port, .. }) = &self.kept else { return };
         for spent in self.table.take_spent() {
-            port.discard(Box::new(spent));
+            port.discard_table(spent);
         }
     }
 }

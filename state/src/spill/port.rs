@@ -19,14 +19,15 @@ use std::rc::Rc;
 
 use super::flush::{FlushCursor, LayerEntries};
 use super::work::{Task, Work};
-use crate::Error;
 use crate::clock::Clock;
+use crate::heap::KeyedTable;
 use crate::lsm::key::{EncodedKey, StateId};
 use crate::lsm::{
     self, Answer, Cursor, Job, JobKind, KeyBatch, KeyRange, Options, ScanEnd, StateSpec, Store,
 };
 use crate::snapshot::{PendingSnapshot, Snapshots};
 use crate::storage::Storage;
+use crate::{Error, Key};
 
 /// Compactions that run at the same time, besides a flush.
 const COMPACTIONS_MAX: usize = 1;
@@ -475,6 +476,11 @@ impl TablePort {
     /// Has something dropped by a helper thread, because it is large. Until then it counts as frozen.
     pub(crate) fn discard(&self, garbage: Garbage) {
         self.port.garbage.borrow_mut().push(garbage);
+    }
+
+    /// The same for a table, a key group at a time.
+    pub(crate) fn discard_table<K: Key, V: Send + 'static>(&self, table: KeyedTable<K, V>) {
+        self.discard(table.into_groups().map(|group| Box::new(group) as Box<dyn Send>).collect());
     }
 
     /// As `Store::get_batch`; an error is the core's fault, and answers are then missing.

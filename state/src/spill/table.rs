@@ -220,8 +220,7 @@ impl<K: Key, C: Cell> SpillTable<K, C> {
         while self.frozen.0.back().is_some_and(|(epoch, _)| *epoch <= flushed) {
             if let Some((_, layer)) = self.frozen.0.pop_back() {
                 // The flush has let go of it.
-                let groups = Arc::into_inner(layer).into_iter().flat_map(KeyedTable::into_groups);
-                self.port.discard(groups.map(|group| Box::new(group) as Box<dyn Send>).collect());
+                Arc::into_inner(layer).into_iter().for_each(|table| self.port.discard_table(table));
             }
         }
         if self.frozen.0.is_empty() {

@@ -13,7 +13,6 @@ use crate::snapshot::SnapshotTask;
 /// See [`CoreState`](crate::CoreState) for an example.
 pub struct Work(Task);
 
-#[expect(clippy::large_enum_variant, reason = "there are few, and jobs are the large ones")]
 pub(crate) enum Task {
     /// A part of a file, to be read.
     Read(PartRequest),
