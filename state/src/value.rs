@@ -48,7 +48,15 @@ pub(crate) type ValueBytes = AlignedVec<16>;
     label = "not a value of a state",
     note = "derive `Clone`, `rkyv::Archive`, `rkyv::Serialize` and `rkyv::Deserialize` for it"
 )]
-pub trait StateValue: Archive + Clone + Send + Sync + 'static {
+pub trait StateValue:
+    Archive<
+        Archived: for<'a> CheckBytes<LowValidator<'a, Failure>> + Deserialize<Self, Strategy<(), Failure>>,
+    > + for<'a> Serialize<LowSerializer<AlignedVec<16>, ArenaHandle<'a>, rancor::Error>>
+    + Clone
+    + Send
+    + Sync
+    + 'static
+{
     /// Appends the value's archive, at the next multiple of 16.
     ///
     /// Errors: [`ValueError`] if a part of it refuses to be serialised.

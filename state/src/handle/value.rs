@@ -155,9 +155,24 @@ impl<K: Key, V: Stored> ValueState<K, V> {
     /// ```
     #[inline]
     pub fn get_or_insert_with(&mut self, cx: impl KeyRef<K>, init: impl FnOnce() -> V) -> &mut V {
+        self.entry(cx, init).1
+    }
+
+    /// The same with the key as the state has it: for callers that have it as it lies in a buffer.
+    ///
+    /// ```
+    /// use thalweg_state::{StateBackend, KeyContext, KeyGroupRange, MaxParallelism, ValueState};
+    /// let max = MaxParallelism::default();
+    /// let backend = StateBackend::heap(KeyGroupRange::all(max), max);
+    /// let mut count = ValueState::<u64, u64>::new("count", &backend)?;
+    /// assert_eq!(count.entry(KeyContext::new(&7), || 1), (&7, &mut 1));
+    /// # Ok::<(), thalweg_state::Error>(())
+    /// ```
+    #[inline(always)]
+    pub fn entry(&mut self, cx: impl KeyRef<K>, init: impl FnOnce() -> V) -> (&K, &mut V) {
         match &mut self.table {
-            Table::Plain(values) => values.get_or_insert_with(cx, init),
-            Table::Timed(timed) => timed.get_or_insert_with(cx, init),
+            Table::Plain(values) => values.entry(cx, init),
+            Table::Timed(timed) => timed.entry(cx, init),
         }
     }
 

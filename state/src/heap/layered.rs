@@ -130,9 +130,15 @@ impl<K: Key, V: Clone> LayeredTable<K, V> {
     /// The key's value, which is `init()` if it had none, to change in place.
     #[inline(always)]
     pub fn get_or_insert_with(&mut self, cx: impl KeyRef<K>, init: impl FnOnce() -> V) -> &mut V {
+        self.entry(cx, init).1
+    }
+
+    /// The same with the table's own key.
+    #[inline(always)]
+    pub(crate) fn entry(&mut self, cx: impl KeyRef<K>, init: impl FnOnce() -> V) -> (&K, &mut V) {
         match &mut self.below {
             None => insert_with(&mut self.top, cx, init),
-            Some(below) => below.get_or_insert_with(&mut self.top, cx, init),
+            Some(below) => below.entry(&mut self.top, cx, init),
         }
     }
 
@@ -344,12 +350,12 @@ impl<K: Key, V: Clone> Below<K, V> {
         (table, move || below.unwrap_or_else(init))
     }
 
-    fn get_or_insert_with<'a>(
+    fn entry<'a>(
         &'a mut self,
         top: &'a mut KeyedTable<K, V>,
         cx: impl KeyRef<K>,
         init: impl FnOnce() -> V,
-    ) -> &'a mut V {
+    ) -> (&'a K, &'a mut V) {
         self.changes.mark(cx.hash());
         if self.is_flat() {
             return insert_with(top, cx, init);
@@ -371,7 +377,7 @@ impl<K: Key, V: Clone> Below<K, V> {
                 return None; // And stays so.
             }
             let value = self.hidden.fetch(cx)?;
-            return Some(insert_with(top, cx, || value));
+            return Some(insert_with(top, cx, || value).1);
         }
         find_mut(top, cx)
     }
@@ -447,8 +453,9 @@ fn insert_with<K: Key, V>(
     table: &mut KeyedTable<K, V>,
     cx: impl KeyRef<K>,
     init: impl FnOnce() -> V,
-) -> &mut V {
-    table.entry(cx.hash(), |key| cx.is(key), || (cx.to_key(), init())).1
+) -> (&K, &mut V) {
+    let (key, value, _) = table.entry(cx.hash(), |key| cx.is(key), || (cx.to_key(), init()));
+    (key, value)
 }
 
 #[inline(always)]

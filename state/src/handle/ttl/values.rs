@@ -63,20 +63,20 @@ impl<K: Key, V: Stored> TimedValues<K, V> {
         Some(&mut timed.value)
     }
 
-    pub(in super::super) fn get_or_insert_with(
+    pub(in super::super) fn entry(
         &mut self,
         cx: impl KeyRef<K>,
         init: impl FnOnce() -> V,
-    ) -> &mut V {
+    ) -> (&K, &mut V) {
         self.on_access();
         let (now_ms, init) = (self.life.now_ms(), Cell::new(Some(init)));
         let make = || init.take().expect("a value is made once")();
-        let timed = self.values.get_or_insert_with(cx, || Timed { value: make(), at_ms: now_ms });
+        let (key, timed) = self.values.entry(cx, || Timed { value: make(), at_ms: now_ms });
         if self.life.hides(timed.at_ms) {
             timed.value = make();
         }
         timed.at_ms = now_ms;
-        &mut timed.value
+        (key, &mut timed.value)
     }
 
     pub(in super::super) fn update_row(
@@ -85,7 +85,7 @@ impl<K: Key, V: Stored> TimedValues<K, V> {
         init: impl FnOnce() -> V,
         change: impl FnOnce(&mut V),
     ) -> &(K, V) {
-        let value = self.get_or_insert_with(cx, init);
+        let (_, value) = self.entry(cx, init);
         change(value);
         let row = (cx.to_key(), value.clone());
         self.row.insert(row)
