@@ -3,6 +3,8 @@
 use std::marker::PhantomData;
 use std::time::Duration;
 
+use thalweg_state::StateValue;
+
 use super::chain::{Chain, Connected};
 use super::keyed::{ByKey, KeyedStream};
 use super::record::{Key, Record};
@@ -265,8 +267,8 @@ where
 #[expect(clippy::type_complexity, reason = "the type of a chain says what it is made of")]
 impl<C, D, F, G, K, A, Tr> JoinedWindows<C, D, Pairs, F, G, K, A, Tr>
 where
-    C: Chain<Out: Record>,
-    D: Chain<Out: Record>,
+    C: Chain<Out: Record + StateValue>,
+    D: Chain<Out: Record + StateValue>,
     K: Key,
     F: FnMut(&C::Out) -> K + Clone + Send + Sync + 'static,
     G: FnMut(&D::Out) -> K + Clone + Send + Sync + 'static,
@@ -301,8 +303,8 @@ where
 #[expect(clippy::type_complexity, reason = "the type of a chain says what it is made of")]
 impl<C, D, F, G, K, A, Tr> JoinedWindows<C, D, Groups, F, G, K, A, Tr>
 where
-    C: Chain<Out: Record>,
-    D: Chain<Out: Record>,
+    C: Chain<Out: Record + StateValue>,
+    D: Chain<Out: Record + StateValue>,
     K: Key,
     F: FnMut(&C::Out) -> K + Clone + Send + Sync + 'static,
     G: FnMut(&D::Out) -> K + Clone + Send + Sync + 'static,

@@ -120,7 +120,7 @@ where
 impl<C, X, A, Tr, R> ReducesWindows<C, X, A, Tr, R> for PerRecord
 where
     C: Chain,
-    X: Extract<C::Out, Value: Record>,
+    X: Extract<C::Out, Value: Record + StateValue>,
     A: WindowAssigner<X::Value>,
     Tr: Trigger<X::Value>,
     R: Reducer<X::Value>,
@@ -382,7 +382,7 @@ where
     type Out = F::Out;
 
     fn build<N: Output<F::Out>>(&self, next: N, cx: &mut SubtaskContext) -> Result<impl OneInput<K, V>> {
-        Ok(self.operator(next, cx))
+        self.operator(next, cx)
     }
 }
 
@@ -401,7 +401,7 @@ where
     const IS_UNION: bool = true;
 
     fn build<N: Output<F::Out>>(&self, next: N, cx: &mut SubtaskContext) -> Result<impl TwoInput<K, L, R>> {
-        Ok(self.operator::<K, Either<L, R>, N>(next, cx))
+        self.operator::<K, Either<L, R>, N>(next, cx)
     }
 }
 
@@ -410,7 +410,7 @@ impl<A, Tr, F, S: Sides> WindowFactory<A, Tr, F, S> {
         &self,
         next: N,
         cx: &mut SubtaskContext,
-    ) -> WindowOperator<K, V, A, Tr, F, S::Writers, N>
+    ) -> Result<WindowOperator<K, V, A, Tr, F, S::Writers, N>>
     where
         K: Key,
         V: Record,

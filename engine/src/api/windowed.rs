@@ -9,6 +9,8 @@
 use std::marker::PhantomData;
 use std::time::Duration;
 
+use thalweg_state::StateValue;
+
 use super::aggregate::Aggregate;
 use super::chain::Chain;
 use super::keyed::{KeyedStream, Unkeyed};
@@ -334,6 +336,7 @@ where
     /// ```
     pub fn process<F>(self, function: F) -> Stream<Applied<C, X, A, Tr, ProcessWindow<F>>>
     where
+        X::Value: StateValue,
         F: ProcessWindowFunction<X::Key, X::Value>,
     {
         self.per_record(|trigger| trigger).apply("Window: Process", ProcessWindow(function))
@@ -359,6 +362,7 @@ where
     pub fn process_with<U, F>(self, function: F) -> Stream<Applied<C, X, A, Tr, ProcessClosureWindow<F, U>>>
     where
         U: 'static,
+        X::Value: StateValue,
         F: FnMut(&X::Key, TimeWindow, &[X::Value], &mut Collector<U>) + Clone + Send + Sync + 'static,
     {
         self.per_record(|trigger| trigger).apply("Window: Process", ProcessClosureWindow::new(function))
@@ -447,6 +451,7 @@ where
     ) -> Stream<Applied<C, X, A, Tr, ReduceProcessWindow<Reduce<R>, F>>>
     where
         R: Fn(&X::Value, &X::Value) -> X::Value + Clone + Send + Sync + 'static,
+        X::Value: StateValue,
         F: ProcessWindowFunction<X::Key, X::Value>,
     {
         self.per_record(|trigger| trigger)

@@ -5,12 +5,16 @@
 //!                                                                            └▶ false: the buffer is put aside
 //! ```
 
-use thalweg_state::{ArchivedKey, CoreState, KeyContext, Lane, StateSet};
+use thalweg_state::{ArchivedKey, CoreState, KeyContext, Lane, StateSet, Timers};
 
 use super::Received;
 use super::process::OwnedKey;
 use crate::api::record::{Key, Record};
 use crate::data_plane::SubtaskContext;
+use crate::time::Timestamp;
+
+/// How many timers are looked up ahead together at most.
+const DUE_MAX: usize = 1024;
 
 /// What an operator needs to look its state up ahead.
 pub(crate) struct Lookahead<K> {
@@ -87,6 +91,48 @@ impl<K: Key> Lookahead<K> {
         if self.state.has_files() {
             state.each(&mut |state| state.maintain());
         }
+    }
+}
+
+/// The timers that are looked up ahead: those of one timestamp at a time.
+#[derive(Default)]
+pub(crate) struct Due {
+    left: u32,
+    number: u32,
+}
+
+impl Due {
+    /// Whether what the next timer needs is in memory, or none is due. If not, it has been asked for. `key` says whom a timer is for.
+    #[inline]
+    pub(crate) fn is_ready<K: Key, P: Eq + Clone>(
+        &mut self,
+        ahead: &mut Lookahead<K>,
+        timers: &mut Timers<P>,
+        up_to: Timestamp,
+        state: &mut impl StateSet,
+        key: impl Fn(&P) -> &K,
+    ) -> bool {
+        if self.left > 0 || !ahead.spills() {
+            return true;
+        }
+        let due = timers.peek_due(up_to).take(DUE_MAX);
+        let mut count = 0;
+        let is_ready = ahead
+            .are_due_ready(state, due.inspect(|_| count += 1).map(|(hash, payload)| (hash, key(payload))));
+        (self.left, self.number) = (count, Lane::Timers.first());
+        is_ready
+    }
+
+    /// The context of the timer that was taken out.
+    #[inline]
+    pub(crate) fn next<'a, K>(&mut self, key: &'a K, hash: u64) -> KeyContext<'a, K> {
+        let at = KeyContext::with_hash(key, hash);
+        if self.left == 0 {
+            return at;
+        }
+        let number = self.number;
+        (self.left, self.number) = (self.left - 1, number + 1);
+        at.prepared_as(number)
     }
 }
 

@@ -20,9 +20,9 @@
 use std::marker::PhantomData;
 
 use thalweg_net::Signal;
-use thalweg_state::{KeyContext, Lane, StateSet, Timers};
+use thalweg_state::{KeyContext, StateSet, Timers};
 
-use super::lookahead::Lookahead;
+use super::lookahead::{Due, Lookahead};
 use super::output::{Control, Output, Stage};
 use super::stateless::Collector;
 use super::{Budget, CACHED_STATE_BYTES, OneInput, Operator, Received};
@@ -33,9 +33,6 @@ use crate::api::tag::{SideWriters, Tag};
 use crate::data_plane::SubtaskContext;
 use crate::data_plane::subtask::Guard;
 use crate::time::{NO_TIMESTAMP, Timestamp};
-
-/// How many timers are looked up ahead together at most.
-const DUE_MAX: usize = 1024;
 
 /// The main output and the side outputs of a process function, and what it can ask.
 pub(crate) struct Emitter<S, N> {
@@ -211,7 +208,7 @@ impl<K: Key, S: SideWriters, N: Stage> Services<K, S, N> {
         let mut goes_on = true;
         let mut due = Due::default();
         while goes_on {
-            if !due.is_ready(&mut self.ahead, &mut self.event_timers, watermark, state) {
+            if !due.is_ready(&mut self.ahead, &mut self.event_timers, watermark, state, |key| key) {
                 return false;
             }
             let Some((timestamp, hash, key)) = self.event_timers.pop_due(watermark) else { break };
@@ -254,7 +251,7 @@ impl<K: Key, S: SideWriters, N: Stage> Services<K, S, N> {
         let mut goes_on = true;
         let mut next_due = Due::default();
         while goes_on {
-            if !next_due.is_ready(&mut self.ahead, &mut self.processing_timers, up_to, state) {
+            if !next_due.is_ready(&mut self.ahead, &mut self.processing_timers, up_to, state, |key| key) {
                 return false;
             }
             let Some((due, hash, key)) = self.processing_timers.pop_due(up_to) else { break };
@@ -275,46 +272,6 @@ impl<K: Key, S: SideWriters, N: Stage> Services<K, S, N> {
         let timer = self.processing_timers.next_at().filter(|_| !self.emitter.guard.is_blocked());
         let fires = timer.and_then(|timer| timer.checked_add(1));
         [fires, self.emitter.next.wakes_at()].into_iter().flatten().min()
-    }
-}
-
-/// The timers that are looked up ahead: those of one timestamp at a time.
-#[derive(Default)]
-struct Due {
-    left: u32,
-    number: u32,
-}
-
-impl Due {
-    /// Whether what the next timer needs is in memory, or none is due. If not, it has been asked for.
-    #[inline]
-    fn is_ready<K: Key>(
-        &mut self,
-        ahead: &mut Lookahead<K>,
-        timers: &mut Timers<K>,
-        up_to: Timestamp,
-        state: &mut impl StateSet,
-    ) -> bool {
-        if self.left > 0 || !ahead.spills() {
-            return true;
-        }
-        let due = timers.peek_due(up_to).take(DUE_MAX);
-        let mut count = 0;
-        let is_ready = ahead.are_due_ready(state, due.inspect(|_| count += 1));
-        (self.left, self.number) = (count, Lane::Timers.first());
-        is_ready
-    }
-
-    /// The context of the timer that was taken out.
-    #[inline]
-    fn next<'a, K>(&mut self, key: &'a K, hash: u64) -> KeyContext<'a, K> {
-        let at = KeyContext::with_hash(key, hash);
-        if self.left == 0 {
-            return at;
-        }
-        let number = self.number;
-        (self.left, self.number) = (self.left - 1, number + 1);
-        at.prepared_as(number)
     }
 }
 

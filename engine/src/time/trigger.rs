@@ -26,6 +26,8 @@ pub use continuous::{ContinuousEventTime, ContinuousProcessingTime};
 pub use end::{EndOfStream, EventTime, Never, ProcessingTime};
 pub use timeout::ProcessingTimeout;
 
+use thalweg_state::StateValue;
+
 use super::Timestamp;
 use super::window::TimeWindow;
 
@@ -112,8 +114,8 @@ impl TriggerResult {
     note = "a trigger of one's own implements `Trigger<{T}>`, or `Trigger<T>` for every `T`"
 )]
 pub trait Trigger<T>: Clone + Send + Sync + 'static {
-    /// What it knows of one window of one key.
-    type State: Default + Clone + Send + 'static;
+    /// What it knows of one window of one key. It is kept in the job's state backend, so it derives what records derive.
+    type State: Default + StateValue;
 
     /// A record has been added to the window.
     fn on_element(

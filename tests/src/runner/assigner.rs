@@ -182,12 +182,19 @@ pub(super) enum CaseTrigger<T> {
 }
 
 /// What the triggers of a case keep: each has its own part, as one may be inside another.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+#[rkyv(
+    // As for `Value`, which holds itself too.
+    serialize_bounds(__S: rkyv::ser::Writer + rkyv::ser::Allocator, __S::Error: rkyv::rancor::Source),
+    deserialize_bounds(__D::Error: rkyv::rancor::Source),
+    bytecheck(bounds(__C: rkyv::validation::ArchiveContext, __C::Error: rkyv::rancor::Source)),
+)]
 pub(super) struct CaseState {
     none: (),
     count: u64,
     next: Option<Timestamp>,
     last: Option<f64>,
+    #[rkyv(omit_bounds)]
     timeout: Box<Option<(CaseState, Option<Timestamp>)>>,
 }
 

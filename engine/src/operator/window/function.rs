@@ -12,6 +12,8 @@
 
 use std::marker::PhantomData;
 
+use thalweg_state::StateValue;
+
 use crate::api::aggregate::{Aggregate, WindowResult};
 use crate::api::context::Context;
 use crate::api::record::{Key, Record};
@@ -29,11 +31,11 @@ pub trait WindowFunction<K: Key, V: Record>: Clone + Send + Sync + 'static {
     /// What it emits.
     type Out: 'static;
     /// What is kept.
-    type Contents: 'static;
+    type Contents: StateValue;
     /// The function's own state for each window.
-    type WindowState: Default + 'static;
+    type WindowState: Default + StateValue;
     /// The function's own state for each key.
-    type KeyState: Default + 'static;
+    type KeyState: Default + StateValue;
 
     /// Takes in a record that is needed elsewhere too; `again` makes another. Default: does so.
     fn see(&mut self, contents: &mut Option<Self::Contents>, _record: &V, again: impl FnOnce() -> V) {
@@ -102,9 +104,9 @@ pub trait ProcessWindowFunction<K: Key, V>: Clone + Send + Sync + 'static {
     /// What it emits.
     type Out: 'static;
     /// Its state for each window, gone when the window is forgotten. `()` with windows that merge.
-    type WindowState: Default + 'static;
+    type WindowState: Default + StateValue;
     /// Its state for each key, which outlives the windows.
-    type KeyState: Default + 'static;
+    type KeyState: Default + StateValue;
 
     /// The window fires: `elements` are its records in order of arrival, at least one.
     fn process(
@@ -255,7 +257,7 @@ where
 #[derive(Debug, Clone)]
 pub struct ReduceWindow<R>(pub(crate) R);
 
-impl<K: Key, V: Record, R: Reducer<V>> WindowFunction<K, V> for ReduceWindow<R> {
+impl<K: Key, V: Record + StateValue, R: Reducer<V>> WindowFunction<K, V> for ReduceWindow<R> {
     type Out = V;
     type Contents = V;
     type WindowState = ();
@@ -322,7 +324,9 @@ impl<K: Key, V: Record, A: Aggregate<V>> WindowFunction<K, V> for AggregateWindo
 #[derive(Debug, Clone)]
 pub struct ProcessWindow<F>(pub(crate) F);
 
-impl<K: Key, V: Record, F: ProcessWindowFunction<K, V>> WindowFunction<K, V> for ProcessWindow<F> {
+impl<K: Key, V: Record + StateValue, F: ProcessWindowFunction<K, V>> WindowFunction<K, V>
+    for ProcessWindow<F>
+{
     type Out = F::Out;
     type Contents = Vec<V>;
     type WindowState = F::WindowState;
@@ -364,7 +368,7 @@ pub struct ReduceProcessWindow<R, F> {
 impl<K, V, R, F> WindowFunction<K, V> for ReduceProcessWindow<R, F>
 where
     K: Key,
-    V: Record,
+    V: Record + StateValue,
     R: Reducer<V>,
     F: ProcessWindowFunction<K, V>,
 {
@@ -474,7 +478,7 @@ impl<F: Clone, U> Clone for ProcessClosureWindow<F, U> {
 impl<K, V, U, F> WindowFunction<K, V> for ProcessClosureWindow<F, U>
 where
     K: Key,
-    V: Record,
+    V: Record + StateValue,
     U: 'static,
     F: FnMut(&K, TimeWindow, &[V], &mut Collector<U>) + Clone + Send + Sync + 'static,
 {

@@ -17,8 +17,13 @@
 
 use std::mem;
 
-use thalweg_state::Timers;
-use thalweg_state::heap::KeyedTable;
+use rkyv::util::AlignedVec;
+use thalweg_state::lsm::Fingerprint;
+use thalweg_state::lsm::sst::ValueAlign;
+use thalweg_state::{
+    ArchivedKey, KeyContext, KeyRef, StateSet, StateValue, Stored, Timers, ValueError, ValueState,
+    fingerprint, load_two, store_two,
+};
 
 use super::function::{FiringContext, WindowFunction};
 use super::join::Either;
@@ -27,9 +32,11 @@ use crate::api::tag::{SideWriter, SideWriters};
 use crate::data_plane::SubtaskContext;
 use crate::data_plane::subtask::Guard;
 use crate::data_plane::switch::LateRecords;
+use crate::error::Result;
+use crate::operator::lookahead::{Due, Lookahead};
 use crate::operator::output::{Control, Output, Stage};
 use crate::operator::stateless::Collector;
-use crate::operator::{Budget, OneInput, Operator, Received, TwoInput};
+use crate::operator::{Budget, CACHED_STATE_BYTES, OneInput, Operator, Received, TwoInput};
 use crate::time::Timestamp;
 use crate::time::assigner::WindowAssigner;
 use crate::time::trigger::{TimerRequest, Trigger, TriggerContext, TriggerResult};
@@ -39,6 +46,7 @@ use crate::time::window::TimeWindow;
 const SPARE_LISTS_MAX: usize = 1024;
 
 /// A window of a key.
+#[derive(Clone, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
 struct Slot<C, S, W> {
     window: TimeWindow,
     /// `None` after a purge.
@@ -49,7 +57,7 @@ struct Slot<C, S, W> {
 }
 
 /// Which of the timers that every record of a window asks for are registered. Spares asking the queue.
-#[derive(Default)]
+#[derive(Clone, Default, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
 struct SlotTimers {
     event_end: bool,
     processing_end: bool,
@@ -57,6 +65,7 @@ struct SlotTimers {
 }
 
 /// All windows of a key.
+#[derive(Clone)]
 struct Windows<C, S, W, P> {
     slots: Vec<Slot<C, S, W>>,
     key_state: Option<P>,
@@ -103,6 +112,25 @@ impl<C, S: Default, W: Default, P> Windows<C, S, W, P> {
 
     fn is_empty(&self) -> bool {
         self.slots.is_empty() && self.key_state.is_none()
+    }
+}
+
+impl<C: StateValue, S: StateValue, W: StateValue, P: StateValue> Stored for Windows<C, S, W, P> {
+    fn schema() -> Fingerprint {
+        fingerprint::<(C, S, W, P)>(&["windows"])
+    }
+
+    fn align() -> ValueAlign {
+        ValueAlign::Sixteen
+    }
+
+    fn store(&self, out: &mut AlignedVec<16>) -> std::result::Result<(), ValueError> {
+        store_two(out, |out| self.key_state.write(out), |out| Slot::write_list(&self.slots, out))
+    }
+
+    fn load(bytes: &[u8]) -> std::result::Result<Self, ValueError> {
+        let (key_state, slots) = load_two(bytes)?;
+        Ok(Self { slots: Vec::read(slots)?, key_state: Option::read(key_state)? })
     }
 }
 
@@ -297,7 +325,8 @@ where
 {
     assigner: A,
     trigger: Tr,
-    keys: KeyedTable<K, WindowsOf<K, V, Tr, F>>,
+    keys: ValueState<K, WindowsOf<K, V, Tr, F>>,
+    ahead: Lookahead<K>,
     clocks: Clocks<K>,
     firing: Firing<F, F::Out, SW, N>,
     late: Option<SideWriter<V>>,
@@ -330,7 +359,7 @@ where
         late: Option<SideWriter<V>>,
         sides: SW,
         next: N,
-    ) -> Self {
+    ) -> Result<Self> {
         let clocks = Clocks {
             is_event_time: assigner.is_event_time(),
             lateness_ms,
@@ -341,10 +370,11 @@ where
             requests: Vec::new(),
         };
         let (collector, guard, merging) = (Collector::new(), cx.guard(), A::MERGING);
-        Self {
+        Ok(Self {
             assigner,
             trigger,
-            keys: KeyedTable::new(cx.key_groups(), cx.max_parallelism),
+            keys: cx.value_state("windows")?,
+            ahead: Lookahead::new(cx),
             clocks,
             firing: Firing { function, collector, sides, guard, merging, next },
             late,
@@ -352,7 +382,7 @@ where
             assigned: Vec::new(),
             merged: Vec::new(),
             spare: Vec::new(),
-        }
+        })
     }
 
     /// The record is in no window that is still open.
@@ -429,15 +459,16 @@ where
     fn on_timer(
         &mut self,
         time: Timestamp,
-        key_hash: u64,
-        (owned_key, window): (K, TimeWindow),
+        at: KeyContext<'_, K>,
+        window: TimeWindow,
         domain_is_event: bool,
     ) {
         let Self { trigger, keys, clocks, firing, spare, .. } = self;
-        let Some((key, windows)) = keys.get_mut(key_hash, |key| *key == owned_key) else { return };
-        let Ok(at) = windows.find(window) else { return };
+        let Some(windows) = keys.get_mut(at) else { return };
+        let (key, key_hash) = (at.key, at.hash);
+        let Ok(place) = windows.find(window) else { return };
         let Windows { slots, key_state } = windows;
-        let slot = &mut slots[at];
+        let slot = &mut slots[place];
         let is_end = time == window.max_timestamp();
         slot.timers.cleanup &= domain_is_event != clocks.is_event_time || time != clocks.cleanup_time(window);
         let result = if domain_is_event {
@@ -456,9 +487,9 @@ where
             TriggerResult::Continue
         });
         firing.clear(key, slot, key_state, clocks);
-        slots.remove(at);
+        slots.remove(place);
         if windows.is_empty()
-            && let Some((_, windows)) = keys.remove(key_hash, |key| *key == owned_key)
+            && let Some(windows) = keys.take(at)
             && spare.len() < SPARE_LISTS_MAX
         {
             spare.push(windows.slots);
@@ -472,47 +503,38 @@ where
 
     /// Takes a record, which `make` makes of what has come, as often as it is needed.
     #[inline]
-    fn take(
-        &mut self,
-        archived_key: &K::Archived,
-        key_hash: u64,
-        timestamp: Timestamp,
-        make: impl Fn() -> V + Copy,
-    ) {
+    fn take(&mut self, at: ArchivedKey<'_, K>, timestamp: Timestamp, make: impl Fn() -> V + Copy) {
         let value = make();
         let Self { assigner, trigger, keys, clocks, firing, assigned, merged, spare, .. } = self;
         assigned.clear();
         if let Err(error) = assigner.assign(&value, timestamp, clocks.now, assigned) {
             return firing.guard.fail(error.to_string());
         }
-        let is_key = |key: &K| key.eq_archived(archived_key);
         if !A::MERGING {
             assigned.retain(|&window| !clocks.is_late(window));
-        } else if keys.get(key_hash, is_key).is_none() {
+        } else if !keys.contains(at) {
             assigned.retain(|&window| !clocks.is_late(window)); // With nothing to merge with, it stays late.
         }
         if assigned.is_empty() {
             return self.skip(timestamp, make);
         }
-        let new_key = || {
-            let windows = Windows { slots: spare.pop().unwrap_or_default(), key_state: None };
-            (K::from_archived(archived_key), windows)
-        };
-        let (key, windows, _) = keys.entry(key_hash, is_key, new_key);
+        let key_hash = at.hash();
+        let none = || Windows { slots: spare.pop().unwrap_or_default(), key_state: None };
+        let (key, windows) = keys.entry(at, none);
         let mut skipped = true;
         let mut value = Some(value);
         for (i, &window) in assigned.iter().enumerate() {
-            let at = if A::MERGING {
+            let place = if A::MERGING {
                 let (function, slots) = (&mut firing.function, &mut windows.slots);
                 match Self::merge(trigger, function, clocks, merged, (key, key_hash), slots, window) {
-                    Some(at) => at,
+                    Some(place) => place,
                     None => continue,
                 }
             } else {
                 windows.find_or_insert(window)
             };
             skipped = false;
-            let slot = &mut windows.slots[at];
+            let slot = &mut windows.slots[place];
             let window = slot.window;
             let Some(record) = &value else { break };
             // The trigger sees the record before the function takes it; neither knows of the other.
@@ -527,11 +549,11 @@ where
             clocks.register_cleanup(key, key_hash, slot);
             let is_empty = slot.contents.is_none() && trigger.is_fresh(&slot.trigger);
             if is_empty && !A::MERGING && Self::never_ends(clocks, window) {
-                windows.slots.remove(at);
+                windows.slots.remove(place);
             }
         }
         if windows.is_empty()
-            && let Some((_, windows)) = keys.remove(key_hash, is_key)
+            && let Some(windows) = keys.take(at)
             && spare.len() < SPARE_LISTS_MAX
         {
             spare.push(windows.slots);
@@ -583,8 +605,20 @@ where
     fn advance(&mut self, watermark: Timestamp, budget: &mut Budget) -> bool {
         self.clocks.watermark = watermark; // Functions see the new one, also those of windows that ended long before.
         let mut goes_on = true;
-        while goes_on && let Some((time, key_hash, payload)) = self.clocks.event.pop_due(watermark) {
-            self.on_timer(time, key_hash, payload, true);
+        let mut due = Due::default();
+        while goes_on {
+            if !due.is_ready(
+                &mut self.ahead,
+                &mut self.clocks.event,
+                watermark,
+                &mut self.keys,
+                |(key, _)| key,
+            ) {
+                return false;
+            }
+            let Some((time, key_hash, (key, window))) = self.clocks.event.pop_due(watermark) else { break };
+            self.on_timer(time, due.next(&key, key_hash), window, true);
+            self.clocks.event.give_back((key, window));
             goes_on = budget.spend(&self.firing.guard);
         }
         if self.is_due() {
@@ -596,12 +630,23 @@ where
     /// Each timer fires at the moment after its own time.
     fn fire_due(&mut self, budget: &mut Budget) -> bool {
         let now = self.firing.guard.now();
+        let up_to = now.saturating_sub(1);
         let mut goes_on = true;
-        while goes_on
-            && let Some((time, key_hash, payload)) = self.clocks.processing.pop_due(now.saturating_sub(1))
-        {
+        let mut due = Due::default();
+        while goes_on {
+            if !due.is_ready(
+                &mut self.ahead,
+                &mut self.clocks.processing,
+                up_to,
+                &mut self.keys,
+                |(key, _)| key,
+            ) {
+                return false;
+            }
+            let Some((time, key_hash, (key, window))) = self.clocks.processing.pop_due(up_to) else { break };
             self.clocks.now = self.clocks.now.max(time.saturating_add(1));
-            self.on_timer(time, key_hash, payload, false);
+            self.on_timer(time, due.next(&key, key_hash), window, false);
+            self.clocks.processing.give_back((key, window));
             goes_on = budget.spend(&self.firing.guard);
         }
         if self.is_due() {
@@ -609,6 +654,18 @@ where
         }
         self.clocks.now = now;
         true
+    }
+
+    fn prepares(&self) -> bool {
+        self.ahead.spills()
+    }
+
+    fn prepared(&mut self) -> bool {
+        self.ahead.is_ready(&mut self.keys)
+    }
+
+    fn maintain(&mut self) {
+        self.ahead.maintain(&mut self.keys);
     }
 }
 
@@ -622,13 +679,21 @@ where
     SW: SideWriters,
     N: Output<F::Out>,
 {
+    fn looks_ahead(&self) -> bool {
+        self.keys.memory_bytes() > CACHED_STATE_BYTES
+    }
+
     #[inline]
     fn prefetch(&self, key_hash: u64, _timestamp: Timestamp) {
         self.keys.prefetch(key_hash);
     }
 
+    fn prepare(&mut self, record: Received<'_, K, V>) {
+        self.ahead.show(&mut self.keys, &record);
+    }
+
     fn process(&mut self, record: Received<'_, K, V>) {
-        self.take(record.key, record.key_hash, record.timestamp, || V::unarchive(record.value));
+        self.take(record.archived_key(), record.timestamp, || V::unarchive(record.value));
     }
 }
 
@@ -644,19 +709,31 @@ where
     SW: SideWriters,
     N: Output<F::Out>,
 {
+    fn looks_ahead(&self) -> bool {
+        self.keys.memory_bytes() > CACHED_STATE_BYTES
+    }
+
     #[inline]
     fn prefetch(&self, key_hash: u64, _timestamp: Timestamp) {
         self.keys.prefetch(key_hash);
     }
 
+    fn prepare_left(&mut self, record: Received<'_, K, L>) {
+        self.ahead.show(&mut self.keys, &record);
+    }
+
+    fn prepare_right(&mut self, record: Received<'_, K, R>) {
+        self.ahead.show(&mut self.keys, &record);
+    }
+
     fn process_left(&mut self, record: Received<'_, K, L>) {
         let left = || Either::Left(L::unarchive(record.value));
-        self.take(record.key, record.key_hash, record.timestamp, left);
+        self.take(record.archived_key(), record.timestamp, left);
     }
 
     fn process_right(&mut self, record: Received<'_, K, R>) {
         let right = || Either::Right(R::unarchive(record.value));
-        self.take(record.key, record.key_hash, record.timestamp, right);
+        self.take(record.archived_key(), record.timestamp, right);
     }
 }
 

@@ -13,6 +13,7 @@ use std::marker::PhantomData;
 
 use rkyv::Deserialize;
 use rkyv::rancor::Fallible;
+use thalweg_state::StateValue;
 
 use super::function::{FiringContext, WindowFunction};
 use crate::api::context::Context;
@@ -51,6 +52,7 @@ impl<L: Record, R: Record, D: Fallible + ?Sized> Deserialize<Either<L, R>, D> fo
 }
 
 /// The records of a window, each side in order of arrival. What [`JoinWindow`] and [`CoGroupWindow`] keep.
+#[derive(Clone, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
 pub struct BothSides<L, R> {
     left: Vec<L>,
     right: Vec<R>,
@@ -100,8 +102,8 @@ macro_rules! join_function {
         impl<K, L, R, U, F> WindowFunction<K, Either<L, R>> for $name<F, U>
         where
             K: Key,
-            L: Record,
-            R: Record,
+            L: Record + StateValue,
+            R: Record + StateValue,
             U: 'static,
             F: $bound + Clone + Send + Sync + 'static,
         {

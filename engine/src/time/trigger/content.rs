@@ -1,5 +1,7 @@
 //! Triggers that go by what is in a window, and the one that empties it.
 
+use thalweg_state::StateValue;
+
 use super::super::Timestamp;
 use super::super::window::TimeWindow;
 use super::{Trigger, TriggerContext, TriggerResult};
@@ -176,7 +178,7 @@ impl<F, D> Delta<F, D> {
 
 impl<T, M, F, D> Trigger<T> for Delta<F, D>
 where
-    M: Clone + Send + 'static,
+    M: StateValue,
     F: Fn(&T) -> M + Clone + Send + Sync + 'static,
     D: Fn(&M, &M) -> f64 + Clone + Send + Sync + 'static,
 {

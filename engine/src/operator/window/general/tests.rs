@@ -1,4 +1,5 @@
-//! The operator by itself, with a recording output, against a model that keeps all records and computes windows anew.
+//! The operator by itself, with a recording output, against a model that keeps all records and computes windows anew; with its state
+//! in memory, and in files to which it goes after each event.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -9,7 +10,9 @@ use std::time::Duration;
 use proptest::prelude::*;
 use rkyv::rend::{i64_le, u64_le};
 use thalweg_net::BufferPool;
-use thalweg_state::Key as _;
+use thalweg_state::lsm::Options;
+use thalweg_state::storage::Storage;
+use thalweg_state::{CoreState, Key as _, WorkProgress};
 
 use super::*;
 use crate::api::env::Env;
@@ -40,7 +43,7 @@ impl Output<(u64, TimeWindow, Vec<i64>)> for Recorder {
 }
 
 /// The place of a subtask in a job of its own.
-fn context() -> SubtaskContext {
+fn context(state: CoreState) -> SubtaskContext {
     let env = Env::new().parallelism(1);
     env.from_elements([0]).blackhole();
     let (graph, config) = env.build().unwrap();
@@ -58,7 +61,7 @@ fn context() -> SubtaskContext {
         blocked: Rc::new(Cell::new(0)),
         bell: Default::default(),
         background: Rc::default(),
-        state: thalweg_state::CoreState::heap(),
+        state,
     }
 }
 
@@ -67,6 +70,7 @@ struct Bench<O> {
     operator: O,
     recorder: Recorder,
     switch: Rc<Switch>,
+    state: CoreState,
 }
 
 type Emit = fn(&u64, TimeWindow, &[i64], &mut Collector<(u64, TimeWindow, Vec<i64>)>);
@@ -77,28 +81,78 @@ fn bench<A: WindowAssigner<i64>, Tr: Trigger<i64>>(
     trigger: Tr,
     lateness_ms: i64,
 ) -> Bench<WindowOperator<u64, i64, A, Tr, EmitAll, (), Recorder>> {
-    let cx = context();
+    bench_on(CoreState::heap(), assigner, trigger, lateness_ms)
+}
+
+fn files() -> CoreState {
+    CoreState::lsm(&Storage::memory(), Options::nvme(), 1).unwrap().0
+}
+
+fn bench_on<A: WindowAssigner<i64>, Tr: Trigger<i64>>(
+    state: CoreState,
+    assigner: A,
+    trigger: Tr,
+    lateness_ms: i64,
+) -> Bench<WindowOperator<u64, i64, A, Tr, EmitAll, (), Recorder>> {
+    let cx = context(state.clone());
     let emit: Emit = |key, window, records, out| out.collect((*key, window, records.to_vec()));
     let function = ProcessClosureWindow::new(emit);
     let recorder = Recorder::default();
     let next = recorder.clone();
-    let operator = WindowOperator::new(&cx, assigner, trigger, lateness_ms, function, None, (), next);
-    Bench { operator, recorder, switch: cx.switch }
+    let operator =
+        WindowOperator::new(&cx, assigner, trigger, lateness_ms, function, None, (), next).unwrap();
+    Bench { operator, recorder, switch: cx.switch, state }
 }
 
 impl<A: WindowAssigner<i64>, Tr: Trigger<i64>> Bench<WindowOperator<u64, i64, A, Tr, EmitAll, (), Recorder>> {
     fn element(&mut self, key: u64, timestamp: Timestamp, value: i64) -> Vec<Fired> {
         let (archived_key, archived) = (u64_le::from_native(key), i64_le::from_native(value));
-        let record =
-            Received { key: &archived_key, key_hash: key.key_hash(), value: &archived, timestamp, number: 0 };
-        self.operator.process(record);
+        let record = || Received {
+            key: &archived_key,
+            key_hash: key.key_hash(),
+            value: &archived,
+            timestamp,
+            number: 0,
+        };
+        if self.operator.prepares() {
+            self.operator.prepare(record());
+            while !self.operator.prepared() {
+                self.work();
+                self.operator.prepare(record());
+            }
+        }
+        self.operator.process(record());
         self.fire_due();
         self.recorder.0.take()
     }
 
+    /// What helper threads would do.
+    fn work(&mut self) {
+        while let Some(mut work) = self.state.poll_work() {
+            while work.step(Duration::ZERO) != WorkProgress::Finished {}
+            self.state.on_work_done(work);
+        }
+    }
+
+    /// All state goes to files, if it is in files.
+    fn spill(&mut self) {
+        self.state.freeze();
+        self.operator.maintain();
+        self.work();
+        self.operator.maintain();
+        assert!(self.state.take_fault().is_none());
+    }
+
+    /// How many of the keys 0 to 9 have state.
+    fn keys(&mut self) -> usize {
+        (0..10).filter(|key| self.operator.keys.contains(KeyContext::new(key))).count()
+    }
+
     /// In steps of a few firings, as on a busy core.
     fn watermark(&mut self, watermark: Timestamp, budget: u32) -> Vec<Fired> {
-        while !self.operator.advance(watermark, &mut Budget::new(budget)) {}
+        while !self.operator.advance(watermark, &mut Budget::new(budget)) {
+            self.work();
+        }
         self.recorder.0.take()
     }
 
@@ -110,7 +164,9 @@ impl<A: WindowAssigner<i64>, Tr: Trigger<i64>> Bench<WindowOperator<u64, i64, A,
 
     /// In steps of two firings.
     fn fire_due(&mut self) {
-        while !self.operator.fire_due(&mut Budget::new(2)) {}
+        while !self.operator.fire_due(&mut Budget::new(2)) {
+            self.work();
+        }
     }
 }
 
@@ -180,8 +236,19 @@ impl Model {
     }
 }
 
-/// Runs the operator and the model side by side.
+/// Runs the operator and the model side by side, on either backend.
 fn compare<A: WindowAssigner<i64>>(
+    assigner: A,
+    lateness: i64,
+    budget: u32,
+    events: &[Event],
+) -> Result<(), TestCaseError> {
+    compare_on(CoreState::heap(), assigner.clone(), lateness, budget, events)?;
+    compare_on(files(), assigner, lateness, budget, events)
+}
+
+fn compare_on<A: WindowAssigner<i64>>(
+    state: CoreState,
     assigner: A,
     lateness: i64,
     budget: u32,
@@ -192,7 +259,7 @@ fn compare<A: WindowAssigner<i64>>(
         assigner.assign(&0, timestamp, 0, &mut windows).unwrap();
         windows
     };
-    let mut bench = bench(assigner.clone(), EventTime, lateness);
+    let mut bench = bench_on(state, assigner.clone(), EventTime, lateness);
     let mut model = Model { lateness, ..Model::default() };
     for (value, event) in (0_i64..).zip(events) {
         let (mut got, mut expected) = match *event {
@@ -230,10 +297,13 @@ fn compare<A: WindowAssigner<i64>>(
         got.sort();
         expected.sort();
         prop_assert_eq!(got, expected, "at event {}", value);
+        if value % 3 == 0 {
+            bench.spill();
+        }
     }
     prop_assert_eq!(bench.operator.late_dropped.get(), model.late);
     bench.watermark(i64::MAX, budget);
-    prop_assert!(bench.operator.keys.is_empty() && bench.operator.clocks.event.is_empty());
+    prop_assert!(bench.keys() == 0 && bench.operator.clocks.event.is_empty());
     prop_assert!(!bench.switch.has_failed());
     Ok(())
 }
@@ -308,9 +378,9 @@ fn counts_of_sessions_add_up_when_they_merge() {
 fn a_global_window_that_is_purged_leaves_nothing() {
     let mut bench = bench(Global, Purging::of(Count::of(2)), 0);
     assert_eq!(bench.element(1, 0, 100), []);
-    assert_eq!(bench.operator.keys.len(), 1);
+    assert_eq!(bench.keys(), 1);
     assert_eq!(bench.element(1, 0, 101), [(1, TimeWindow::GLOBAL, vec![100, 101], i64::MAX)]);
-    assert!(bench.operator.keys.is_empty());
+    assert_eq!(bench.keys(), 0);
 }
 
 #[test]
@@ -321,7 +391,7 @@ fn processing_time_windows_fire_when_the_clock_has_passed_them() {
     assert_eq!(bench.clock(9), []);
     assert_eq!(bench.operator.wakes_at(), Some(10));
     assert_eq!(bench.clock(10), [fired(1, 0, 10, &[100])]);
-    assert!(bench.operator.keys.is_empty());
+    assert_eq!(bench.keys(), 0);
 }
 
 #[test]
