@@ -17,7 +17,7 @@ use crate::heap::{KeyedTable, LayeredTable};
 use crate::lsm::sst::ValueAlign;
 use crate::lsm::{self, CompactionFilter, Fingerprint, MergeOperator, Options, Recovery, StateSpec, Store};
 use crate::snapshot::{HeapFormat, HeapTable, PendingSnapshot};
-use crate::spill::{Cell, Port, SpillTable, WindowMerge, WindowStore, Work};
+use crate::spill::{Cell, Port, SpillTable, TablePort, WindowMerge, WindowStore, Work};
 use crate::storage::Storage;
 use crate::value::fingerprint;
 use crate::{Error, Key, KeyGroupRange, MaxParallelism, StateValue, Stored, Ttl};
@@ -475,12 +475,14 @@ impl StateBackend {
     ) -> Result<Option<WindowStore<K, V>>, Error> {
         let StateDescriptor { name, ttl } = descriptor.into();
         assert!(ttl.is_none(), "windows {name:?} cannot have a time to live");
-        self.take_name(&name)?;
-        let Some(port) = self.core.port.as_ref().filter(|port| !port.is_heap()) else { return Ok(None) };
+        if !self.spills() {
+            self.take_name(&name)?;
+            return Ok(None);
+        }
         let operator = WindowMerge { merge, value: PhantomData::<fn() -> V> };
         let kind = StateKind { merge: Some(Arc::new(operator)), ..StateKind::value::<(i64, K), V>() };
-        let port = port.register(self.spec(&name, kind))?;
-        Ok(Some(WindowStore::new(port, self.key_groups, self.max_parallelism)))
+        let port = self.register(&name, kind)?;
+        Ok(port.map(|port| WindowStore::new(port, self.key_groups, self.max_parallelism)))
     }
 
     /// A table for a state of that name, of values or, where it spills, of cells, with what was restored of it. `kind` and the types make
@@ -493,22 +495,27 @@ impl StateBackend {
         kind: StateKind,
         format: HeapFormat<V>,
     ) -> Result<TableOf<K, V, C>, Error> {
+        let (groups, max) = (self.key_groups, self.max_parallelism);
+        Ok(match self.register(name, kind)? {
+            None => TableOf::Heap(HeapTable::new(LayeredTable::new(groups, max))),
+            Some(port) if port.is_heap() => {
+                TableOf::Heap(HeapTable::open(LayeredTable::new(groups, max), port, format)?)
+            }
+            Some(port) => TableOf::Spill(Box::new(SpillTable::new(KeyedTable::new(groups, max), port))),
+        })
+    }
+
+    /// Takes the name of a state, and registers it with the core's store. `None` without one.
+    ///
+    /// Errors: as `table`.
+    pub(crate) fn register(&self, name: &str, kind: StateKind) -> Result<Option<TablePort>, Error> {
         self.take_name(name)?;
-        let (key_groups, max) = (self.key_groups, self.max_parallelism);
-        let Some(port) = &self.core.port else {
-            return Ok(TableOf::Heap(HeapTable::new(LayeredTable::new(key_groups, max))));
-        };
-        let spec = self.spec(name, kind);
-        if port.is_heap() {
-            let table = LayeredTable::new(key_groups, max);
-            return Ok(TableOf::Heap(HeapTable::open(table, port.register(spec)?, format)?));
-        }
-        let top = KeyedTable::new(key_groups, max);
-        Ok(TableOf::Spill(Box::new(SpillTable::new(top, port.register(spec)?))))
+        let Some(port) = &self.core.port else { return Ok(None) };
+        Ok(Some(port.register(self.spec(name, kind))?))
     }
 
     /// Errors: [`Error::DuplicateState`].
-    fn take_name(&self, name: &str) -> Result<(), Error> {
+    pub(crate) fn take_name(&self, name: &str) -> Result<(), Error> {
         match self.names.borrow_mut().insert(name.to_owned()) {
             true => Ok(()),
             false => Err(Error::DuplicateState { name: name.to_owned() }),
@@ -540,6 +547,12 @@ impl StateKind {
         let Fingerprint(value) = V::schema();
         let schema = fingerprint::<K>(&["value", &value.to_string()]);
         Self { schema, align: V::align(), merge: None, filter: None }
+    }
+
+    /// Timers for keys and namespaces.
+    pub(crate) fn timers<K: Key, N: Key>() -> Self {
+        let schema = fingerprint::<(K, N)>(&["timers"]);
+        Self { schema, align: ValueAlign::Eight, merge: None, filter: None }
     }
 
     /// A state of a list of items of type `T` for each key, to which others are appended. `parts` tell how lists are written.

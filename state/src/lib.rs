@@ -17,7 +17,8 @@
 //!   driver of the core sets;
 //! - `spill`: tables over files, with look-ahead and what is done on other threads;
 //! - `snapshot`: all tables of a core at one time, as files that either backend restores;
-//! - `due`: [`DueQueue`], items in the order of their times; `timer`: [`Timers`], which can be found and deleted too;
+//! - `due`: [`DueQueue`], items in the order of their times; `timer`: [`Timers`], which can be found and deleted too, and
+//!   [`TimerState`], which is where the backend keeps state;
 //! - [`storage`]: where the files of a store are, on a disk or in memory; [`testing`]: disks that fail;
 //! - [`lsm`]: state larger than memory.
 //!
@@ -65,7 +66,7 @@ pub use key::{Key, KeyError, hash_bytes, hash_pair, hash_word};
 pub use key_group::{HashSpread, KeyGroup, KeyGroupRange, MaxParallelism, key_group, range_of, subtask_of};
 pub use snapshot::PendingSnapshot;
 pub use spill::{FrozenWindow, WindowStore, Work, WorkProgress};
-pub use timer::Timers;
+pub use timer::{TimerState, Timers, Wakes};
 pub use value::{StateValue, Stored, ValueError, fingerprint, load_two, store_two};
 
 /// How properties are tested: the same cases in every run, and nothing left on the disk.

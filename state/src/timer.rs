@@ -16,18 +16,23 @@
 //!   these there are not many more than of others;
 //! - what timers have been in is used again, so in steady state nothing is allocated for them.
 
+mod bucket;
+mod layer;
+mod spilled;
+mod state;
+mod wakes;
+
+use std::fmt;
+
 use crate::DueQueue;
 use crate::heap::Table;
 use crate::key::scatter;
-use std::collections::VecDeque;
-use std::{fmt, mem};
+use bucket::{Queue, Spare, Timer};
+pub use state::TimerState;
+pub use wakes::Wakes;
 
-/// A bucket of more entries than this has an index.
-const UNINDEXED_MAX: usize = 8;
 /// Empty buckets that may stay until their time comes, however few others there are.
 const EMPTY_MAX: usize = 64;
-/// Entries for which queues of buckets that have gone may be kept, however few timers there have been.
-const SPARE_ENTRIES: usize = 1024;
 
 /// The event-time or processing-time timers of one operator in one subtask.
 ///
@@ -67,38 +72,6 @@ struct Bucket<P> {
     timers: Queue<P>,
 }
 
-/// Most timestamps have either one timer or many.
-enum Queue<P> {
-    None,
-    One(Timer<P>),
-    Many(Box<Many<P>>),
-}
-
-#[derive(Clone)]
-struct Timer<P> {
-    hash: u64,
-    payload: P,
-}
-
-/// The timers of one timestamp in the order of registration, numbered from `popped` on.
-struct Many<P> {
-    /// `None` for a deleted one. The first is not, unless there is none.
-    queue: VecDeque<Option<Timer<P>>>,
-    popped: u64,
-    live: usize,
-    /// The numbers of the timers, by hash; also some of timers that are gone. Only for more than `UNINDEXED_MAX`.
-    index: Table<u64, ()>,
-}
-
-/// What timers have been in.
-struct Spare<P> {
-    #[expect(clippy::vec_box, reason = "boxes move between here and the buckets as they are")]
-    queues: Vec<Box<Many<P>>>,
-    /// For how many timers there is room in these.
-    entries: usize,
-    payloads: Vec<P>,
-}
-
 impl<P: Eq + Clone> Timers<P> {
     /// No timers. Allocates 17 KB, as [`DueQueue::new`].
     ///
@@ -112,7 +85,7 @@ impl<P: Eq + Clone> Timers<P> {
             buckets: Vec::new(),
             free: Vec::new(),
             empty: 0,
-            spare: Spare { queues: Vec::new(), entries: 0, payloads: Vec::new() },
+            spare: Spare::new(),
             len: 0,
             len_max: 0,
         }
@@ -240,17 +213,28 @@ impl<P: Eq + Clone> Timers<P> {
     /// assert_eq!(timers.peek_due(9).count(), 0);
     /// ```
     pub fn peek_due(&mut self, up_to: i64) -> impl Iterator<Item = (u64, &P)> {
-        let mut first = None;
-        while let Some((at, &id)) = self.order.peek_due(up_to) {
+        let first = self.first_due(up_to).map(|(_, id)| id);
+        let timers = first.into_iter().flat_map(|id| self.buckets[id as usize].timers.iter());
+        timers.map(|timer| (timer.hash, &timer.payload))
+    }
+
+    /// The timestamp of the next timer, if it is due at `up_to`.
+    #[inline]
+    pub(crate) fn due_at(&mut self, up_to: i64) -> Option<i64> {
+        if self.len == 0 { None } else { self.first_due(up_to).map(|(at, _)| at) }
+    }
+
+    /// The first bucket with a timer.
+    #[inline]
+    fn first_due(&mut self, up_to: i64) -> Option<(i64, BucketId)> {
+        loop {
+            let (at, &id) = self.order.peek_due(up_to)?;
             if !self.buckets[id as usize].timers.is_empty() {
-                first = Some(id);
-                break;
+                return Some((at, id));
             }
             self.empty -= 1; // All of its timers were deleted.
             self.close(at, id);
         }
-        let timers = first.into_iter().flat_map(|id| self.buckets[id as usize].timers.iter());
-        timers.map(|timer| (timer.hash, &timer.payload))
     }
 
     /// Takes the first bucket, which has no timers any more, out of use.
@@ -314,10 +298,33 @@ impl<P: Eq + Clone> Timers<P> {
     pub fn iter(&self) -> impl Iterator<Item = (i64, u64, &P)> {
         let mut times: Vec<_> = self.order.iter().map(|(at, &id)| (at, id)).collect();
         times.sort_unstable();
-        times.into_iter().flat_map(|(at, id)| {
-            let timers = self.buckets[id as usize].timers.iter();
-            timers.map(move |timer| (at, timer.hash, &timer.payload))
-        })
+        times.into_iter().flat_map(|(at, id)| self.timers_of(at, id))
+    }
+
+    fn timers_of(&self, at: i64, id: BucketId) -> impl Iterator<Item = (i64, u64, &P)> {
+        self.buckets[id as usize].timers.iter().map(move |timer| (at, timer.hash, &timer.payload))
+    }
+
+    /// The timestamps of the timers, and maybe some of timers that were deleted. In no order.
+    pub(crate) fn times(&self) -> impl Iterator<Item = i64> {
+        self.order.iter().map(|(at, _)| at)
+    }
+
+    /// All timers, in no order of timestamps; those of one timestamp in the order of registration.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (i64, u64, &P)> {
+        self.entries_within(|_| true)
+    }
+
+    /// The same of some timestamps.
+    pub(crate) fn entries_within(&self, is_in: impl Fn(i64) -> bool) -> impl Iterator<Item = (i64, u64, &P)> {
+        self.order.iter().filter(move |(at, _)| is_in(*at)).flat_map(|(at, &id)| self.timers_of(at, id))
+    }
+
+    /// About what they take in memory, in bytes, without what payloads own. O(1).
+    pub(crate) fn memory_bytes(&self) -> usize {
+        // A timestamp has a bucket, an entry of the table by time and one of the queue; a timer an entry of its bucket and of the index.
+        let per_time = size_of::<Bucket<P>>() + 2 * size_of::<(i64, BucketId)>() + 16;
+        self.order.len() * per_time + self.len * (size_of::<Option<Timer<P>>>() + 16)
     }
 
     /// The bucket of a timestamp.
@@ -358,217 +365,6 @@ impl<P> fmt::Debug for Timers<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let next_at = self.order.next_at();
         f.debug_struct("Timers").field("len", &self.len).field("next_at", &next_at).finish_non_exhaustive()
-    }
-}
-
-impl<P: Eq + Clone> Spare<P> {
-    /// A timer, in the memory of one that has gone.
-    #[inline]
-    fn timer(&mut self, hash: u64, payload: &P) -> Timer<P> {
-        let payload = match self.payloads.pop() {
-            Some(mut spare) => {
-                spare.clone_from(payload);
-                spare
-            }
-            None => payload.clone(),
-        };
-        Timer { hash, payload }
-    }
-
-    #[inline]
-    fn put(&mut self, payload: P) {
-        if mem::needs_drop::<P>() {
-            self.payloads.push(payload);
-        }
-    }
-
-    fn many(&mut self) -> Box<Many<P>> {
-        match self.queues.pop() {
-            Some(many) => {
-                self.entries -= many.queue.capacity();
-                many
-            }
-            None => Box::new(Many { queue: VecDeque::new(), popped: 0, live: 0, index: Table::new() }),
-        }
-    }
-
-    /// Empties a queue that has no timer any more, and keeps its memory if all that is kept is for at most twice `len_max`.
-    #[inline]
-    fn take(&mut self, timers: &mut Queue<P>, len_max: usize) {
-        let Queue::Many(mut many) = mem::replace(timers, Queue::None) else { return };
-        let capacity = many.queue.capacity();
-        if self.entries + capacity <= SPARE_ENTRIES.max(2 * len_max) {
-            many.reset();
-            self.entries += capacity;
-            self.queues.push(many);
-        }
-    }
-}
-
-impl<P> Timer<P> {
-    fn is(&self, hash: u64, payload: &P) -> bool
-    where
-        P: Eq,
-    {
-        self.hash == hash && self.payload == *payload
-    }
-}
-
-impl<P> Queue<P> {
-    /// In the order of registration.
-    fn iter(&self) -> impl Iterator<Item = &Timer<P>> {
-        let (one, many) = match self {
-            Self::None => (None, None),
-            Self::One(timer) => (Some(timer), None),
-            Self::Many(many) => (None, Some(many)),
-        };
-        one.into_iter().chain(many.into_iter().flat_map(|many| many.queue.iter().flatten()))
-    }
-}
-
-impl<P: Eq + Clone> Queue<P> {
-    #[inline]
-    fn is_empty(&self) -> bool {
-        match self {
-            Self::None => true,
-            Self::One(_) => false,
-            Self::Many(many) => many.live == 0,
-        }
-    }
-
-    fn contains(&self, hash: u64, payload: &P) -> bool {
-        match self {
-            Self::None => false,
-            Self::One(timer) => timer.is(hash, payload),
-            Self::Many(many) => many.find(hash, payload).is_some(),
-        }
-    }
-
-    #[inline]
-    fn register(&mut self, hash: u64, payload: &P, spare: &mut Spare<P>) -> bool {
-        match self {
-            Self::Many(many) => return many.register(hash, payload, spare),
-            Self::One(timer) if timer.is(hash, payload) => return false,
-            Self::One(_) | Self::None => {}
-        }
-        let timer = spare.timer(hash, payload);
-        *self = match mem::replace(self, Self::None) {
-            Self::One(first) => {
-                let mut many = spare.many();
-                many.queue.extend([Some(first), Some(timer)]);
-                many.live = 2;
-                Self::Many(many)
-            }
-            _ => Self::One(timer),
-        };
-        true
-    }
-
-    fn delete(&mut self, hash: u64, payload: &P, spare: &mut Spare<P>) -> bool {
-        let deleted = match self {
-            Self::Many(many) => many.delete(hash, payload),
-            Self::One(timer) if timer.is(hash, payload) => self.pop(),
-            Self::One(_) | Self::None => None,
-        };
-        deleted.map(|timer| spare.put(timer.payload)).is_some()
-    }
-
-    #[inline]
-    fn pop(&mut self) -> Option<Timer<P>> {
-        if let Self::Many(many) = self {
-            return many.pop();
-        }
-        match mem::replace(self, Self::None) {
-            Self::One(timer) => Some(timer),
-            _ => None,
-        }
-    }
-}
-
-impl<P: Eq + Clone> Many<P> {
-    /// No timers, and the memory for as many as before.
-    fn reset(&mut self) {
-        self.queue.clear();
-        (self.popped, self.live) = (0, 0);
-        // To clear it is a pass over its capacity: not for the sake of a few entries.
-        if self.index.capacity() > 16 * self.index.len().max(UNINDEXED_MAX) {
-            self.index = Table::new();
-        }
-        self.index.clear();
-    }
-
-    /// Where in the queue the timer is.
-    #[inline]
-    fn find(&self, hash: u64, payload: &P) -> Option<usize> {
-        let is = |timer: &Option<Timer<P>>| timer.as_ref().is_some_and(|timer| timer.is(hash, payload));
-        if self.index.is_empty() {
-            return self.queue.iter().position(is);
-        }
-        // Numbers of timers that were popped or deleted stay in the index: they find nothing here.
-        let at = |number: u64| usize::try_from(number.checked_sub(self.popped)?).ok();
-        let found = |&number: &u64| at(number).and_then(|at| self.queue.get(at)).is_some_and(is);
-        self.index.get(scatter(hash), found).and_then(|(&number, ())| at(number))
-    }
-
-    #[inline]
-    fn register(&mut self, hash: u64, payload: &P, spare: &mut Spare<P>) -> bool {
-        if self.find(hash, payload).is_some() {
-            return false;
-        }
-        let number = self.popped + self.queue.len() as u64;
-        self.queue.push_back(Some(spare.timer(hash, payload)));
-        self.live += 1;
-        if self.index.is_empty() && self.queue.len() <= UNINDEXED_MAX {
-            return true;
-        }
-        if !self.index.is_empty() && self.index.len() < 2 * self.queue.len() {
-            self.index.entry(scatter(hash), |_| false, || (number, ()));
-        } else {
-            self.reindex(); // For the first time, or because half of it is outdated.
-        }
-        true
-    }
-
-    fn delete(&mut self, hash: u64, payload: &P) -> Option<Timer<P>> {
-        let at = self.find(hash, payload)?;
-        let deleted = self.queue[at].take();
-        self.live -= 1;
-        self.drop_deleted();
-        if self.queue.len() > 2 * self.live + UNINDEXED_MAX {
-            self.queue.retain(Option::is_some);
-            self.reindex();
-        }
-        deleted
-    }
-
-    #[inline]
-    fn pop(&mut self) -> Option<Timer<P>> {
-        let timer = self.queue.pop_front()??;
-        self.popped += 1;
-        self.live -= 1;
-        self.drop_deleted();
-        Some(timer)
-    }
-
-    /// Sees that the first timer is not a deleted one.
-    fn drop_deleted(&mut self) {
-        while let Some(None) = self.queue.front() {
-            self.queue.pop_front();
-            self.popped += 1;
-        }
-    }
-
-    #[cold]
-    fn reindex(&mut self) {
-        self.index.clear();
-        if self.queue.len() <= UNINDEXED_MAX {
-            return;
-        }
-        for (number, timer) in (self.popped..).zip(&self.queue) {
-            if let Some(timer) = timer {
-                self.index.entry(scatter(timer.hash), |_| false, || (number, ()));
-            }
-        }
     }
 }
 

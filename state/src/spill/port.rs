@@ -389,6 +389,11 @@ impl TablePort {
         self.port.whole_from.get().is_some()
     }
 
+    /// Whether the tables keep what they have frozen.
+    pub(crate) fn is_heap(&self) -> bool {
+        self.port.is_heap()
+    }
+
     /// Whether there are files, of this state or others.
     pub(crate) fn has_files(&self) -> bool {
         self.port.store.borrow().version().files().len() > 0

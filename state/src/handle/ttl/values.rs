@@ -63,11 +63,7 @@ impl<K: Key, V: Stored> TimedValues<K, V> {
         Some(&mut timed.value)
     }
 
-    pub(in super::super) fn entry(
-        &mut self,
-        cx: impl KeyRef<K>,
-        init: impl FnOnce() -> V,
-    ) -> (&K, &mut V) {
+    pub(in super::super) fn entry(&mut self, cx: impl KeyRef<K>, init: impl FnOnce() -> V) -> (&K, &mut V) {
         self.on_access();
         let (now_ms, init) = (self.life.now_ms(), Cell::new(Some(init)));
         let make = || init.take().expect("a value is made once")();

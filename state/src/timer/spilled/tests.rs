@@ -1,0 +1,250 @@
+//! Goal: timers in files are those of a set, however they are spread over memory, what is being written, and the store.
+//!
+//! Method: random histories on the heap and in files against a `BTreeSet`, with so little kept in memory that each step reads, work on
+//! its way while timers come and go, and restarts, after which there is what the last freeze wrote.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use crate::lsm::Options;
+use crate::storage::Storage;
+use crate::timer::TimerState;
+use crate::{CoreState, Key, KeyGroupRange, MaxParallelism, Work, WorkProgress, cases};
+
+#[derive(Debug, Clone)]
+enum Op {
+    Register(i64, String),
+    Delete(i64, String),
+    /// So many that are due by then.
+    Pop(i64, usize),
+    Freeze,
+    /// Takes work out, and leaves it be.
+    Begin,
+    /// Ends what was begun first.
+    End,
+    Restart,
+}
+
+fn any_op() -> impl Strategy<Value = Op> {
+    let at = || prop_oneof![30 => 0..60_i64, 1 => Just(i64::MAX), 1 => Just(i64::MIN)];
+    let key = || (0..12_u8).prop_map(|key| "k".repeat(usize::from(key)));
+    prop_oneof![
+        30 => (at(), key()).prop_map(|(at, key)| Op::Register(at, key)),
+        10 => (at(), key()).prop_map(|(at, key)| Op::Delete(at, key)),
+        8 => (at(), 0..8_usize).prop_map(|(at, count)| Op::Pop(at, count)),
+        4 => Just(Op::Freeze),
+        4 => Just(Op::Begin),
+        4 => Just(Op::End),
+        1 => Just(Op::Restart),
+    ]
+}
+
+/// A core with one operator that has timers.
+struct Bench {
+    storage: Storage,
+    core: CoreState,
+    timers: TimerState<String>,
+    begun: Vec<Work>,
+}
+
+fn files(storage: &Storage) -> CoreState {
+    let options = Options { block_bytes: 4096, runs_max: 2, ..Options::nvme() };
+    CoreState::lsm(storage, options, 1).unwrap().0
+}
+
+fn timers(core: &CoreState) -> TimerState<String> {
+    let max = MaxParallelism::new(3).unwrap();
+    TimerState::new("_timers/event", &core.backend("test", KeyGroupRange::all(max), max)).unwrap()
+}
+
+impl Bench {
+    fn new(storage: Storage, core: CoreState) -> Self {
+        let timers = timers(&core);
+        Self { storage, core, timers, begun: Vec::new() }
+    }
+
+    fn begin(&mut self) {
+        self.begun.extend(self.core.poll_work());
+    }
+
+    fn end(&mut self) {
+        if !self.begun.is_empty() {
+            let mut work = self.begun.remove(0);
+            while work.step(Duration::ZERO) != WorkProgress::Finished {}
+            self.core.on_work_done(work);
+            self.timers.maintain();
+        }
+    }
+
+    fn do_all_work(&mut self) {
+        self.begin();
+        while !self.begun.is_empty() {
+            self.end();
+            self.begin();
+        }
+    }
+
+    fn freeze(&mut self) {
+        self.core.freeze();
+        self.timers.maintain();
+    }
+
+    fn pop(&mut self, up_to: i64) -> Option<(i64, String)> {
+        let mut rounds = 0;
+        while !self.timers.is_ready(up_to) {
+            rounds += 1;
+            assert!(rounds < 1000, "nothing comes in");
+            self.begin();
+            self.end();
+        }
+        let next: Vec<_> = self.timers.peek_due(up_to).map(|(_, key)| key.clone()).collect();
+        let popped = self.timers.pop_due(up_to).map(|(at, hash, key)| {
+            assert_eq!(hash, key.key_hash());
+            (at, key)
+        });
+        assert_eq!(next.first(), popped.as_ref().map(|(_, key)| key));
+        popped
+    }
+
+    /// What was frozen is written; then all memory is lost.
+    fn restart(self) -> Self {
+        let mut bench = self;
+        while !bench.core.freeze() {
+            bench.timers.maintain();
+        }
+        bench.timers.maintain();
+        bench.do_all_work();
+        let Self { storage, core, timers, .. } = bench;
+        drop((timers, core));
+        let core = files(&storage);
+        Self::new(storage, core)
+    }
+}
+
+fn run(mut bench: Bench, ops: &[Op]) {
+    let mut model = BTreeSet::new();
+    let pop = |bench: &mut Bench, model: &mut BTreeSet<(i64, String)>, up_to| {
+        let due = model.first().map(|first| first.0).filter(|&at| at <= up_to);
+        assert!(due.is_none() || bench.timers.next_at() <= due);
+        let popped = bench.pop(up_to);
+        assert_eq!(popped.as_ref().map(|popped| popped.0), due);
+        popped.inspect(|popped| assert!(model.remove(popped), "{popped:?} was not there")).is_some()
+    };
+    for op in ops {
+        match op {
+            Op::Register(at, key) => {
+                bench.timers.register(*at, key.key_hash(), key);
+                model.insert((*at, key.clone()));
+            }
+            Op::Delete(at, key) => {
+                bench.timers.delete(*at, key.key_hash(), key);
+                model.remove(&(*at, key.clone()));
+            }
+            Op::Pop(up_to, count) => _ = (0..*count).all(|_| pop(&mut bench, &mut model, *up_to)),
+            Op::Freeze => bench.freeze(),
+            Op::Begin => bench.begin(),
+            Op::End => bench.end(),
+            Op::Restart if bench.core.spills() => bench = bench.restart(),
+            Op::Restart => {}
+        }
+        assert!(bench.core.take_fault().is_none());
+    }
+    while pop(&mut bench, &mut model, i64::MAX) {}
+    assert!(model.is_empty(), "{model:?} are lost");
+    assert_eq!(bench.timers.next_at(), None);
+}
+
+proptest! {
+    #![proptest_config(cases(256))]
+
+    #[test]
+    fn timers_are_those_of_a_set(ops in prop::collection::vec(any_op(), 0..400)) {
+        run(Bench::new(Storage::memory(), CoreState::heap()), &ops);
+        let storage = Storage::memory();
+        let core = files(&storage);
+        run(Bench::new(storage, core), &ops);
+    }
+}
+
+/// Many at few timestamps, and late ones.
+#[test]
+fn what_is_registered_behind_the_clock_is_written_again() {
+    let storage = Storage::memory();
+    let core = files(&storage);
+    let mut bench = Bench::new(storage, core);
+    let register = |bench: &mut Bench, at, keys: std::ops::Range<u64>| {
+        for key in keys.map(|key| key.to_string()) {
+            bench.timers.register(at, key.key_hash(), &key);
+        }
+    };
+    register(&mut bench, 50, 0..40);
+    bench.freeze();
+    bench.do_all_work();
+    for _ in 0..20 {
+        assert_eq!(bench.pop(50).unwrap().0, 50);
+    }
+    register(&mut bench, 10, 0..5); // Earlier than what has fired.
+    bench = bench.restart();
+    let fired: Vec<_> = std::iter::from_fn(|| bench.pop(50).map(|fired| fired.0)).collect();
+    assert_eq!(fired, [[10; 5].as_slice(), &[50; 20]].concat());
+}
+
+/// Goal: ten million timers under a budget of 64 MB. Method: registered in random order of time over a day, with what they take sampled
+/// from outside; then all of them fire, in order.
+#[test]
+#[ignore = "half a minute, and half a gigabyte of disk"]
+fn ten_million_timers_fit_a_small_budget() {
+    const TIMERS: u64 = 10_000_000;
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { memory_bytes: 64 << 20, ..Options::nvme() };
+    let (core, _) = CoreState::lsm(&Storage::directory(dir.path()).unwrap(), options, 1).unwrap();
+    let max = MaxParallelism::default();
+    let backend = core.backend("test", KeyGroupRange::all(max), max);
+    let mut timers = TimerState::<u64>::new("_timers/event", &backend).unwrap();
+    let started = anonymous_bytes();
+    let mut peak = 0;
+    let mut step = |timers: &mut TimerState<u64>| {
+        core.maintain();
+        timers.maintain();
+        while let Some(mut work) = core.poll_work() {
+            while work.step(Duration::MAX) != WorkProgress::Finished {}
+            core.on_work_done(work);
+        }
+        timers.maintain();
+        assert!(core.take_fault().is_none());
+        peak = peak.max(anonymous_bytes().saturating_sub(started));
+    };
+    for number in 0..TIMERS {
+        let (key, at) = (number % 1_000_000, (crate::hash_word(number) % 86_400_000) as i64);
+        timers.register(at, key.key_hash(), &key);
+        if number % 10_000 == 0 {
+            step(&mut timers);
+        }
+    }
+    let (mut fired, mut last) = (0, 0);
+    for watermark in (0..=86_400_000).step_by(60_000) {
+        loop {
+            if !timers.is_ready(watermark) {
+                step(&mut timers);
+                continue;
+            }
+            let Some((at, _, _)) = timers.pop_due(watermark) else { break };
+            assert!(last <= at && at <= watermark);
+            (fired, last) = (fired + 1, at);
+        }
+        step(&mut timers);
+    }
+    println!("{fired} timers with a peak of {} MiB", peak >> 20);
+    assert!(fired > TIMERS - 100_000 && fired <= TIMERS, "{fired}"); // Some keys have several at one time.
+    assert!(peak < 96 << 20, "{} MiB", peak >> 20);
+    assert_eq!(core.metrics().unwrap().blocking_reads, 0);
+}
+
+/// What the process has in memory of its own, in bytes.
+fn anonymous_bytes() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
+}
