@@ -404,7 +404,7 @@ impl<K: Key, A: Record, B: Record, F: KeyedCoProcessFunction<K, A, B>, S: Sides>
     fn build<N: Output<F::Out>>(&self, next: N, cx: &mut SubtaskContext) -> Result<impl TwoInput<K, A, B>> {
         let mut function = self.function.clone();
         let state = function.open(&OpenContext::keyed(cx))?;
-        Ok(KeyedCoProcess::new(function, state, Services::new(cx, self.sides.open(cx), next)))
+        Ok(KeyedCoProcess::new(function, state, Services::new(cx, self.sides.open(cx), next)?))
     }
 }
 

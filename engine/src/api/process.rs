@@ -405,7 +405,7 @@ impl<K: Key, T: Record, F: KeyedProcessFunction<K, T>, S: Sides> OneInputFactory
     fn build<N: Output<F::Out>>(&self, next: N, cx: &mut SubtaskContext) -> Result<impl OneInput<K, T>> {
         let mut function = self.function.clone();
         let state = function.open(&OpenContext::keyed(cx))?;
-        Ok(KeyedProcess::new(function, state, Services::new(cx, self.sides.open(cx), next)))
+        Ok(KeyedProcess::new(function, state, Services::new(cx, self.sides.open(cx), next)?))
     }
 }
 

@@ -5,7 +5,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use thalweg_state::{
-    CoreState, Key, KeyGroupRange, MaxParallelism, StateBackend, Stored, ValueState, range_of,
+    CoreState, Key, KeyGroupRange, MaxParallelism, StateBackend, Stored, TimerState, ValueState, Wakes,
+    range_of,
 };
 
 use super::background::Background;
@@ -121,6 +122,12 @@ impl SubtaskContext {
     /// The only state of an operator.
     pub(crate) fn value_state<K: Key, V: Stored>(&self, name: &str) -> Result<ValueState<K, V>> {
         ValueState::new(name, &self.backend()).map_err(|error| self.refused(error))
+    }
+
+    /// The event-time and the processing-time timers of an operator.
+    pub(crate) fn timers<P: Wakes>(&self) -> Result<[TimerState<P>; 2]> {
+        let timers = |name| TimerState::new(name, &self.backend()).map_err(|error| self.refused(error));
+        Ok([timers("_timers/event")?, timers("_timers/processing")?])
     }
 
     /// The program's states cannot be made.

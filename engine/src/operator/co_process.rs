@@ -89,7 +89,7 @@ where
     }
 
     fn maintain(&mut self) {
-        self.services.ahead.maintain(&mut self.state);
+        self.services.maintain(&mut self.state);
     }
 }
 

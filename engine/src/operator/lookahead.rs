@@ -5,7 +5,9 @@
 //!                                                                            └▶ false: the buffer is put aside
 //! ```
 
-use thalweg_state::{ArchivedKey, CoreState, KeyContext, Lane, StateSet, Timers};
+use std::collections::VecDeque;
+
+use thalweg_state::{ArchivedKey, CoreState, KeyContext, Lane, StateSet, TimerState, Wakes};
 
 use super::Received;
 use super::process::OwnedKey;
@@ -97,29 +99,31 @@ impl<K: Key> Lookahead<K> {
 /// The timers that are looked up ahead: those of one timestamp at a time.
 #[derive(Default)]
 pub(crate) struct Due {
-    left: u32,
+    /// Of those that have not fired. The first has the number `number`.
+    hashes: VecDeque<u64>,
     number: u32,
 }
 
 impl Due {
-    /// Whether what the next timer needs is in memory, or none is due. If not, it has been asked for. `key` says whom a timer is for.
+    /// Whether the next timer and what it needs are in memory, or none is due. If not, it has been asked for.
     #[inline]
-    pub(crate) fn is_ready<K: Key, P: Eq + Clone>(
+    pub(crate) fn is_ready<K: Key, P: Wakes<Key = K>>(
         &mut self,
         ahead: &mut Lookahead<K>,
-        timers: &mut Timers<P>,
+        timers: &mut TimerState<P>,
         up_to: Timestamp,
         state: &mut impl StateSet,
-        key: impl Fn(&P) -> &K,
     ) -> bool {
-        if self.left > 0 || !ahead.spills() {
+        if !self.hashes.is_empty() || !ahead.spills() {
             return true;
         }
+        if !timers.is_ready(up_to) {
+            return false;
+        }
         let due = timers.peek_due(up_to).take(DUE_MAX);
-        let mut count = 0;
-        let is_ready = ahead
-            .are_due_ready(state, due.inspect(|_| count += 1).map(|(hash, payload)| (hash, key(payload))));
-        (self.left, self.number) = (count, Lane::Timers.first());
+        let due = due.inspect(|(hash, _)| self.hashes.push_back(*hash));
+        let is_ready = ahead.are_due_ready(state, due.map(|(hash, payload)| (hash, payload.key())));
+        self.number = Lane::Timers.first();
         is_ready
     }
 
@@ -127,11 +131,11 @@ impl Due {
     #[inline]
     pub(crate) fn next<'a, K>(&mut self, key: &'a K, hash: u64) -> KeyContext<'a, K> {
         let at = KeyContext::with_hash(key, hash);
-        if self.left == 0 {
-            return at;
-        }
-        let number = self.number;
-        (self.left, self.number) = (self.left - 1, number + 1);
+        // It is the first, unless timers that have fired since took others back, or set one that is earlier.
+        let Some(skipped) = self.hashes.iter().position(|&due| due == hash) else { return at };
+        self.hashes.drain(..=skipped);
+        let number = self.number + skipped as u32;
+        self.number = number + 1;
         at.prepared_as(number)
     }
 }

@@ -20,7 +20,7 @@
 use std::marker::PhantomData;
 
 use thalweg_net::Signal;
-use thalweg_state::{KeyContext, StateSet, Timers};
+use thalweg_state::{KeyContext, StateSet, TimerState};
 
 use super::lookahead::{Due, Lookahead};
 use super::output::{Control, Output, Stage};
@@ -32,6 +32,7 @@ use crate::api::record::{Key, Record};
 use crate::api::tag::{SideWriters, Tag};
 use crate::data_plane::SubtaskContext;
 use crate::data_plane::subtask::Guard;
+use crate::error::Result;
 use crate::time::{NO_TIMESTAMP, Timestamp};
 
 /// The main output and the side outputs of a process function, and what it can ask.
@@ -171,19 +172,23 @@ impl<F: 'static, U: 'static, S: SideWriters, N: Stage> Stage for SplitOutput<F, 
 /// What all operators with keys and timers have: outputs, timers, and a place for the current key.
 pub(crate) struct Services<K, S, N> {
     emitter: Emitter<S, N>,
-    event_timers: Timers<K>,
-    processing_timers: Timers<K>,
+    event_timers: TimerState<K>,
+    processing_timers: TimerState<K>,
     pub(crate) ahead: Lookahead<K>,
 }
 
 impl<K: Key, S: SideWriters, N: Stage> Services<K, S, N> {
-    pub(crate) fn new(cx: &SubtaskContext, sides: S, next: N) -> Self {
-        Self {
-            ahead: Lookahead::new(cx),
-            emitter: Emitter::new(cx, sides, next),
-            event_timers: Timers::new(),
-            processing_timers: Timers::new(),
-        }
+    pub(crate) fn new(cx: &SubtaskContext, sides: S, next: N) -> Result<Self> {
+        let [event_timers, processing_timers] = cx.timers()?;
+        let (emitter, ahead) = (Emitter::new(cx, sides, next), Lookahead::new(cx));
+        Ok(Self { emitter, event_timers, processing_timers, ahead })
+    }
+
+    /// See [`Operator::maintain`].
+    pub(crate) fn maintain(&mut self, state: &mut impl StateSet) {
+        self.ahead.maintain(state);
+        self.event_timers.maintain();
+        self.processing_timers.maintain();
     }
 
     /// The context in which the function gets a record.
@@ -208,7 +213,7 @@ impl<K: Key, S: SideWriters, N: Stage> Services<K, S, N> {
         let mut goes_on = true;
         let mut due = Due::default();
         while goes_on {
-            if !due.is_ready(&mut self.ahead, &mut self.event_timers, watermark, state, |key| key) {
+            if !due.is_ready(&mut self.ahead, &mut self.event_timers, watermark, state) {
                 return false;
             }
             let Some((timestamp, hash, key)) = self.event_timers.pop_due(watermark) else { break };
@@ -251,7 +256,7 @@ impl<K: Key, S: SideWriters, N: Stage> Services<K, S, N> {
         let mut goes_on = true;
         let mut next_due = Due::default();
         while goes_on {
-            if !next_due.is_ready(&mut self.ahead, &mut self.processing_timers, up_to, state, |key| key) {
+            if !next_due.is_ready(&mut self.ahead, &mut self.processing_timers, up_to, state) {
                 return false;
             }
             let Some((due, hash, key)) = self.processing_timers.pop_due(up_to) else { break };
@@ -433,7 +438,7 @@ impl<K: Key, T: Record, F: KeyedProcessFunction<K, T>, S: SideWriters, N: Output
     }
 
     fn maintain(&mut self) {
-        self.services.ahead.maintain(&mut self.state);
+        self.services.maintain(&mut self.state);
     }
 }
 

@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use thalweg::testing::{Interleaving, Recorder, Script};
-use thalweg::{Chain, Env, Generator, Record, SharedStream, Stream, Tag, WatermarkStrategy};
+use thalweg::{
+    Backend, Chain, Env, Generator, LsmBackend, LsmOptions, Record, SharedStream, Stream, Tag,
+    WatermarkStrategy,
+};
 
 use super::fields::{double_mut, field_of, key_of, long_mut};
 use super::needs_clock;
@@ -39,14 +42,16 @@ impl From<SharedStream<Rec>> for Outputs {
 }
 
 impl Job {
-    /// `general`: windows with the general operator even where a faster one would do. Panics on what
-    /// [`unsupported`](crate::conformance::support::unsupported) names.
-    pub(super) fn build(case: &Case, order: &Interleaving, general: bool) -> Self {
+    /// `general`: windows with the general operator even where a faster one would do. `files`: state in files, for the simulator.
+    /// Panics on what [`unsupported`](crate::conformance::support::unsupported) names.
+    pub(super) fn build(case: &Case, order: &Interleaving, general: bool, files: bool) -> Self {
         let interval = match needs_clock(case) {
             true => millis(case.job.auto_watermark_interval.unwrap_or(AUTO_WATERMARK_INTERVAL_MS)),
             false => Duration::MAX, // The clock of the case stands still, that of the runtime does not.
         };
-        let env = Env::new().name(&case.name).parallelism(1).auto_watermark_interval(interval);
+        let backend = if files { small_files() } else { Backend::Heap };
+        let env =
+            Env::new().name(&case.name).parallelism(1).auto_watermark_interval(interval).backend(backend);
         let mut builder =
             Builder { env, case, order, general, streams: HashMap::new(), inputs: BTreeMap::new() };
         for node in &case.job.nodes {
@@ -253,4 +258,16 @@ fn assign<C: Chain<Out = Rec>, G: Generator<Rec>>(
         true => stream.watermarks(strategy.by(|rec: &Rec| rec.value.as_long())).share(),
         false => stream.watermarks(strategy).share(),
     }
+}
+
+/// State in files to which it goes after a few records.
+fn small_files() -> Backend {
+    let options = LsmOptions {
+        memory_bytes: 4 << 20,
+        table_share: 0.000_1,
+        block_bytes: 4096,
+        runs_max: 2,
+        ..LsmOptions::nvme()
+    };
+    Backend::Lsm(LsmBackend::new("").options(options))
 }

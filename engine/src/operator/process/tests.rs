@@ -262,7 +262,7 @@ fn operator(
 ) -> KeyedProcess<String, String, Script, ScriptState, (), Recorder> {
     let mut script = Script { on_timer };
     let state = KeyedProcessFunction::open(&mut script, &OpenContext::keyed(cx)).expect("two names");
-    KeyedProcess::new(script, state, Services::new(cx, (), next))
+    KeyedProcess::new(script, state, Services::new(cx, (), next).expect("two names"))
 }
 
 #[track_caller]
@@ -276,7 +276,11 @@ fn check_two(on_timer: &'static str, steps: &[&str], output: &str) {
     let make = |cx: &SubtaskContext, next| {
         let mut script = Script { on_timer };
         let state = KeyedCoProcessFunction::open(&mut script, &OpenContext::keyed(cx)).expect("two names");
-        KeyedCoProcess::<_, String, String, _, _, _, _>::new(script, state, Services::new(cx, (), next))
+        KeyedCoProcess::<_, String, String, _, _, _, _>::new(
+            script,
+            state,
+            Services::new(cx, (), next).expect("two names"),
+        )
     };
     let take =
         |operator: &mut KeyedCoProcess<_, _, _, _, _, _, _>, right, record: Received<'_, _, _>| match right {
@@ -398,7 +402,7 @@ fn co_map_and_co_flat_map_keep_timestamps() {
 fn without_credit_the_core_is_not_kept_awake() {
     let cx = context();
     cx.switch.set_now(100);
-    let mut services = Services::<u64, _, _>::new(&cx, (), Recorder(Log::default()));
+    let mut services = Services::<u64, _, _>::new(&cx, (), Recorder(Log::default())).expect("two names");
     services.processing_timers.register(50, 7.key_hash(), &7);
     assert!(services.is_due() && services.wakes_at().is_some_and(|at| at <= 51));
     cx.blocked.set(1);
@@ -554,7 +558,7 @@ proptest! {
     #[test]
     fn event_timers_fire_as_from_a_sorted_set(steps in prop::collection::vec(any_step(), 0..200)) {
         let (log, cx) = (Log::default(), context());
-        let services = Services::new(&cx, (), Recorder(log.clone()));
+        let services = Services::new(&cx, (), Recorder(log.clone())).expect("two names");
         let mut operator = KeyedProcess::<u64, (bool, i64), _, _, _, _>::new(Again, (), services);
         let (mut model, mut expected) = (BTreeSet::<(Timestamp, usize, u64)>::new(), Vec::new());
         let (mut sequence, mut watermark) = (0, -1);

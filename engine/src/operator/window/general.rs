@@ -21,7 +21,7 @@ use rkyv::util::AlignedVec;
 use thalweg_state::lsm::Fingerprint;
 use thalweg_state::lsm::sst::ValueAlign;
 use thalweg_state::{
-    ArchivedKey, KeyContext, KeyRef, StateSet, StateValue, Stored, Timers, ValueError, ValueState,
+    ArchivedKey, KeyContext, KeyRef, StateSet, StateValue, Stored, TimerState, ValueError, ValueState, Wakes,
     fingerprint, load_two, store_two,
 };
 
@@ -134,14 +134,38 @@ impl<C: StateValue, S: StateValue, W: StateValue, P: StateValue> Stored for Wind
     }
 }
 
+/// A timer of a window.
+#[derive(Clone, PartialEq, Eq)]
+struct OfWindow<K> {
+    key: K,
+    window: TimeWindow,
+}
+
+impl<K: Key> Wakes for OfWindow<K> {
+    type Key = K;
+    type Namespace = (Timestamp, Timestamp);
+
+    fn new(key: K, (start, end): (Timestamp, Timestamp)) -> Self {
+        Self { key, window: TimeWindow { start, end } }
+    }
+
+    fn key(&self) -> &K {
+        &self.key
+    }
+
+    fn namespace(&self) -> (Timestamp, Timestamp) {
+        (self.window.start, self.window.end)
+    }
+}
+
 /// What the operator knows of time.
 struct Clocks<K> {
     is_event_time: bool,
     lateness_ms: i64,
     watermark: Timestamp,
     now: Timestamp,
-    event: Timers<(K, TimeWindow)>,
-    processing: Timers<(K, TimeWindow)>,
+    event: TimerState<OfWindow<K>>,
+    processing: TimerState<OfWindow<K>>,
     /// Of the trigger call at hand.
     requests: Vec<TimerRequest>,
 }
@@ -182,7 +206,7 @@ impl<K: Key> Clocks<K> {
     fn serve(&mut self, key: &K, key_hash: u64, window: TimeWindow, timers: &mut SlotTimers) {
         let end = window.max_timestamp();
         let cleanup = self.cleanup_time(window);
-        let payload = || (key.clone(), window);
+        let payload = || OfWindow { key: key.clone(), window };
         for request in self.requests.drain(..) {
             match request {
                 TimerRequest::RegisterEvent(time) => {
@@ -222,7 +246,7 @@ impl<K: Key> Clocks<K> {
         if self.is_event_time && slot.timers.event_end && time == slot.window.max_timestamp() {
             return; // Without lateness it is the timer at the end, which the trigger has asked for.
         }
-        let payload = (key.clone(), slot.window);
+        let payload = OfWindow { key: key.clone(), window: slot.window };
         let timers = if self.is_event_time { &mut self.event } else { &mut self.processing };
         timers.register(time, key_hash, &payload);
     }
@@ -230,7 +254,7 @@ impl<K: Key> Clocks<K> {
     fn delete_cleanup(&mut self, key: &K, key_hash: u64, window: TimeWindow) {
         let time = self.cleanup_time(window);
         let timers = if self.is_event_time { &mut self.event } else { &mut self.processing };
-        timers.delete(time, key_hash, &(key.clone(), window));
+        timers.delete(time, key_hash, &OfWindow { key: key.clone(), window });
     }
 }
 
@@ -360,13 +384,14 @@ where
         sides: SW,
         next: N,
     ) -> Result<Self> {
+        let [event, processing] = cx.timers()?;
         let clocks = Clocks {
             is_event_time: assigner.is_event_time(),
             lateness_ms,
             watermark: i64::MIN,
             now: cx.switch.now(),
-            event: Timers::new(),
-            processing: Timers::new(),
+            event,
+            processing,
             requests: Vec::new(),
         };
         let (collector, guard, merging) = (Collector::new(), cx.guard(), A::MERGING);
@@ -607,18 +632,12 @@ where
         let mut goes_on = true;
         let mut due = Due::default();
         while goes_on {
-            if !due.is_ready(
-                &mut self.ahead,
-                &mut self.clocks.event,
-                watermark,
-                &mut self.keys,
-                |(key, _)| key,
-            ) {
+            if !due.is_ready(&mut self.ahead, &mut self.clocks.event, watermark, &mut self.keys) {
                 return false;
             }
-            let Some((time, key_hash, (key, window))) = self.clocks.event.pop_due(watermark) else { break };
-            self.on_timer(time, due.next(&key, key_hash), window, true);
-            self.clocks.event.give_back((key, window));
+            let Some((time, key_hash, timer)) = self.clocks.event.pop_due(watermark) else { break };
+            self.on_timer(time, due.next(&timer.key, key_hash), timer.window, true);
+            self.clocks.event.give_back(timer);
             goes_on = budget.spend(&self.firing.guard);
         }
         if self.is_due() {
@@ -634,19 +653,13 @@ where
         let mut goes_on = true;
         let mut due = Due::default();
         while goes_on {
-            if !due.is_ready(
-                &mut self.ahead,
-                &mut self.clocks.processing,
-                up_to,
-                &mut self.keys,
-                |(key, _)| key,
-            ) {
+            if !due.is_ready(&mut self.ahead, &mut self.clocks.processing, up_to, &mut self.keys) {
                 return false;
             }
-            let Some((time, key_hash, (key, window))) = self.clocks.processing.pop_due(up_to) else { break };
+            let Some((time, key_hash, timer)) = self.clocks.processing.pop_due(up_to) else { break };
             self.clocks.now = self.clocks.now.max(time.saturating_add(1));
-            self.on_timer(time, due.next(&key, key_hash), window, false);
-            self.clocks.processing.give_back((key, window));
+            self.on_timer(time, due.next(&timer.key, key_hash), timer.window, false);
+            self.clocks.processing.give_back(timer);
             goes_on = budget.spend(&self.firing.guard);
         }
         if self.is_due() {
@@ -666,6 +679,8 @@ where
 
     fn maintain(&mut self) {
         self.ahead.maintain(&mut self.keys);
+        self.clocks.event.maintain();
+        self.clocks.processing.maintain();
     }
 }
 
