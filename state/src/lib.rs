@@ -15,6 +15,7 @@
 //! - `handle`: what user functions hold: [`ValueState`], [`ListState`], [`MapState`], [`ReducingState`],
 //!   [`AggregatingState`], all registered with a [`StateBackend`]; with a [`Ttl`] what they hold expires, by the `clock` that the
 //!   driver of the core sets;
+//! - `operator`: state that belongs to no key: [`OperatorListState`], [`BroadcastState`], and who gets what of it;
 //! - `spill`: tables over files, with look-ahead and what is done on other threads;
 //! - `snapshot`: all tables of a core at one time, as files that either backend restores;
 //! - `due`: [`DueQueue`], items in the order of their times; `timer`: [`Timers`], which can be found and deleted too, and
@@ -46,6 +47,7 @@ pub mod heap;
 mod key;
 mod key_group;
 pub mod lsm;
+mod operator;
 mod prefetch;
 mod snapshot;
 mod spill;
@@ -64,6 +66,7 @@ pub use handle::{
 };
 pub use key::{Key, KeyError, hash_bytes, hash_pair, hash_word};
 pub use key_group::{HashSpread, KeyGroup, KeyGroupRange, MaxParallelism, key_group, range_of, subtask_of};
+pub use operator::{BroadcastState, OperatorListState, OperatorState, Redistribution, SavedState, redistribute};
 pub use snapshot::PendingSnapshot;
 pub use spill::{FrozenWindow, WindowStore, Work, WorkProgress};
 pub use timer::{TimerState, Timers, Wakes};
