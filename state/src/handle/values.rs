@@ -54,12 +54,6 @@ impl<K: Key, V: Stored> Values<K, V> {
     }
 
     #[inline(always)]
-    pub(super) fn get_or_insert_with(&mut self, cx: impl KeyRef<K>, init: impl FnOnce() -> V) -> &mut V {
-        self.entry(cx, init).1
-    }
-
-    /// The same with the key as the table has it.
-    #[inline(always)]
     pub(super) fn entry(&mut self, cx: impl KeyRef<K>, init: impl FnOnce() -> V) -> (&K, &mut V) {
         match self {
             Self::Heap(table) => table.entry(cx, init),

@@ -41,6 +41,9 @@ const NEAR: usize = if cfg!(test) { 3 } else { 2048 };
 const LOADED_MAX: usize = if cfg!(test) { 16 } else { 32_768 };
 /// Key groups that wait for a part of a file at the same time.
 const COLD_GROUPS_MAX: usize = 16;
+/// After so many rounds without progress a key group is read although the core must wait for it: a sign that memory does not hold the
+/// timers of one timestamp, and better than to bring the same parts in for ever.
+const ROUNDS_MAX: u32 = 8;
 /// One in so many timers is looked at for what it owns.
 const SAMPLE_ONE_IN: usize = 64;
 
@@ -75,6 +78,8 @@ pub(super) struct SpilledTimers<P> {
     horizon: Frontier,
     /// Something is missing that was asked for when there had been so many arrivals.
     cold_since: Option<u64>,
+    /// How often nothing could be read of any key group that was asked for.
+    rounds: u32,
     owned: OwnedBytes,
     key: KeyBuf,
 }
@@ -118,6 +123,7 @@ impl<P: Wakes> SpilledTimers<P> {
             frontiers: vec![start; key_groups.len()],
             horizon: start,
             cold_since: None,
+            rounds: 0,
             owned: OwnedBytes::default(),
             key: KeyBuf::default(),
         }
@@ -212,14 +218,17 @@ impl<P: Wakes> SpilledTimers<P> {
                 self.load_frozen(part);
             }
         }
-        let mut cold = 0;
+        let (mut cold, mut moved) = (0, 0);
         for at in 0..self.frontiers.len() {
             if let Frontier::Before(from) = self.frontiers[at]
                 && from <= to
             {
                 let group = KeyGroup(self.key_groups.start + at as u16);
                 match self.load_group(group, from) {
-                    Some(frontier) => self.frontiers[at] = frontier,
+                    Some(frontier) => {
+                        self.frontiers[at] = frontier;
+                        moved += 1;
+                    }
                     None => cold += 1,
                 }
                 if cold == COLD_GROUPS_MAX {
@@ -227,6 +236,7 @@ impl<P: Wakes> SpilledTimers<P> {
                 }
             }
         }
+        self.rounds = if cold == 0 || moved > 0 { 0 } else { self.rounds + 1 };
         self.move_horizon();
         cold == 0
     }
@@ -260,7 +270,8 @@ impl<P: Wakes> SpilledTimers<P> {
         self.frozen[part].frontier = frontier;
     }
 
-    /// Brings the next timers of a key group in from the store, and returns its new frontier. `None`: parts of files are missing.
+    /// Brings the next timers of a key group in from the store, and returns its new frontier. `None`: there is no new one, as parts of
+    /// files are missing.
     fn load_group(&mut self, group: KeyGroup, from: i64) -> Option<Frontier> {
         let state = self.port.state();
         let begin = self.key.begin(group, state).push(&from).as_bytes().to_vec();
@@ -269,7 +280,7 @@ impl<P: Wakes> SpilledTimers<P> {
         let mut found: Vec<(i64, P)> = Vec::new();
         let mut frontier = Frontier::All;
         let mut failure = None;
-        let is_complete = self.port.scan(&range, |key, _| match decode(&key[head..]) {
+        let each = |key: &[u8], _: &[u8]| match decode(&key[head..]) {
             Ok((at, _)) if found.len() >= CHUNK && found.last().is_some_and(|last| last.0 < at) => {
                 frontier = Frontier::Before(at);
                 ControlFlow::Break(())
@@ -282,12 +293,21 @@ impl<P: Wakes> SpilledTimers<P> {
                 failure = Some(ValueError::Malformed { type_name: "timer", bytes: key.len() });
                 ControlFlow::Break(())
             }
-        });
+        };
+        let is_complete = if self.rounds < ROUNDS_MAX {
+            self.port.scan(&range, each)
+        } else {
+            self.port.scan_waiting(&range, each);
+            true
+        };
         if let Some(error) = failure {
             self.port.fail_value(error);
         }
         if !is_complete {
-            return None;
+            // What was seen is complete but for the last timestamp.
+            let last = found.last().map(|last| last.0).filter(|&last| last > from)?;
+            found.truncate(found.partition_point(|timer| timer.0 < last));
+            frontier = Frontier::Before(last);
         }
         for (at, payload) in &found {
             let hash = payload.key().key_hash();

@@ -340,6 +340,38 @@ proptest! {
     }
 }
 
+proptest! {
+    /// What is stored is what is loaded; any bytes are an error or windows, never a panic.
+    #[test]
+    fn windows_come_back(
+        windows in prop::collection::vec((any::<(i64, i64)>(), any::<Option<Vec<i64>>>(), any::<u64>()), 0..5),
+        key_state in any::<Option<u32>>(),
+        noise in prop::collection::vec(any::<u8>(), 0..80),
+    ) {
+        let slots = windows.iter().map(|((start, end), contents, trigger)| {
+            let timers = SlotTimers { cleanup: *trigger > 7, ..SlotTimers::default() };
+            let window = TimeWindow { start: *start, end: *end };
+            Slot { window, contents: contents.clone(), trigger: *trigger, state: (), timers }
+        });
+        let mut bytes = AlignedVec::new();
+        Windows { slots: slots.collect(), key_state }.store(&mut bytes).unwrap();
+        let loaded = Windows::<Vec<i64>, u64, (), u32>::load(&bytes).unwrap();
+        prop_assert_eq!(loaded.key_state, key_state);
+        let parts = |slot: &Slot<Vec<i64>, u64, ()>| {
+            prop_assert_eq!(slot.timers.cleanup, slot.trigger > 7);
+            Ok(((slot.window.start, slot.window.end), slot.contents.clone(), slot.trigger))
+        };
+        prop_assert_eq!(loaded.slots.iter().map(parts).collect::<Result<Vec<_>, TestCaseError>>()?, windows);
+
+        let mut aligned = AlignedVec::<16>::new();
+        aligned.extend_from_slice(&noise);
+        let _ = Windows::<Vec<i64>, u64, (), u32>::load(&aligned);
+        for cut in 0..bytes.len() {
+            let _ = Windows::<Vec<i64>, u64, (), u32>::load(&bytes[..cut]);
+        }
+    }
+}
+
 fn fired(key: u64, start: i64, end: i64, records: &[i64]) -> Fired {
     (key, TimeWindow { start, end }, records.to_vec(), end - 1)
 }
