@@ -10,6 +10,8 @@
 //!
 //! What has fired goes from the store as a range of times for each key group, with the next freeze.
 //!
+//! On the heap, whose store is for snapshots only, all is in memory: `loaded` has what is in the store, and takes back what was frozen.
+//!
 //! Invariants:
 //! - below are the frozen and the store. Of what is below each part, a frozen layer or a key group of the store, has a frontier: what is
 //!   before it is in `loaded`, has been popped or was deleted;
@@ -26,9 +28,10 @@ use super::Timers;
 use super::layer::{Deleted, Frozen, TimerLayer};
 use super::wakes::Wakes;
 use crate::lsm::KeyRange;
-use crate::lsm::key::{KeyBuf, StateId};
+use crate::lsm::key::KeyBuf;
+use crate::snapshot::ranges_of;
 use crate::spill::TablePort;
-use crate::{Key, KeyError, KeyGroup, KeyGroupRange, MaxParallelism, ValueError};
+use crate::{Error, Key, KeyError, KeyGroup, KeyGroupRange, MaxParallelism, ValueError};
 
 /// How many timers are read of a key group at a time, in timers; more only if they have the same timestamp.
 const CHUNK: usize = if cfg!(test) { 4 } else { 128 };
@@ -65,6 +68,8 @@ pub(super) struct SpilledTimers<P> {
     port: TablePort,
     key_groups: KeyGroupRange,
     max: MaxParallelism,
+    /// Nothing is read from the store.
+    is_heap: bool,
     fresh: Timers<P>,
     loaded: Timers<P>,
     /// The newest first.
@@ -109,14 +114,33 @@ impl<P: Clone> Fired<P> {
 }
 
 impl<P: Wakes> SpilledTimers<P> {
-    pub(super) fn new(port: TablePort, key_groups: KeyGroupRange, max: MaxParallelism) -> Self {
-        let start = Frontier::Before(i64::MIN); // The store may be a restored one.
-        Self {
+    /// With what was restored of it, which the heap waits for.
+    ///
+    /// Errors: on the heap those of reading.
+    pub(super) fn new(
+        port: TablePort,
+        key_groups: KeyGroupRange,
+        max: MaxParallelism,
+    ) -> Result<Self, Error> {
+        let mut loaded = Timers::new();
+        let is_heap = port.is_heap();
+        if is_heap && port.has_files() {
+            for range in ranges_of(port.state(), key_groups) {
+                port.load(&range, |key, _| {
+                    let (at, payload) = decode::<P>(key)?;
+                    loaded.register(at, payload.key().key_hash(), &payload);
+                    Ok(())
+                })?;
+            }
+        }
+        let start = if is_heap { Frontier::All } else { Frontier::Before(i64::MIN) };
+        Ok(Self {
             port,
             key_groups,
             max,
+            is_heap,
             fresh: Timers::new(),
-            loaded: Timers::new(),
+            loaded,
             frozen: VecDeque::new(),
             deleted: Deleted::new(),
             fired: Fired { up_to: None, last: Vec::new() },
@@ -126,7 +150,7 @@ impl<P: Wakes> SpilledTimers<P> {
             rounds: 0,
             owned: OwnedBytes::default(),
             key: KeyBuf::default(),
-        }
+        })
     }
 
     #[inline]
@@ -275,7 +299,9 @@ impl<P: Wakes> SpilledTimers<P> {
     fn load_group(&mut self, group: KeyGroup, from: i64) -> Option<Frontier> {
         let state = self.port.state();
         let begin = self.key.begin(group, state).push(&from).as_bytes().to_vec();
-        let range = KeyRange { begin, end: end_of(&mut self.key, group, state) };
+        let of_group = KeyGroupRange { start: group.0, end: group.0 + 1 };
+        let end = ranges_of(state, of_group).next().expect("it is one group").end;
+        let range = KeyRange { begin, end };
         let head = self.key.begin(group, state).as_bytes().len();
         let mut found: Vec<(i64, P)> = Vec::new();
         let mut frontier = Frontier::All;
@@ -329,6 +355,9 @@ impl<P: Wakes> SpilledTimers<P> {
     pub(super) fn maintain(&mut self) {
         let flushed = self.port.flushed();
         while self.frozen.back().is_some_and(|part| part.epoch <= flushed) {
+            if self.is_heap && self.take_back() {
+                break; // Enough for once.
+            }
             self.release();
         }
         if let Some(epoch) = self.port.wants_freeze() {
@@ -343,6 +372,16 @@ impl<P: Wakes> SpilledTimers<P> {
         self.fresh.memory_bytes() + self.owned.of(self.fresh.len()) + self.deleted.memory_bytes()
     }
 
+    /// Brings some of the oldest layer back. Returns whether there was anything left to be brought back.
+    #[cold]
+    fn take_back(&mut self) -> bool {
+        let oldest = self.frozen.len() - 1;
+        let is_left = self.frozen[oldest].frontier != Frontier::All;
+        self.load_frozen(oldest);
+        self.move_horizon();
+        is_left
+    }
+
     /// The store has the oldest layer: what of it was not brought back yet is to be found there.
     #[cold]
     fn release(&mut self) {
@@ -350,7 +389,7 @@ impl<P: Wakes> SpilledTimers<P> {
         for group in &mut self.frontiers {
             *group = frontier.min(*group);
         }
-        self.port.discard(Box::new(frozen));
+        self.port.discard(vec![Box::new(frozen)]);
         self.move_horizon();
     }
 
@@ -362,7 +401,14 @@ impl<P: Wakes> SpilledTimers<P> {
         let mut far = std::mem::take(&mut self.fresh);
         let mut near = Timers::new();
         let mut tombstones = Vec::new();
-        if let Some(up_to) = up_to {
+        if self.port.wants_whole() {
+            // What was frozen before has been lost: this does not build on it.
+            while self.frozen.iter().any(|part| part.frontier != Frontier::All) {
+                (0..self.frozen.len()).for_each(|part| self.load_frozen(part));
+            }
+            self.loaded.entries().for_each(|(at, hash, payload)| _ = near.register(at, hash, payload));
+            tombstones = ranges_of(self.port.state(), self.key_groups).collect();
+        } else if let Some(up_to) = up_to {
             last.into_iter().for_each(|(hash, payload)| deleted.insert(up_to, hash, payload));
             tombstones = self.key_groups.iter().map(|group| self.before(group, up_to)).collect();
             // What was registered behind the time is hidden by the range, so it is written again.
@@ -370,7 +416,8 @@ impl<P: Wakes> SpilledTimers<P> {
                 near.register(at, hash, payload);
             }
         }
-        let shortened = if self.loaded.len() > LOADED_MAX { self.shorten_loaded() } else { Frontier::All };
+        let is_long = self.loaded.len() > LOADED_MAX && !self.is_heap;
+        let shortened = if is_long { self.shorten_loaded() } else { Frontier::All };
         let frontier = self.keep_first(&mut far, &mut near).min(shortened);
         if near.is_empty() && far.is_empty() && deleted.is_empty() {
             return self.port.hand_over(epoch, None, tombstones);
@@ -400,7 +447,7 @@ impl<P: Wakes> SpilledTimers<P> {
             *of_part = frontier.min(*of_part);
         }
         self.move_horizon();
-        self.port.discard(Box::new(all));
+        self.port.discard(vec![Box::new(all)]);
         frontier
     }
 
@@ -435,15 +482,6 @@ fn take_first<P: Wakes>(timers: &mut Timers<P>, mut each: impl FnMut(i64, u64, &
         (taken, last) = (taken + 1, at);
     }
     Frontier::All
-}
-
-/// Where the timers of a key group end.
-fn end_of(key: &mut KeyBuf, group: KeyGroup, state: StateId) -> Vec<u8> {
-    key.begin(group, state);
-    // Nothing comes after the last key group, and there are fewer than would be all ones.
-    let has_end = key.into_prefix_end();
-    debug_assert!(has_end);
-    key.as_bytes().to_vec()
 }
 
 /// Time and payload of an entry, from its key without group and state.

@@ -8,8 +8,8 @@ use super::wakes::Wakes;
 use crate::Error;
 use crate::backend::{StateBackend, StateKind};
 
-/// The timers of one clock, event time or processing time, of one operator in one subtask: in memory, or as far as they are far from
-/// due in files, as the job's backend has it.
+/// The timers of one clock, event time or processing time, of one operator in one subtask: in memory, or if they are far from due in
+/// files, as the job's backend has it. They are in its snapshots.
 ///
 /// As [`Timers`]: one for each payload and timestamp, out in the order of time. Those of one timestamp come in the order of
 /// registration as long as they are in memory; what was in files comes first, in the order of keys. (Flink promises no order.)
@@ -42,7 +42,8 @@ enum Inner<P> {
 impl<P: Wakes> TimerState<P> {
     /// Registers the timers with the operator's backend.
     ///
-    /// Errors: [`Error::DuplicateState`] if the operator has a state of that name, and those of the store. Allocates some 17 KB.
+    /// Errors: [`Error::DuplicateState`] if the operator has a state of that name, and those of the store and of reading what was
+    /// restored. Allocates some 17 KB.
     ///
     /// ```
     /// # use thalweg_state::{KeyGroupRange, MaxParallelism, StateBackend, TimerState};
@@ -60,7 +61,7 @@ impl<P: Wakes> TimerState<P> {
                 port,
                 backend.key_groups(),
                 backend.max_parallelism(),
-            ))),
+            )?)),
         }))
     }
 

@@ -1,7 +1,7 @@
 //! Goal: timers in files are those of a set, however they are spread over memory, what is being written, and the store.
 //!
 //! Method: random histories on the heap and in files against a `BTreeSet`, with so little kept in memory that each step reads, work on
-//! its way while timers come and go, and restarts, after which there is what the last freeze wrote.
+//! its way while timers come and go, snapshots, and restarts from one, on the other backend in turn.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use crate::lsm::Options;
 use crate::storage::Storage;
 use crate::timer::TimerState;
-use crate::{CoreState, Key, KeyGroupRange, MaxParallelism, Work, WorkProgress, cases};
+use crate::{BackendKind, CoreState, Key, KeyGroupRange, MaxParallelism, Work, WorkProgress, cases};
 
 #[derive(Debug, Clone)]
 enum Op {
@@ -20,6 +20,7 @@ enum Op {
     /// So many that are due by then.
     Pop(i64, usize),
     Freeze,
+    Snapshot,
     /// Takes work out, and leaves it be.
     Begin,
     /// Ends what was begun first.
@@ -34,7 +35,8 @@ fn any_op() -> impl Strategy<Value = Op> {
         30 => (at(), key()).prop_map(|(at, key)| Op::Register(at, key)),
         10 => (at(), key()).prop_map(|(at, key)| Op::Delete(at, key)),
         8 => (at(), 0..8_usize).prop_map(|(at, count)| Op::Pop(at, count)),
-        4 => Just(Op::Freeze),
+        3 => Just(Op::Freeze),
+        2 => Just(Op::Snapshot),
         4 => Just(Op::Begin),
         4 => Just(Op::End),
         1 => Just(Op::Restart),
@@ -43,26 +45,29 @@ fn any_op() -> impl Strategy<Value = Op> {
 
 /// A core with one operator that has timers.
 struct Bench {
-    storage: Storage,
     core: CoreState,
     timers: TimerState<String>,
     begun: Vec<Work>,
 }
 
-fn files(storage: &Storage) -> CoreState {
-    let options = Options { block_bytes: 4096, runs_max: 2, ..Options::nvme() };
-    CoreState::lsm(storage, options, 1).unwrap().0
+fn options() -> Options {
+    Options { block_bytes: 4096, runs_max: 2, ..Options::nvme() }
 }
 
-fn timers(core: &CoreState) -> TimerState<String> {
-    let max = MaxParallelism::new(3).unwrap();
-    TimerState::new("_timers/event", &core.backend("test", KeyGroupRange::all(max), max)).unwrap()
+/// A core over an empty store.
+fn core(kind: BackendKind) -> CoreState {
+    CoreState::open(kind, &Storage::memory(), options(), 1).unwrap().0
+}
+
+fn max() -> MaxParallelism {
+    MaxParallelism::new(3).unwrap()
 }
 
 impl Bench {
-    fn new(storage: Storage, core: CoreState) -> Self {
-        let timers = timers(&core);
-        Self { storage, core, timers, begun: Vec::new() }
+    fn new(core: CoreState) -> Self {
+        let backend = core.backend("test", KeyGroupRange::all(max()), max());
+        let timers = TimerState::new("_timers/event", &backend).unwrap();
+        Self { core, timers, begun: Vec::new() }
     }
 
     fn begin(&mut self) {
@@ -108,18 +113,17 @@ impl Bench {
         popped
     }
 
-    /// What was frozen is written; then all memory is lost.
-    fn restart(self) -> Self {
-        let mut bench = self;
-        while !bench.core.freeze() {
-            bench.timers.maintain();
-        }
-        bench.timers.maintain();
-        bench.do_all_work();
-        let Self { storage, core, timers, .. } = bench;
-        drop((timers, core));
-        let core = files(&storage);
-        Self::new(storage, core)
+    /// Goes on from a snapshot, on the other backend.
+    fn restart(mut self) -> Self {
+        let place = Storage::memory();
+        let mut snapshot = self.core.snapshot(&place).unwrap();
+        self.timers.maintain();
+        self.do_all_work();
+        snapshot.poll_outcome().expect("all work is done").unwrap();
+        let kind = if self.core.spills() { BackendKind::Heap } else { BackendKind::Lsm };
+        let (all, storage) = (KeyGroupRange::all(max()), Storage::memory());
+        let core = CoreState::restore(kind, &storage, &[place], all, options(), 2).unwrap();
+        Self::new(core)
     }
 }
 
@@ -144,10 +148,14 @@ fn run(mut bench: Bench, ops: &[Op]) {
             }
             Op::Pop(up_to, count) => _ = (0..*count).all(|_| pop(&mut bench, &mut model, *up_to)),
             Op::Freeze => bench.freeze(),
+            Op::Snapshot if bench.core.has_files() => {
+                bench.core.snapshot(&Storage::memory()).unwrap();
+                bench.timers.maintain();
+            }
             Op::Begin => bench.begin(),
             Op::End => bench.end(),
-            Op::Restart if bench.core.spills() => bench = bench.restart(),
-            Op::Restart => {}
+            Op::Restart if bench.core.has_files() => bench = bench.restart(),
+            Op::Snapshot | Op::Restart => {}
         }
         assert!(bench.core.take_fault().is_none());
     }
@@ -161,19 +169,16 @@ proptest! {
 
     #[test]
     fn timers_are_those_of_a_set(ops in prop::collection::vec(any_op(), 0..400)) {
-        run(Bench::new(Storage::memory(), CoreState::heap()), &ops);
-        let storage = Storage::memory();
-        let core = files(&storage);
-        run(Bench::new(storage, core), &ops);
+        for core in [CoreState::heap(), core(BackendKind::Heap), core(BackendKind::Lsm)] {
+            run(Bench::new(core), &ops);
+        }
     }
 }
 
 /// Many at few timestamps, and late ones.
 #[test]
 fn what_is_registered_behind_the_clock_is_written_again() {
-    let storage = Storage::memory();
-    let core = files(&storage);
-    let mut bench = Bench::new(storage, core);
+    let mut bench = Bench::new(core(BackendKind::Lsm));
     let register = |bench: &mut Bench, at, keys: std::ops::Range<u64>| {
         for key in keys.map(|key| key.to_string()) {
             bench.timers.register(at, key.key_hash(), &key);
