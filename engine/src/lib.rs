@@ -142,7 +142,8 @@ pub use api::context::{Aggregating, Context, KeyedContext, OpenContext, TimeDoma
 pub use api::process::{KeyedProcessFunction, ProcessFunction};
 pub use thalweg_state::{
     AggregatingState, Key as StateKey, KeyContext, KeyRef, KeyedState, ListState, MapState, ReducingState,
-    StateBackend, StateDescriptor, StateSet, StateValue, ValueState, View, state_set,
+    StateBackend, StateDescriptor, StateSet, StateValue, StateVisibility, Ttl, UpdateType, ValueState, View,
+    state_set,
 };
 
 // Sources and sinks.

@@ -81,6 +81,10 @@ pub trait ProcessFunction<T>: Clone + Send + Sync + 'static {
 /// implements [`StateSet`]; those of the records ahead are prefetched. Each subtask works with its own clone of the function. Source:
 /// Flink's `KeyedProcessFunction`.
 ///
+/// State that is not used for a while can be let go without a timer, with a [`Ttl`](crate::Ttl) in its descriptor:
+/// `cx.value(StateDescriptor::new("due").with_ttl(Ttl::new(Duration::from_secs(60))))`. It expires by the clock that
+/// [`Context::now`](crate::Context::now) shows.
+///
 /// ```
 /// use thalweg::{Context, Env, KeyedContext, KeyedProcessFunction, OpenContext, Result, Timestamp, ValueState, monotonous};
 ///

@@ -4,6 +4,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use thalweg_state::CoreState;
+
 use super::background::{Background, Helpers};
 use super::subtask::{Progress, Subtask};
 use super::switch::{CoreStats, Switch};
@@ -27,6 +29,8 @@ pub(crate) struct Core {
     subtasks: Vec<Slot>,
     background: Rc<Background>,
     helpers: Rc<dyn Helpers>,
+    /// Told the time, by which some of it expires.
+    state: CoreState,
     /// Sources wait until everything else on this core has come to rest.
     lockstep: bool,
 }
@@ -43,9 +47,10 @@ impl Core {
         switch: Rc<Switch>,
         background: Rc<Background>,
         helpers: Rc<dyn Helpers>,
+        state: CoreState,
         lockstep: bool,
     ) -> Self {
-        Self { switch, subtasks: Vec::new(), background, helpers, lockstep }
+        Self { switch, subtasks: Vec::new(), background, helpers, state, lockstep }
     }
 
     pub(crate) fn add(&mut self, name: Arc<str>, index: usize, subtask: Box<dyn Subtask>) {
@@ -79,6 +84,7 @@ impl Core {
             return Progress::Finished;
         }
         self.switch.set_now(now);
+        self.state.set_time(now);
         let mut worked = self.switch.receive() || self.switch.has_backlog();
         worked |= self.background.take_in(&self.switch);
         if self.background.is_attached() {

@@ -34,7 +34,8 @@ where
     S: SideWriters,
     N: Output<F::Out>,
 {
-    pub(crate) fn new(function: F, state: F::State, services: Services<K, S, N>) -> Self {
+    pub(crate) fn new(function: F, mut state: F::State, mut services: Services<K, S, N>) -> Self {
+        services.ahead.learn(&mut state);
         Self { function, state, key: OwnedKey::new(), services, records: PhantomData }
     }
 }
@@ -133,6 +134,7 @@ where
         let Self { function, state, key, services, .. } = self;
         let mut made = None;
         let key = key.get(record.key, &mut made);
+        services.ahead.on_record(state);
         let mut cx = services.on_record(record.at(key), record.timestamp);
         function.process_left(record.value, state, &mut cx);
         services.stop_if_due();
@@ -143,6 +145,7 @@ where
         let Self { function, state, key, services, .. } = self;
         let mut made = None;
         let key = key.get(record.key, &mut made);
+        services.ahead.on_record(state);
         let mut cx = services.on_record(record.at(key), record.timestamp);
         function.process_right(record.value, state, &mut cx);
         services.stop_if_due();

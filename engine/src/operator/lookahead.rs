@@ -25,6 +25,8 @@ pub(crate) struct Lookahead<K> {
     key: OwnedKey<K>,
     bytes: Vec<u8>,
     state: CoreState,
+    /// Whether there is state on the heap that is cleared with every record.
+    clears: bool,
     /// Timers need what was asked for when there had been so many arrivals.
     due_since: Option<u64>,
 }
@@ -32,7 +34,22 @@ pub(crate) struct Lookahead<K> {
 impl<K: Key> Lookahead<K> {
     pub(crate) fn new(cx: &SubtaskContext) -> Self {
         let state = cx.state.clone();
-        Self { spills: state.spills(), key: OwnedKey::new(), bytes: Vec::new(), state, due_since: None }
+        let (spills, key) = (state.spills(), OwnedKey::new());
+        Self { spills, key, bytes: Vec::new(), state, clears: false, due_since: None }
+    }
+
+    /// Learns what the operator's state is.
+    pub(crate) fn learn(&mut self, state: &mut (impl StateSet + ?Sized)) {
+        let spills = self.spills;
+        state.each(&mut |_| self.clears |= !spills); // On the heap only such state shows itself.
+    }
+
+    /// The operator has taken a record.
+    #[inline(always)]
+    pub(crate) fn on_record(&self, state: &mut (impl StateSet + ?Sized)) {
+        if self.clears {
+            state.each(&mut |state| state.on_records(1));
+        }
     }
 
     /// Whether there is anything to look up.

@@ -395,7 +395,8 @@ pub(crate) struct KeyedProcess<K: Key, T, F, St, S, N> {
 impl<K: Key, T: Record, F: KeyedProcessFunction<K, T>, S: SideWriters, N: Output<F::Out>>
     KeyedProcess<K, T, F, F::State, S, N>
 {
-    pub(crate) fn new(function: F, state: F::State, services: Services<K, S, N>) -> Self {
+    pub(crate) fn new(function: F, mut state: F::State, mut services: Services<K, S, N>) -> Self {
+        services.ahead.learn(&mut state);
         Self { function, state, key: OwnedKey::new(), services, record: PhantomData }
     }
 }
@@ -472,6 +473,7 @@ impl<K: Key, T: Record, F: KeyedProcessFunction<K, T>, S: SideWriters, N: Output
         let Self { function, state, key, services, .. } = self;
         let mut made = None;
         let key = key.get(record.key, &mut made);
+        services.ahead.on_record(state);
         let mut cx = services.on_record(record.at(key), record.timestamp);
         function.process(record.value, state, &mut cx);
         services.stop_if_due();

@@ -62,11 +62,12 @@ pub(crate) fn build_core(parts: CoreParts) -> Result<Core> {
     };
     let switch = Rc::new(Switch::new(core, graph.channels(), limits, pool, links));
     switch.set_now(now);
+    state.set_time(now);
     let background = Rc::new(Background::default());
     if state.has_files() {
         background.attach(state.clone(), bell.clone());
     }
-    let mut built = Core::new(switch.clone(), background.clone(), helpers, config.lockstep);
+    let mut built = Core::new(switch.clone(), background.clone(), helpers, state.clone(), config.lockstep);
     for (chain, subtask) in graph.subtasks_on(core) {
         let plan = &graph.chains[chain.0 as usize];
         let mut cx = SubtaskContext {

@@ -46,7 +46,7 @@ fn left(
     rig.core.set_time(TTL_MS);
     use_it(&mut values, &mut lists);
     assert_eq!(lists.get(KeyContext::new(&keys)), [7], "it lives on");
-    // These look at other entries too, so as few as can be.
+    // These uses clear others too, so what is left is more than what is counted.
     let values = (0..keys).filter(|key| values.take(KeyContext::new(key)).is_some()).count();
     let lists = (0..keys).filter(|key| !lists.take(KeyContext::new(key)).is_empty()).count();
     (values, lists)
@@ -70,7 +70,7 @@ fn the_heap_is_cleared_bit_by_bit_as_it_is_used() {
     assert_eq!(left(1000, none, uses(1000)), (1000, 1000));
     let (values, lists) = left(1000, |ttl| ttl.cleanup_incrementally(1, false), uses(10));
     assert!(
-        values > 400 && lists > 400,
+        values > 200 && lists > 200,
         "few uses, few entries, even while they are counted: {values} {lists}"
     );
     assert_eq!(left(1000, |ttl| none(ttl).cleanup_incrementally(100, false), uses(50)), (0, 0));
@@ -87,7 +87,7 @@ fn the_heap_is_cleared_with_every_record_if_asked_for() {
     };
     assert_eq!(left(1000, |ttl| ttl.cleanup_incrementally(5, true), records), (0, 0));
     let (values, lists) = left(1000, |ttl| ttl.cleanup_incrementally(1, false), records);
-    assert!(values > 400 && lists > 400, "{values} {lists}");
+    assert!(values > 200 && lists > 200, "{values} {lists}");
 }
 
 fn files() -> (CoreState, StateBackend) {
@@ -122,11 +122,11 @@ fn flushes_and_compactions_leave_out_values_that_have_expired() {
             write_all(&core, state);
         };
         // An older value is further down, and lives as long as the newer one: it was written with a clock that was ahead.
-        write(&mut state, 5, 0..1000, false);
-        write(&mut state, 5, 0..1000, false);
-        write(&mut state, 3, 0..1000, false);
+        write(&mut state, 5, 0..5000, false);
+        write(&mut state, 5, 0..5000, false);
+        write(&mut state, 3, 0..5000, false);
         let before = file_bytes(&core);
-        assert!(before > 100_000, "{before}");
+        assert!(before > 500_000, "{before}");
 
         write(&mut state, TTL_MS + 3, 2000..2001, false);
         write(&mut state, TTL_MS + 3, 2000..2001, false);
