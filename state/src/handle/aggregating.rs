@@ -10,7 +10,8 @@ use std::fmt;
 /// Under each key, all items added so far, in an accumulator `A` from which a result is computed when asked for.
 ///
 /// Three closures say how: `create` makes an accumulator, `add` puts an item into one, `result` reads one. Each method
-/// is one look-up. Source: Flink's `AggregatingState`.
+/// is one look-up. With a [`Ttl`](crate::Ttl) it is the accumulator that lives: where one has expired another is made. Source: Flink's
+/// `AggregatingState`.
 ///
 /// ```
 /// use thalweg_state::{AggregatingState, StateBackend, KeyContext, KeyGroupRange, MaxParallelism};

@@ -9,7 +9,8 @@ use std::fmt;
 
 /// Under each key, all values added so far, reduced to one of the same type.
 ///
-/// The reduction changes its first argument in place. Each method is one look-up. Source: Flink's `ReducingState`.
+/// The reduction changes its first argument in place. Each method is one look-up. With a [`Ttl`](crate::Ttl) it is the reduced value that
+/// lives: one that has expired is not added to. Source: Flink's `ReducingState`.
 ///
 /// ```
 /// use thalweg_state::{StateBackend, KeyContext, KeyGroupRange, MaxParallelism, ReducingState};

@@ -8,7 +8,7 @@ use super::job::Op;
 use super::window::{Assigner, Windowing};
 
 /// The categories that are run whole, apart from evictors and count windows.
-pub const COMPLETE: [&str; 13] = [
+pub const COMPLETE: [&str; 14] = [
     "stateless",
     "rolling",
     "window_tumbling",
@@ -22,6 +22,7 @@ pub const COMPLETE: [&str; 13] = [
     "timers_event_time",
     "watermarks",
     "end_of_input",
+    "state_ttl",
 ];
 
 /// Why the case is not run yet: the name of the first feature that is missing. `None` if it is to be run.
@@ -64,7 +65,6 @@ fn missing_of_op(op: &Op) -> Option<&'static str> {
         Op::IntervalJoin(_) => Some("interval join"),
         Op::ScriptBroadcast { .. } => Some("broadcast state"),
         Op::Cep(_) => Some("pattern matching"),
-        Op::Script { ttl: Some(_), .. } => Some("state TTL"),
         _ => None,
     }
 }
@@ -101,7 +101,7 @@ mod tests {
         check("window_trigger", &evictor, "x", Some("evictor"));
         check("state", r#""op":"script""#, "key; pt 5", None);
         let ttl = r#""op":"script","ttl":{"ms":1,"update":"create_write","visibility":"never_expired"}"#;
-        check("state", ttl, "v.get", Some("state TTL"));
+        check("state_ttl", ttl, "v.get", None);
         check("cep", r#""op":"cep","pattern":[{"name":"x"}]"#, "a", Some("pattern matching"));
     }
 }

@@ -175,13 +175,13 @@ impl Builder<'_> {
                 let (left, right) = (self.from(left).key_by(key_of), self.from(right).key_by(key_of));
                 left.connect(right).process(Gate).share()
             }
-            Op::Script { from, on_timer, ttl: None } => {
-                let scripted = Scripted { on_timer: on_timer.clone(), side: Tag::new("side") };
+            Op::Script { from, on_timer, ttl } => {
+                let scripted = Scripted { on_timer: on_timer.clone(), side: Tag::new("side"), ttl: *ttl };
                 let side = scripted.side;
                 return with_side(self.from(from).key_by(key_of).process(scripted).with_sides(side), side);
             }
             Op::ScriptCo { left, right, on_timer } => {
-                let scripted = Scripted { on_timer: on_timer.clone(), side: Tag::new("side") };
+                let scripted = Scripted { on_timer: on_timer.clone(), side: Tag::new("side"), ttl: None };
                 let side = scripted.side;
                 let (left, right) = (self.from(left).key_by(key_of), self.from(right).key_by(key_of));
                 return with_side(left.connect(right).process(scripted).with_sides(side), side);

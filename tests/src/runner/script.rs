@@ -1,11 +1,15 @@
 //! The scripted process functions of a case, with one input or two: they do what their records say.
 
+use std::time::Duration;
+
 use thalweg::{
     Aggregating, KeyedCoProcessFunction, KeyedContext, KeyedProcessFunction, ListState, MapState,
-    OpenContext, Record, ReducingState, Result, Tag, TimeDomain, Timestamp, ValueState, state_set,
+    OpenContext, Record, ReducingState, Result, StateDescriptor, StateVisibility, Tag, TimeDomain, Timestamp,
+    Ttl, UpdateType, ValueState, state_set,
 };
 
 use super::fields::{Key, value_of};
+use crate::conformance::job::{self, TtlUpdate, TtlVisibility};
 use crate::conformance::script::{AddCommand, Command, ListCommand, MapCommand, Script, Time, ValueCommand};
 use crate::conformance::value::{ArchivedRec, Rec, Value};
 
@@ -15,6 +19,8 @@ pub(super) struct Scripted {
     /// What a timer does, after it has said that it fires.
     pub(super) on_timer: Script,
     pub(super) side: Tag<Rec>,
+    /// Of all states but `chained`.
+    pub(super) ttl: Option<job::Ttl>,
 }
 
 /// The states of the mini language, by their letters.
@@ -31,20 +37,41 @@ pub(super) struct States {
 
 state_set!(States: v, l, m, r, a, chained);
 
-fn open(cx: &OpenContext<'_>) -> Result<States> {
-    Ok(States {
-        v: cx.value("v")?,
-        l: cx.list("l")?,
-        m: cx.map("m")?,
-        r: cx.reducing("r", |sum: &mut i64, n: i64| *sum = sum.wrapping_add(n))?,
-        a: cx.aggregating(
-            "a",
-            || (0, 0),
-            |acc: &mut (i64, i64), n: i64| *acc = (acc.0.wrapping_add(n), acc.1 + 1),
-            |acc| *acc,
-        )?,
-        chained: cx.value("chained")?,
-    })
+impl Scripted {
+    fn open(&self, cx: &OpenContext<'_>) -> Result<States> {
+        let ttl = self.ttl.map(ttl_of);
+        let named = |name: &str| StateDescriptor { name: name.to_owned(), ttl: ttl.clone() };
+        Ok(States {
+            v: cx.value(named("v"))?,
+            l: cx.list(named("l"))?,
+            m: cx.map(named("m"))?,
+            r: cx.reducing(named("r"), |sum: &mut i64, n: i64| *sum = sum.wrapping_add(n))?,
+            a: cx.aggregating(
+                named("a"),
+                || (0, 0),
+                |acc: &mut (i64, i64), n: i64| *acc = (acc.0.wrapping_add(n), acc.1 + 1),
+                |acc| *acc,
+            )?,
+            chained: cx.value("chained")?,
+        })
+    }
+}
+
+/// Without clean-up in the background, which the cases do not expect.
+fn ttl_of(ttl: job::Ttl) -> Ttl {
+    let ms = u64::try_from(ttl.ms).expect("a time to live is positive");
+    let update_type = match ttl.update {
+        TtlUpdate::CreateWrite => UpdateType::OnCreateAndWrite,
+        TtlUpdate::ReadWrite => UpdateType::OnReadAndWrite,
+    };
+    let visibility = match ttl.visibility {
+        TtlVisibility::NeverExpired => StateVisibility::NeverReturnExpired,
+        TtlVisibility::IfNotCleaned => StateVisibility::ReturnExpiredIfNotCleanedUp,
+    };
+    Ttl::new(Duration::from_millis(ms))
+        .update_type(update_type)
+        .visibility(visibility)
+        .disable_cleanup_in_background()
 }
 
 impl Scripted {
@@ -218,7 +245,7 @@ impl KeyedProcessFunction<Key, Rec> for Scripted {
     type State = States;
 
     fn open(&mut self, cx: &OpenContext<'_>) -> Result<States> {
-        open(cx)
+        Self::open(self, cx)
     }
 
     fn process(&mut self, record: &ArchivedRec, states: &mut States, cx: &mut impl KeyedContext<Key, Rec>) {
@@ -235,7 +262,7 @@ impl KeyedCoProcessFunction<Key, Rec, Rec> for Scripted {
     type State = States;
 
     fn open(&mut self, cx: &OpenContext<'_>) -> Result<States> {
-        open(cx)
+        Self::open(self, cx)
     }
 
     fn process_left(
