@@ -25,8 +25,8 @@ pub(crate) struct Lookahead<K> {
     key: OwnedKey<K>,
     bytes: Vec<u8>,
     state: CoreState,
-    /// Whether there is state on the heap that is cleared with every record.
-    clears: bool,
+    /// Whether there is state that is told of every record.
+    wants_records: bool,
     /// Timers need what was asked for when there had been so many arrivals.
     due_since: Option<u64>,
 }
@@ -35,19 +35,18 @@ impl<K: Key> Lookahead<K> {
     pub(crate) fn new(cx: &SubtaskContext) -> Self {
         let state = cx.state.clone();
         let (spills, key) = (state.spills(), OwnedKey::new());
-        Self { spills, key, bytes: Vec::new(), state, clears: false, due_since: None }
+        Self { spills, key, bytes: Vec::new(), state, wants_records: false, due_since: None }
     }
 
-    /// Learns what the operator's state is.
+    /// Learns what the operator's state wants.
     pub(crate) fn learn(&mut self, state: &mut (impl StateSet + ?Sized)) {
-        let spills = self.spills;
-        state.each(&mut |_| self.clears |= !spills); // On the heap only such state shows itself.
+        state.each(&mut |state| self.wants_records |= state.wants_records());
     }
 
-    /// The operator has taken a record.
+    /// The operator takes a record.
     #[inline(always)]
     pub(crate) fn on_record(&self, state: &mut (impl StateSet + ?Sized)) {
-        if self.clears {
+        if self.wants_records {
             state.each(&mut |state| state.on_records(1));
         }
     }

@@ -54,10 +54,14 @@ pub trait KeyedState {
     /// Freezes what has changed if the core asks for it, and lets go what has been written. To be called between batches.
     fn maintain(&mut self);
 
-    /// The operator has taken so many records: time to clear away what has expired, of states that want it. To be called on the
-    /// heap too.
+    /// Whether `on_records` does anything. Always the same.
+    fn wants_records(&self) -> bool {
+        false
+    }
+
+    /// The operator has taken so many records: time to clear away some of what has expired.
     fn on_records(&mut self, records: usize) {
-        let _ = records;
+        let _ = records; // Nothing, unless its TTL asks for it.
     }
 }
 

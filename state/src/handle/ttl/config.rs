@@ -130,7 +130,8 @@ impl Ttl {
         Self { visibility, ..self }
     }
 
-    /// Leaves expired state out of full snapshots of the heap. Off unless set. The state itself stays as it is.
+    /// Leaves expired state out of snapshots of the heap. Off unless set. The state itself stays as it is. What is in files is
+    /// written to snapshots as it is: see [`Self::cleanup_in_compaction`].
     ///
     /// ```
     /// # use std::time::Duration;

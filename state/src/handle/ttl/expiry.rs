@@ -1,8 +1,11 @@
 //! What flushes and compactions leave of state that expires. Source: Flink's `RocksDbTtlCompactFiltersManager`.
 
+use std::sync::Arc;
+
 use super::Ttl;
 use super::life::Expires;
 use super::timed::{self, TimedItems};
+use crate::backend::StateBackend;
 use crate::handle::list_cell::{Chunk, Items};
 use crate::lsm::{CompactionFilter, Entry, EntryFilter, Kind, Verdict};
 use crate::value::ValueBytes;
@@ -20,12 +23,23 @@ pub(super) struct Expiry {
 type Rest = fn(&Ttl, i64, &[u8], &mut Vec<u8>) -> Result<Verdict, ValueError>;
 
 impl Expiry {
-    pub(super) fn of_values(ttl: Ttl) -> Self {
-        Self { ttl, rest: rest_of_value }
+    /// For a state of values; `None` if its files are not to be cleared.
+    pub(super) fn of_values(ttl: &Ttl, backend: &StateBackend) -> Option<Arc<dyn CompactionFilter>> {
+        Self::of(ttl, backend, rest_of_value)
     }
 
-    pub(super) fn of_lists<T: StateValue>(ttl: Ttl) -> Self {
-        Self { ttl, rest: rest_of_list::<T> }
+    /// The same for a state of lists.
+    pub(super) fn of_lists<T: StateValue>(
+        ttl: &Ttl,
+        backend: &StateBackend,
+    ) -> Option<Arc<dyn CompactionFilter>> {
+        Self::of(ttl, backend, rest_of_list::<T>)
+    }
+
+    fn of(ttl: &Ttl, backend: &StateBackend, rest: Rest) -> Option<Arc<dyn CompactionFilter>> {
+        // The heap has files for its snapshots only.
+        let cleans = if backend.spills() { ttl.cleans_in_compaction() } else { ttl.cleans_full_snapshots() };
+        cleans.then(|| Arc::new(Self { ttl: ttl.clone(), rest }) as _)
     }
 }
 

@@ -57,7 +57,7 @@ impl Life {
         }
     }
 
-    /// Shows the table to `f` if it wants to know how many records there were.
+    /// Shows `f` what clears the table with every record, if that is asked for.
     pub(super) fn each<K: Key, V: Expires + Clone>(
         &mut self,
         table: &mut LayeredTable<K, V>,
@@ -105,6 +105,10 @@ impl<K: Key, V: Expires + Clone> KeyedState for Clearing<'_, K, V> {
     }
 
     fn maintain(&mut self) {}
+
+    fn wants_records(&self) -> bool {
+        true
+    }
 
     fn on_records(&mut self, records: usize) {
         self.life.clear_some(self.table, records.saturating_mul(self.entries));

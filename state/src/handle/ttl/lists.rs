@@ -1,7 +1,5 @@
 //! A list under each key, whose items expire one by one. Source: Flink's `TtlListState`.
 
-use std::sync::Arc;
-
 use super::Ttl;
 use super::expiry::Expiry;
 use super::life::{Expires, Life};
@@ -25,8 +23,7 @@ pub(in super::super) struct TimedLists<K, T> {
 impl<K: Key, T: StateValue> TimedLists<K, T> {
     /// Errors: as `StateBackend::table`.
     pub(in super::super) fn new(name: &str, ttl: Ttl, backend: &StateBackend) -> Result<Self, Error> {
-        let filter = ttl.cleans_in_compaction().then(|| Arc::new(Expiry::of_lists::<T>(ttl.clone())) as _);
-        let lists = Lists::new(name, backend, filter)?;
+        let lists = Lists::new(name, backend, Expiry::of_lists::<T>(&ttl, backend))?;
         Ok(Self { lists, life: Life::new(ttl, backend), lent: Vec::new() })
     }
 

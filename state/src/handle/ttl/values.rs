@@ -1,7 +1,6 @@
 //! One value under each key, with its time. Source: Flink's `TtlValueState`, and what its reducing and aggregating states do.
 
 use std::cell::Cell;
-use std::sync::Arc;
 
 use super::Ttl;
 use super::expiry::Expiry;
@@ -37,8 +36,7 @@ enum Found {
 impl<K: Key, V: Stored> TimedValues<K, V> {
     /// Errors: as `StateBackend::table`.
     pub(in super::super) fn new(name: &str, ttl: Ttl, backend: &StateBackend) -> Result<Self, Error> {
-        let filter = ttl.cleans_in_compaction().then(|| Arc::new(Expiry::of_values(ttl.clone())) as _);
-        let kind = StateKind::value::<K, Timed<V>>().with_filter(filter);
+        let kind = StateKind::value::<K, Timed<V>>().with_filter(Expiry::of_values(&ttl, backend));
         let values = Values::new(name, backend, kind)?;
         Ok(Self { values, life: Life::new(ttl, backend), lent: None, row: None })
     }

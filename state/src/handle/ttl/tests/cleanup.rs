@@ -9,7 +9,7 @@ use crate::handle::{ListState, StateSet, Ttl, ValueState};
 use crate::lsm::Options;
 use crate::spill::WorkProgress;
 use crate::storage::Storage;
-use crate::{CoreState, KeyGroupRange, MaxParallelism, StateBackend, StateDescriptor};
+use crate::{BackendKind, CoreState, KeyGroupRange, MaxParallelism, StateBackend, StateDescriptor};
 
 /// Does all work there is, and lets the state know.
 pub(super) fn write_all(core: &CoreState, state: &mut impl StateSet) {
@@ -174,5 +174,38 @@ fn compactions_leave_out_items_that_have_expired() {
         let five = (key % 2 == 0).then_some("five");
         let expected: Vec<&str> = five.into_iter().chain(["new 9", "new 12"]).collect();
         assert_eq!(state.get(KeyContext::new(&key)), expected, "{key}");
+    }
+}
+
+/// What has expired is not in snapshots of the heap if they are to be cleared, and otherwise comes back with them.
+#[test]
+fn snapshots_of_the_heap_leave_out_what_has_expired() {
+    let (max, all) = (MaxParallelism::default(), KeyGroupRange::all(MaxParallelism::default()));
+    let StateDescriptor { ttl: base, .. } = descriptor(Rules { cleans: false, ..LATE });
+    let base = base.expect("it has one");
+    for (ttl, late) in [(base.clone(), Some(7)), (base.cleanup_full_snapshot(), None)] {
+        let named = || StateDescriptor::new("value").with_ttl(ttl.clone());
+        let (core, _) = CoreState::open(BackendKind::Heap, &Storage::memory(), Options::nvme(), 1).unwrap();
+        let mut state = ValueState::<u32, u64>::new(named(), &core.backend("op", all, max)).unwrap();
+        core.set_time(0);
+        state.set(KeyContext::new(&1), 7);
+        core.set_time(5);
+        state.set(KeyContext::new(&2), 8);
+        core.set_time(TTL_MS);
+        let place = Storage::memory();
+        let mut snapshot = core.snapshot(&place).unwrap();
+        write_all(&core, &mut state);
+        snapshot.poll_outcome().expect("all work is done").unwrap();
+        assert_eq!(state.get(KeyContext::new(&1)), Some(&7), "the state itself has it");
+
+        for kind in [BackendKind::Heap, BackendKind::Lsm] {
+            let places = [place.clone()];
+            let core =
+                CoreState::restore(kind, &Storage::memory(), &places, all, Options::nvme(), 2).unwrap();
+            core.set_time(TTL_MS);
+            let mut state = ValueState::<u32, u64>::new(named(), &core.backend("op", all, max)).unwrap();
+            assert_eq!(state.get(KeyContext::new(&1)).copied(), late);
+            assert_eq!(state.get(KeyContext::new(&2)), Some(&8));
+        }
     }
 }
