@@ -86,7 +86,7 @@ fn filled(count: u64, runs: u64) -> Result<(Store, StateId)> {
 }
 
 /// `odd` look-ups ask for keys between those of the store. Making the batches is not timed.
-fn lookups(store: &Store, state: StateId, count: u64, odd: bool, lookups: u64) -> Run {
+fn lookups(store: &mut Store, state: StateId, count: u64, odd: bool, lookups: u64) -> Run {
     let mut buffer = KeyBuf::default();
     let batches: Vec<KeyBatch> = (0..lookups)
         .step_by(BATCH)
@@ -131,10 +131,10 @@ fn store(criterion: &mut Criterion) {
     let counts = if is_test { [1000, 2000] } else { [1_000_000, 10_000_000] };
     for count in counts {
         for runs in [1, 4, 8] {
-            let (store, state) = filled(count, runs).expect("memory has no errors");
+            let (mut store, state) = filled(count, runs).expect("memory has no errors");
             for (name, odd, found) in [("present", false, checked_records()), ("absent", true, 0)] {
                 let name = format!("{name}/{count}/{runs}");
-                let job = |n| lookups(&store, state, count, odd, n);
+                let job = |n| lookups(&mut store, state, count, odd, n);
                 let digest = bench(&mut group, name, timed_records_min(), job);
                 assert_eq!(digest.count, found);
             }

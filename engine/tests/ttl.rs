@@ -10,8 +10,8 @@ use std::time::Duration;
 use rkyv::rend::u64_le;
 use thalweg::testing::{Simulator, seeds};
 use thalweg::{
-    Context, Env, KeyedContext, KeyedProcessFunction, ListState, OpenContext, Result, StateDescriptor,
-    Timestamp, Ttl, UpdateType, ValueState,
+    Env, KeyedContext, KeyedProcessFunction, ListState, OpenContext, Result, StateDescriptor, Timestamp, Ttl,
+    UpdateType, ValueState,
 };
 
 const TTL_MS: i64 = 40;
@@ -50,14 +50,16 @@ impl KeyedProcessFunction<u64, u64> for Lately {
     }
 }
 
+/// Of a key: the count, when it was used last, and the items, each with when it was used last.
+type Expected = (u64, Timestamp, Vec<(Timestamp, Timestamp)>);
+
 /// How many records have found that something had expired.
 fn check(seed: u64, update_type: UpdateType) -> usize {
     let env = Env::new().parallelism(2);
     let found = env.generate(3_000, |n| n).key_by(|n| n % 401).process(Lately(update_type)).collect();
     Simulator::new(seed).run(&env).expect("the job runs");
 
-    // Of each key: the count, when it was used last; the items, each with when it was used last.
-    let mut keys: BTreeMap<u64, (u64, Timestamp, Vec<(Timestamp, Timestamp)>)> = BTreeMap::new();
+    let mut keys: BTreeMap<u64, Expected> = BTreeMap::new();
     let mut expired = 0;
     for (key, now, before, seen) in found.take() {
         let is_live = |at: Timestamp| now < at + TTL_MS;

@@ -66,7 +66,9 @@ pub use handle::{
 };
 pub use key::{Key, KeyError, hash_bytes, hash_pair, hash_word};
 pub use key_group::{HashSpread, KeyGroup, KeyGroupRange, MaxParallelism, key_group, range_of, subtask_of};
-pub use operator::{BroadcastState, OperatorListState, OperatorState, Redistribution, SavedState, redistribute};
+pub use operator::{
+    BroadcastState, OperatorListState, OperatorState, Redistribution, SavedState, redistribute,
+};
 pub use snapshot::PendingSnapshot;
 pub use spill::{FrozenWindow, WindowStore, Work, WorkProgress};
 pub use timer::{TimerState, Timers, Wakes};

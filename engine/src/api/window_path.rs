@@ -406,6 +406,7 @@ where
 }
 
 impl<A, Tr, F, S: Sides> WindowFactory<A, Tr, F, S> {
+    #[expect(clippy::type_complexity, reason = "what it is made of is what a program chooses of its windows")]
     fn operator<K, V, N>(
         &self,
         next: N,

@@ -41,11 +41,7 @@ impl<T: StateValue> OperatorListState<T> {
     /// assert!(OperatorListState::<u64>::new("offsets", Redistribution::Split, &backend).is_err());
     /// # Ok::<(), thalweg_state::Error>(())
     /// ```
-    pub fn new(
-        name: &str,
-        redistribution: Redistribution,
-        backend: &StateBackend,
-    ) -> Result<Self, Error> {
+    pub fn new(name: &str, redistribution: Redistribution, backend: &StateBackend) -> Result<Self, Error> {
         backend.take_name(name)?;
         Ok(Self { name: name.to_owned(), redistribution, items: Vec::new() })
     }

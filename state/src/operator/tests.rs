@@ -18,9 +18,8 @@ fn shares(old: &[Vec<SavedState>], parallelism: usize) -> Vec<Vec<Vec<u8>>> {
 
 #[test]
 fn lists_are_split_evenly_and_states_take_turns() {
-    let of = |a: &[u8], b: &[u8]| {
-        vec![saved("a", Redistribution::Split, a), saved("b", Redistribution::Split, b)]
-    };
+    let of =
+        |a: &[u8], b: &[u8]| vec![saved("a", Redistribution::Split, a), saved("b", Redistribution::Split, b)];
     let old = [of(&[1, 2, 3], &[10]), of(&[4], &[11])];
     assert_eq!(shares(&old, 2), [[vec![1, 2, 3], vec![10]], [vec![4], vec![11]]]); // As they were.
     // Of a the longer one is the first's, so those of b begin with the second.
@@ -66,7 +65,8 @@ proptest! {
         for (state, _) in names.iter().enumerate() {
             let mut all: Vec<u8> = old.iter().flat_map(|lists| lists[state].clone()).collect();
             let mut of_all: Vec<u8> = new.iter().flat_map(|lists| lists[state].clone()).collect();
-            (all.sort_unstable(), of_all.sort_unstable());
+            all.sort_unstable();
+            of_all.sort_unstable();
             prop_assert_eq!(all, of_all);
             new.iter().zip(&mut given).for_each(|(lists, given)| *given += lists[state].len());
         }

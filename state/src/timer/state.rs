@@ -34,6 +34,10 @@ use crate::backend::{StateBackend, StateKind};
 /// ```
 pub struct TimerState<P>(Inner<P>);
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there are few, and those of the heap are asked for each record"
+)]
 enum Inner<P> {
     Heap(Timers<P>),
     Spill(Box<SpilledTimers<P>>),
