@@ -432,7 +432,8 @@ impl StateBackend {
         self.core.spills()
     }
 
-    /// A place in files for accumulators of windows, which `merge` adds up: the second argument to the first. `None` on the heap.
+    /// A place in files for accumulators of windows, which `merge` adds up: the second argument to the first. `None` if there are no
+    /// files. What the heap's windows hand over with a snapshot is in files from then on, as it is in any case where state spills.
     ///
     /// Errors: as for handles. Panics: if the descriptor has a TTL, as windows have ends.
     ///
@@ -475,10 +476,6 @@ impl StateBackend {
     ) -> Result<Option<WindowStore<K, V>>, Error> {
         let StateDescriptor { name, ttl } = descriptor.into();
         assert!(ttl.is_none(), "windows {name:?} cannot have a time to live");
-        if !self.spills() {
-            self.take_name(&name)?;
-            return Ok(None);
-        }
         let operator = WindowMerge { merge, value: PhantomData::<fn() -> V> };
         let kind = StateKind { merge: Some(Arc::new(operator)), ..StateKind::value::<(i64, K), V>() };
         let port = self.register(&name, kind)?;

@@ -68,6 +68,7 @@ impl<K: Key, V: Clone + Send + Sync + 'static> HeapTable<K, V> {
         port: TablePort,
         format: HeapFormat<V>,
     ) -> Result<Self, Error> {
+        port.keep_all();
         if port.has_files() {
             let mut aligned = ValueBytes::new();
             for range in ranges_of(port.state(), table.key_groups()) {

@@ -7,9 +7,9 @@
 //!   PendingSnapshot ◀────────────────────────────── how it went ─────────────────────────────────────┘
 //! ```
 //!
-//! The heap has a store too, which it never reads: a freeze writes what has changed since the one before, and the store's
-//! compactions keep the files few. So the snapshots of both backends are the same files, which either of them restores: the heap
-//! by scanning each state when it is registered. See `state/FORMAT.md`.
+//! The heap has a store too: a freeze writes what has changed since the one before, and the store's compactions keep the files few.
+//! So the snapshots of both backends are the same files, which either of them restores: the heap by scanning each state when it is
+//! registered. Later it does not read them, but for what windows have handed over. See `state/FORMAT.md`.
 //!
 //! In reading order:
 //! - `pending`: snapshots on their way;

@@ -2,18 +2,20 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::heap::Table;
 use crate::lsm::{self, Options, SnapshotStats};
 use crate::spill::{Work, WorkProgress};
 use crate::storage::Storage;
 use crate::testing::{Fault, FaultyDisk};
 use crate::{
-    BackendKind, CoreState, Error, KeyContext, KeyGroupRange, ListState, MapState, MaxParallelism, StateSet,
-    ValueState, cases, hash_word, key_group, range_of, subtask_of,
+    BackendKind, CoreState, Error, HashSpread, Key, KeyContext, KeyGroupRange, ListState, MapState,
+    MaxParallelism, StateSet, ValueState, cases, hash_word, key_group, range_of, subtask_of,
 };
 
 /// What all cores together hold.
@@ -180,7 +182,7 @@ impl Core {
 }
 
 fn group_of(key: u32) -> crate::KeyGroup {
-    key_group(crate::Key::key_hash(&key), max())
+    key_group(key.key_hash(), max())
 }
 
 fn key_of(change: &Change) -> u32 {
@@ -568,6 +570,44 @@ fn states_that_do_not_fit_are_refused() {
     let core = Core::open(BackendKind::Heap, &Storage::memory(), Storage::memory());
     let _first = core.core.snapshot(&Storage::memory()).unwrap();
     assert!(matches!(core.core.snapshot(&Storage::memory()), Err(Error::Freezing)));
+}
+
+/// Goal: accumulators of windows are in snapshots of the heap too. What the flush of them loses is lost for the job: that is a fault.
+#[test]
+fn windows_are_in_snapshots() {
+    let all = KeyGroupRange::all(max());
+    let sum = |sum: &mut u64, more: u64| *sum += more;
+    for kind in KINDS {
+        let (disk, place) = (FaultyDisk::new(), Storage::memory());
+        let (core, _) = CoreState::open(kind, &Storage::on(disk.clone()).unwrap(), options(), 1).unwrap();
+        let mut windows = core.backend("one", all, max()).windows::<u32, u64>("sums", sum).unwrap().unwrap();
+        let do_all_work = |core: &CoreState| {
+            while let Some(mut work) = core.poll_work() {
+                while work.step(Duration::ZERO) != WorkProgress::Finished {}
+                core.on_work_done(work);
+            }
+        };
+        let mut write = |to: &Storage, count: u64| {
+            let mut table = Table::new();
+            let (hash, spread) = (7_u32.key_hash(), HashSpread::new(all, max()));
+            table.entry(spread.position(hash), |_| true, || (7, count));
+            let mut pending = core.snapshot(to).unwrap();
+            windows.hand_over(windows.wants_freeze().unwrap(), vec![(60_000, Arc::new(table))]);
+            do_all_work(&core);
+            pending.poll_outcome().unwrap()
+        };
+        write(&place, 1).unwrap();
+        write(&place, 2).unwrap();
+        assert!(core.take_fault().is_none());
+        disk.fail_at(disk.operations(), Fault::Error);
+        assert!(write(&place, 4).is_err());
+        assert!(core.take_fault().is_some());
+
+        let core = CoreState::restore(kind, &Storage::memory(), &[place], all, options(), 2).unwrap();
+        let mut windows = core.backend("one", all, max()).windows::<u32, u64>("sums", sum).unwrap().unwrap();
+        core.check_all_registered().unwrap();
+        assert_eq!(windows.get_waiting(60_000, &7, 7_u32.key_hash()), Some(3));
+    }
 }
 
 /// A snapshot that nobody waits for is not written.

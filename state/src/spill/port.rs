@@ -10,7 +10,7 @@
 //! - a flush has what all tables froze at one epoch, and flushes follow each other;
 //! - a table keeps a layer until the store has it;
 //! - what fails is kept as the core's fault; until the job has failed with it, reads say that there is nothing;
-//! - if the tables have all there is (the heap), the store is for snapshots only: no fault of its own is the core's.
+//! - if all tables have all there is (the heap), the store is for snapshots only: no fault of its own is the core's.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -83,6 +83,8 @@ struct Table {
     bytes: usize,
     /// The epoch at which it froze last.
     epoch: u64,
+    /// Whether it has in memory what it has frozen, for as long as it counts.
+    keeps_all: bool,
     is_gone: bool,
 }
 
@@ -161,7 +163,7 @@ impl Port {
         let name = spec.name.clone();
         let state = self.store.borrow_mut().register(spec)?;
         let mut tables = self.tables.borrow_mut();
-        tables.push(Table { bytes: 0, epoch: self.epoch.get(), is_gone: false });
+        tables.push(Table { bytes: 0, epoch: self.epoch.get(), keeps_all: false, is_gone: false });
         Ok(TablePort { port: self.clone(), table: tables.len() - 1, state, name })
     }
 
@@ -308,7 +310,7 @@ impl Port {
         if !is_flush {
             self.compactions.set(self.compactions.get() - 1);
             match error {
-                Some(_) if self.is_heap => self.is_compaction_off.set(true), // The store counts it.
+                Some(_) if self.can_lose_files() => self.is_compaction_off.set(true), // The store counts it.
                 Some(error) => self.fail(error),
                 None => {}
             }
@@ -319,13 +321,18 @@ impl Port {
             return self.on_flushed(epoch);
         }
         let error = error.map_or(Error::FlushGivenUp, Error::from);
-        if self.is_heap {
+        if self.can_lose_files() {
             self.whole_from.set(Some(self.epoch.get() + 1));
             self.snapshots.borrow_mut().on_flush_failed(epoch, error);
         } else {
             self.fail(error);
             self.snapshots.borrow_mut().on_flush_failed(epoch, Error::SnapshotGivenUp);
         }
+    }
+
+    /// Whether nobody needs files but for snapshots.
+    fn can_lose_files(&self) -> bool {
+        self.is_heap && self.tables.borrow().iter().all(|table| table.keeps_all || table.is_gone)
     }
 
     /// Gives up what was frozen as a difference to what a failed flush has lost.
@@ -382,6 +389,11 @@ impl TablePort {
     pub(crate) fn wants_freeze(&self) -> Option<u64> {
         let epoch = self.port.epoch();
         (self.port.tables.borrow()[self.table].epoch < epoch).then_some(epoch)
+    }
+
+    /// The table has in memory what it has frozen, for as long as it counts, and can freeze as a whole: see [`Self::wants_whole`].
+    pub(crate) fn keep_all(&self) {
+        self.port.tables.borrow_mut()[self.table].keeps_all = true;
     }
 
     /// Whether what is frozen now shall not build on what was before: that was lost.

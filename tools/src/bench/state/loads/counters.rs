@@ -32,6 +32,8 @@ pub(super) fn snapshot<const BYTES: usize>(
     bench: &mut Bench<'_>,
     mut store: impl Counters<BYTES>,
 ) -> Result<()> {
+    let dir = bench.plan.place.dir.with_extension("snapshot");
+    store.expect_snapshot(&dir)?;
     let mut updates = Updates::create(bench, &mut store)?;
     let third = bench.plan.time / 3;
     updates.run(&mut bench.meter(Clocked::Some), &mut store, for_time(third))?;
@@ -40,7 +42,7 @@ pub(super) fn snapshot<const BYTES: usize>(
     bench.report("calm", &calm, Seen::by(&store))?;
 
     let began = Instant::now();
-    if !store.start_snapshot(&bench.plan.place.dir.with_extension("snapshot"))? {
+    if !store.start_snapshot(&dir)? {
         eprintln!("{} takes no snapshots", bench.plan.backend);
         return updates.audit.check(bench, &mut store);
     }

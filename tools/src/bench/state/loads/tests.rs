@@ -83,6 +83,10 @@ impl<const BYTES: usize, S: Counters<BYTES>> Counters<BYTES> for FaultyStore<S> 
         Ok(if self.fails(Fault::Invents) { found.or(Some(1)) } else { found })
     }
 
+    fn expect_snapshot(&mut self, dir: &Path) -> Result<()> {
+        self.store.expect_snapshot(dir)
+    }
+
     fn start_snapshot(&mut self, dir: &Path) -> Result<bool> {
         self.store.start_snapshot(dir)
     }

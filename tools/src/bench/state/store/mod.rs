@@ -107,8 +107,14 @@ pub(in crate::bench::state) trait Counters<const BYTES: usize>: Store {
     /// The sum, if there is a value.
     fn get(&mut self, at: usize, record: Record) -> Result<Option<u64>>;
 
-    /// Takes a snapshot into the folder, which does not exist yet: as much of it as the caller must do. Others may do the rest.
-    /// Returns whether the store can take one.
+    /// Says where snapshots will go: a folder that does not exist yet.
+    fn expect_snapshot(&mut self, dir: &Path) -> Result<()> {
+        let _ = dir;
+        Ok(())
+    }
+
+    /// Takes a snapshot into the folder: as much of it as the caller must do. Others may do the rest. Returns whether the store
+    /// can take one.
     fn start_snapshot(&mut self, dir: &Path) -> Result<bool>;
 
     /// Whether the snapshot is written.

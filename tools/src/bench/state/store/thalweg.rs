@@ -76,6 +76,8 @@ pub(in crate::bench::state) struct Handle<S, B> {
     state: S,
     core: CoreState,
     helper: Helper,
+    /// Where snapshots go, and the one on its way.
+    place: Option<Storage>,
     snapshot: Option<PendingSnapshot>,
     encoded: Vec<u8>,
     backend: PhantomData<B>,
@@ -89,7 +91,15 @@ impl<S: Register, B: Backend> Store for Handle<S, B> {
         let max = MaxParallelism::default();
         let state = S::register(&core.backend("bench", KeyGroupRange::all(max), max))?;
         let helper = Helper::start();
-        Ok(Self { state, core, helper, snapshot: None, encoded: Vec::new(), backend: PhantomData })
+        Ok(Self {
+            state,
+            core,
+            helper,
+            place: None,
+            snapshot: None,
+            encoded: Vec::new(),
+            backend: PhantomData,
+        })
     }
 
     #[inline(always)]
@@ -188,9 +198,14 @@ impl<const BYTES: usize, B: Backend> Counters<BYTES> for Handle<ValueState<u64, 
         Ok(self.state.get(context(at, &record)).map(count))
     }
 
-    fn start_snapshot(&mut self, dir: &Path) -> Result<bool> {
+    fn expect_snapshot(&mut self, dir: &Path) -> Result<()> {
+        self.place = Some(Storage::directory(dir)?); // A job's coordinator does that.
+        Ok(())
+    }
+
+    fn start_snapshot(&mut self, _: &Path) -> Result<bool> {
         self.pass_work()?;
-        self.snapshot = Some(self.core.snapshot(&Storage::directory(dir)?)?);
+        self.snapshot = Some(self.core.snapshot(self.place.as_ref().context("it was expected")?)?);
         self.pass_work()?;
         Ok(true)
     }
