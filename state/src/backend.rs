@@ -247,8 +247,8 @@ impl CoreState {
     /// earlier one of this core, whose files are not written again. Each state freezes in O(1), and what must be written then is
     /// [`Work`]. Later snapshots may begin before it is complete, and follow it.
     ///
-    /// Errors: `Freezing` while some states have not been maintained since they were asked to freeze the last time; `NoSnapshots`.
-    /// What goes wrong later is said by the [`PendingSnapshot`].
+    /// Errors: `Freezing` while some states have not been maintained since they were asked to freeze the last time; `SnapshotsPending` while
+    /// 8 of them wait to be written; `NoSnapshots`. What goes wrong later is said by the [`PendingSnapshot`].
     ///
     /// See [`Self::restore`] for an example.
     pub fn snapshot(&self, to: &Storage) -> Result<PendingSnapshot, Error> {

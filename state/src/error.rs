@@ -34,6 +34,9 @@ pub enum Error {
     /// Tables have yet to freeze for what was asked of them before. To be asked again when all operators have been maintained.
     #[error("some tables have not frozen yet since they were asked to the last time")]
     Freezing,
+    /// Snapshots come faster than they are written. To be asked again when one is complete.
+    #[error("too many snapshots are still on their way")]
+    SnapshotsPending,
     /// The core's state is in memory only, without a place for files.
     #[error("state on the heap has no snapshots unless it is given a place for their files")]
     NoSnapshots,

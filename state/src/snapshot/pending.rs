@@ -34,6 +34,9 @@ impl fmt::Debug for PendingSnapshot {
     }
 }
 
+/// Snapshots that may wait to be written. Each keeps what it has frozen in memory, and files on the disk.
+const PENDING_MAX: usize = 8;
+
 /// All snapshots of a core that are on their way.
 #[derive(Default)]
 pub(crate) struct Snapshots {
@@ -52,11 +55,16 @@ struct Wanted {
 
 impl Snapshots {
     /// A snapshot of what is frozen at an epoch.
-    pub(crate) fn begin(&mut self, epoch: u64, to: &Storage) -> PendingSnapshot {
+    ///
+    /// Errors: `SnapshotsPending`.
+    pub(crate) fn begin(&mut self, epoch: u64, to: &Storage) -> Result<PendingSnapshot, Error> {
+        if self.frozen.len() + self.ready.len() >= PENDING_MAX {
+            return Err(Error::SnapshotsPending);
+        }
         let outcome = Rc::new(RefCell::new(None));
         let wanted = Wanted { to: to.clone(), outcome: Rc::downgrade(&outcome) };
         self.frozen.push_back((epoch, wanted));
-        PendingSnapshot { outcome }
+        Ok(PendingSnapshot { outcome })
     }
 
     /// Files have all up to an epoch, and nothing newer.

@@ -565,11 +565,30 @@ fn states_that_do_not_fit_are_refused() {
         assert_eq!(names, ["one/list", "other/state"]);
         restored.check_all_registered().unwrap();
     }
+}
+
+/// What cannot be begun is refused, with the reason.
+#[test]
+fn snapshots_that_cannot_be_begun_are_refused() {
     let memory = CoreState::heap();
     assert!(matches!(memory.snapshot(&Storage::memory()), Err(Error::NoSnapshots)));
     let core = Core::open(BackendKind::Heap, &Storage::memory(), Storage::memory());
     let _first = core.core.snapshot(&Storage::memory()).unwrap();
     assert!(matches!(core.core.snapshot(&Storage::memory()), Err(Error::Freezing)));
+
+    let mut core = Core::open(BackendKind::Heap, &Storage::memory(), Storage::memory());
+    let mut pending = Vec::new();
+    for value in 0..8 {
+        core.apply(Change::Set(7, value));
+        core.snapshot();
+        pending.extend(core.pending.take());
+    }
+    assert!(matches!(core.core.snapshot(&Storage::memory()), Err(Error::SnapshotsPending)));
+    core.apply(Change::Set(7, 100));
+    core.do_all_work();
+    assert!(pending.iter_mut().all(|pending| pending.poll_outcome().unwrap().is_ok()));
+    assert_eq!(core.contents().values[&7], 100); // Above eight layers.
+    core.complete();
 }
 
 /// Goal: accumulators of windows are in snapshots of the heap too. What the flush of them loses is lost for the job: that is a fault.

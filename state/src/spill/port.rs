@@ -135,13 +135,13 @@ impl Port {
 
     /// Freezes all tables, and has what files then have brought to a place.
     ///
-    /// Errors: `Freezing`.
+    /// Errors: `Freezing`, `SnapshotsPending`.
     pub(crate) fn snapshot(&self, to: &Storage) -> Result<PendingSnapshot, Error> {
         if self.freeze.borrow().missing > 0 {
             return Err(Error::Freezing);
         }
         // It waits before the tables hear of it: without any, or with empty ones, there is nothing else to wait for.
-        let pending = self.snapshots.borrow_mut().begin(self.epoch.get() + 1, to);
+        let pending = self.snapshots.borrow_mut().begin(self.epoch.get() + 1, to)?;
         self.freeze();
         Ok(pending)
     }

@@ -137,10 +137,10 @@ impl Bench<'_> {
     /// `None` if it keeps nothing in files.
     fn settle(&self, store: &mut impl Store, given: u64) -> Result<Option<Storage>> {
         store.settle()?;
-        let disk_bytes = bytes_below(&self.plan.place.dir)?;
-        if disk_bytes == 0 {
+        if !store.is_in_files() {
             return Ok(None);
         }
+        let disk_bytes = bytes_below(&self.plan.place.dir)?;
         let written_bytes = written_by_process() - self.written_before;
         let load = self.plan.load;
         Ok(Some(Storage {

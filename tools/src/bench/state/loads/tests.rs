@@ -64,6 +64,10 @@ impl<S: Store> Store for FaultyStore<S> {
         Ok(self.prepared.is_multiple_of(2) && self.store.prepare(batch)?)
     }
 
+    fn is_in_files(&self) -> bool {
+        self.store.is_in_files()
+    }
+
     fn wait(&mut self) -> Result<()> {
         self.waited += 1;
         Ok(())

@@ -70,6 +70,10 @@ impl<V> Store for Map<V> {
         self.places.extend(batch.iter().map(find));
         Ok(true)
     }
+
+    fn is_in_files(&self) -> bool {
+        false
+    }
 }
 
 impl<const BYTES: usize> Counters<BYTES> for Map<[u8; BYTES]> {

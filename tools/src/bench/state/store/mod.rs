@@ -78,6 +78,11 @@ pub(in crate::bench::state) trait Store: Sized {
         Ok(())
     }
 
+    /// Whether state goes to files, and not snapshots alone.
+    fn is_in_files(&self) -> bool {
+        true
+    }
+
     /// What it has counted of reading from files, if it counts.
     fn reads(&self) -> Option<Reads> {
         None

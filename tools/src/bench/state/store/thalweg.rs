@@ -155,6 +155,10 @@ impl<S: Register, B: Backend> Store for Handle<S, B> {
         Ok(())
     }
 
+    fn is_in_files(&self) -> bool {
+        self.core.spills()
+    }
+
     fn reads(&self) -> Option<Reads> {
         let metrics = self.core.spills().then(|| self.core.metrics())??;
         Some(Reads {
