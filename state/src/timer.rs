@@ -17,6 +17,7 @@
 //! - what timers have been in is used again, so in steady state nothing is allocated for them.
 
 mod bucket;
+mod fired;
 mod layer;
 mod spilled;
 mod state;

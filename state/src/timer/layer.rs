@@ -53,6 +53,8 @@ pub(super) struct Frozen<P> {
     pub(super) near: Timers<P>,
     pub(super) far: Timers<P>,
     pub(super) deleted: Deleted<P>,
+    /// None of them is in `deleted`.
+    pub(super) fired: Vec<(i64, u64, P)>,
 }
 
 impl<P: Eq + Clone> Frozen<P> {
@@ -93,9 +95,9 @@ impl<P: Wakes> TimerLayer<P> {
         let change = |kind| {
             move |(at, hash, payload): (i64, u64, &P)| Change { hash, at, payload: payload.clone(), kind }
         };
-        let Frozen { near, far, deleted } = &*self.frozen;
+        let Frozen { near, far, deleted, fired } = &*self.frozen;
         let there = near.entries().chain(far.entries()).map(change(Kind::Put));
-        let gone = deleted.iter().map(|(at, hash, payload)| (*at, *hash, payload));
+        let gone = deleted.iter().chain(fired).map(|(at, hash, payload)| (*at, *hash, payload));
         let gone = gone.filter(|(at, hash, payload)| !self.frozen.contains(*at, *hash, payload));
         let mut all: Vec<_> = there.chain(gone.map(change(Kind::Delete))).collect();
         all.sort_unstable_by_key(|change| change.hash);

@@ -25,6 +25,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::Timers;
+use super::fired::{Fired, OwnedBytes};
 use super::layer::{Deleted, Frozen, TimerLayer};
 use super::wakes::Wakes;
 use crate::lsm::KeyRange;
@@ -47,8 +48,6 @@ const COLD_GROUPS_MAX: usize = 16;
 /// After so many rounds without progress a key group is read although the core must wait for it: a sign that memory does not hold the
 /// timers of one timestamp, and better than to bring the same parts in for ever.
 const ROUNDS_MAX: u32 = 8;
-/// One in so many timers is looked at for what it owns.
-const SAMPLE_ONE_IN: usize = 64;
 
 /// How far something is known: before a time, or to the end of time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,6 +76,8 @@ pub(super) struct SpilledTimers<P> {
     /// Since the last freeze. What is below of them does not count.
     deleted: Deleted<P>,
     fired: Fired<P>,
+    /// The latest time of a timer that was popped and may be below still.
+    fired_max: i64,
     /// Of the key groups in the store, by their place in `key_groups`.
     frontiers: Vec<Frontier>,
     /// The least frontier.
@@ -93,24 +94,6 @@ struct FrozenPart<P> {
     epoch: u64,
     frozen: Arc<Frozen<P>>,
     frontier: Frontier,
-}
-
-/// Of what was popped since the last freeze and is below: the latest time, and those of that time. What is before it has gone.
-struct Fired<P> {
-    up_to: Option<i64>,
-    last: Vec<(u64, P)>,
-}
-
-impl<P: Clone> Fired<P> {
-    fn note(&mut self, at: i64, hash: u64, payload: &P) {
-        if self.up_to < Some(at) {
-            self.up_to = Some(at);
-            self.last.clear();
-        }
-        if self.up_to == Some(at) {
-            self.last.push((hash, payload.clone()));
-        }
-    }
 }
 
 impl<P: Wakes> SpilledTimers<P> {
@@ -143,7 +126,8 @@ impl<P: Wakes> SpilledTimers<P> {
             loaded,
             frozen: VecDeque::new(),
             deleted: Deleted::new(),
-            fired: Fired { up_to: None, last: Vec::new() },
+            fired: Fired::NONE,
+            fired_max: i64::MIN,
             frontiers: vec![start; key_groups.len()],
             horizon: start,
             cold_since: None,
@@ -227,6 +211,7 @@ impl<P: Wakes> SpilledTimers<P> {
         }
         let (at, hash, payload) = self.loaded.pop_due(limit)?;
         self.fired.note(at, hash, &payload);
+        self.fired_max = self.fired_max.max(at);
         Some((at, hash, payload))
     }
 
@@ -363,13 +348,14 @@ impl<P: Wakes> SpilledTimers<P> {
         if let Some(epoch) = self.port.wants_freeze() {
             self.freeze(epoch);
         }
-        let is_empty = self.fresh.is_empty() && self.deleted.is_empty();
+        let is_empty = self.fresh.is_empty() && self.deleted.is_empty() && self.fired.timers.is_empty();
         self.port.report(if is_empty { 0 } else { self.bytes() });
     }
 
     /// What the next freeze would let go, in bytes.
     fn bytes(&self) -> usize {
-        self.fresh.memory_bytes() + self.owned.of(self.fresh.len()) + self.deleted.memory_bytes()
+        let gone = self.deleted.memory_bytes() + self.fired.memory_bytes();
+        self.fresh.memory_bytes() + self.owned.of(self.fresh.len()) + gone
     }
 
     /// Brings some of the oldest layer back. Returns whether there was anything left to be brought back.
@@ -395,9 +381,8 @@ impl<P: Wakes> SpilledTimers<P> {
 
     #[cold]
     fn freeze(&mut self, epoch: u64) {
-        let Fired { up_to, last } =
-            std::mem::replace(&mut self.fired, Fired { up_to: None, last: Vec::new() });
-        let mut deleted = std::mem::replace(&mut self.deleted, Deleted::new());
+        let Fired { timers: fired, before } = std::mem::replace(&mut self.fired, Fired::NONE);
+        let deleted = std::mem::replace(&mut self.deleted, Deleted::new());
         let mut far = std::mem::take(&mut self.fresh);
         let mut near = Timers::new();
         let mut tombstones = Vec::new();
@@ -408,21 +393,21 @@ impl<P: Wakes> SpilledTimers<P> {
             }
             self.loaded.entries().for_each(|(at, hash, payload)| _ = near.register(at, hash, payload));
             tombstones = ranges_of(self.port.state(), self.key_groups).collect();
-        } else if let Some(up_to) = up_to {
-            last.into_iter().for_each(|(hash, payload)| deleted.insert(up_to, hash, payload));
-            tombstones = self.key_groups.iter().map(|group| self.before(group, up_to)).collect();
+        } else if let Some(before) = before {
+            tombstones = self.key_groups.iter().map(|group| self.before(group, before)).collect();
             // What was registered behind the time is hidden by the range, so it is written again.
-            for (at, hash, payload) in self.loaded.entries_within(|at| at <= up_to) {
-                near.register(at, hash, payload);
+            while let Some((at, hash, payload)) = self.loaded.pop_due(before) {
+                near.register(at, hash, &payload);
             }
+            near.entries().for_each(|(at, hash, payload)| _ = self.loaded.register(at, hash, payload));
         }
         let is_long = self.loaded.len() > LOADED_MAX && !self.is_heap;
         let shortened = if is_long { self.shorten_loaded() } else { Frontier::All };
         let frontier = self.keep_first(&mut far, &mut near).min(shortened);
-        if near.is_empty() && far.is_empty() && deleted.is_empty() {
+        if near.is_empty() && far.is_empty() && deleted.is_empty() && fired.is_empty() {
             return self.port.hand_over(epoch, None, tombstones);
         }
-        let frozen = Arc::new(Frozen { near, far, deleted });
+        let frozen = Arc::new(Frozen { near, far, deleted, fired });
         self.frozen.push_front(FrozenPart { epoch, frozen: frozen.clone(), frontier });
         self.move_horizon();
         self.port.report(0);
@@ -432,16 +417,19 @@ impl<P: Wakes> SpilledTimers<P> {
 
     /// Moves the first of `far` to `near`, with copies in `loaded`. Returns where the rest begins.
     fn keep_first(&mut self, far: &mut Timers<P>, near: &mut Timers<P>) -> Frontier {
-        take_first(far, |at, hash, payload| {
+        take_first(far, i64::MIN, |at, hash, payload| {
             self.loaded.register(at, hash, payload);
             near.register(at, hash, payload);
         })
     }
 
-    /// Forgets all but the first of what was loaded, as it is below, and returns where the rest begins.
+    /// Forgets all but the first of what was loaded, as it is below, and returns where the rest begins. That is behind all that have
+    /// fired: the store may have them until what was frozen is flushed.
     fn shorten_loaded(&mut self) -> Frontier {
         let mut all = std::mem::take(&mut self.loaded);
-        let frontier = take_first(&mut all, |at, hash, payload| _ = self.loaded.register(at, hash, payload));
+        let frontier = take_first(&mut all, self.fired_max, |at, hash, payload| {
+            _ = self.loaded.register(at, hash, payload)
+        });
         let parts = self.frozen.iter_mut().map(|part| &mut part.frontier);
         for of_part in parts.chain(&mut self.frontiers) {
             *of_part = frontier.min(*of_part);
@@ -470,11 +458,11 @@ impl<P> fmt::Debug for SpilledTimers<P> {
     }
 }
 
-/// Takes the first timers out, all of a timestamp or none, and returns where the rest begins.
-fn take_first<P: Wakes>(timers: &mut Timers<P>, mut each: impl FnMut(i64, u64, &P)) -> Frontier {
+/// Takes the first timers out, among them all up to a time, all of a timestamp or none, and returns where the rest begins.
+fn take_first<P: Wakes>(timers: &mut Timers<P>, up_to: i64, mut each: impl FnMut(i64, u64, &P)) -> Frontier {
     let (mut taken, mut last) = (0, i64::MIN);
     while let Some(at) = timers.due_at(i64::MAX) {
-        if taken >= NEAR && at > last {
+        if taken >= NEAR && at > last.max(up_to) {
             return Frontier::Before(at);
         }
         let Some((at, hash, payload)) = timers.pop_due(at) else { break };
@@ -489,33 +477,6 @@ fn decode<P: Wakes>(mut bytes: &[u8]) -> Result<(i64, P), KeyError> {
     let at = i64::decode(&mut bytes)?;
     let key = P::Key::decode(&mut bytes)?;
     Ok((at, P::new(key, P::Namespace::decode(&mut bytes)?)))
-}
-
-/// About how many bytes payloads own, by samples.
-#[derive(Debug, Default)]
-struct OwnedBytes {
-    seen: usize,
-    mean: f64,
-    scratch: Vec<u8>,
-}
-
-impl OwnedBytes {
-    #[inline]
-    fn sample<P: Wakes>(&mut self, payload: &P) {
-        if !std::mem::needs_drop::<P>() {
-            return;
-        }
-        self.seen += 1;
-        if self.seen.is_multiple_of(SAMPLE_ONE_IN) {
-            self.scratch.clear();
-            payload.key().encode(&mut self.scratch);
-            self.mean += (self.scratch.len() as f64 - self.mean) / if self.mean == 0.0 { 1.0 } else { 16.0 };
-        }
-    }
-
-    fn of(&self, timers: usize) -> usize {
-        (timers as f64 * self.mean) as usize
-    }
 }
 
 #[cfg(test)]

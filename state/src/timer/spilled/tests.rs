@@ -196,6 +196,25 @@ fn what_is_registered_behind_the_clock_is_written_again() {
     assert_eq!(fired, [[10; 5].as_slice(), &[50; 20]].concat());
 }
 
+/// It was, when so many were in memory that some were forgotten there: what had fired was found again below.
+#[test]
+fn what_has_fired_is_not_found_again_before_it_is_flushed() {
+    let mut bench = Bench::new(core(BackendKind::Lsm));
+    let key = String::from("key");
+    let register = |bench: &mut Bench, at| bench.timers.register(at, key.key_hash(), &key);
+    (1..=10).for_each(|at| register(&mut bench, at));
+    bench.freeze();
+    for at in 1..=10 {
+        assert_eq!(bench.pop(10).unwrap().0, at);
+    }
+    for round in 0..7 {
+        (0..3).for_each(|at| register(&mut bench, 3 * round + at - 30)); // Long ago.
+        bench.freeze();
+    }
+    let fired: Vec<_> = std::iter::from_fn(|| bench.pop(10).map(|fired| fired.0)).collect();
+    assert_eq!(fired, (-30..-9).collect::<Vec<_>>());
+}
+
 /// Goal: ten million timers under a budget of 64 MB. Method: registered in random order of time over a day, with what they take sampled
 /// from outside; then all of them fire, in order.
 #[test]
