@@ -27,6 +27,8 @@ impl<K: Key, T: StateValue> TimedLists<K, T> {
         Ok(Self { lists, life: Life::new(ttl, backend), lent: Vec::new() })
     }
 
+    #[cold]
+    #[inline(never)]
     pub(in super::super) fn get(&mut self, cx: impl KeyRef<K>) -> &[T] {
         self.on_access();
         let (now_ms, ttl) = (self.life.now_ms(), &self.life.ttl);
@@ -59,11 +61,15 @@ impl<K: Key, T: StateValue> TimedLists<K, T> {
         &list.items
     }
 
+    #[cold]
+    #[inline(never)]
     pub(in super::super) fn add(&mut self, cx: impl KeyRef<K>, item: T) {
         self.on_access();
         self.lists.tail_mut(cx).push(item, self.life.now_ms());
     }
 
+    #[cold]
+    #[inline(never)]
     pub(in super::super) fn add_all(
         &mut self,
         cx: impl KeyRef<K>,
@@ -77,11 +83,15 @@ impl<K: Key, T: StateValue> TimedLists<K, T> {
         others.for_each(|item| list.push(item, now_ms));
     }
 
+    #[cold]
+    #[inline(never)]
     pub(in super::super) fn update(&mut self, cx: impl KeyRef<K>, items: Vec<T>) {
         self.on_access();
         self.lists.replace(cx, TimedItems::new(items, self.life.now_ms()));
     }
 
+    #[cold]
+    #[inline(never)]
     pub(in super::super) fn take(&mut self, cx: impl KeyRef<K>) -> Vec<T> {
         self.on_access();
         let mut list = self.lists.take(cx);
@@ -91,6 +101,8 @@ impl<K: Key, T: StateValue> TimedLists<K, T> {
         list.items
     }
 
+    #[cold]
+    #[inline(never)]
     pub(in super::super) fn clear(&mut self, cx: impl KeyRef<K>) {
         self.lists.replace(cx, TimedItems::default());
     }

@@ -41,6 +41,8 @@ impl<K: Key, V: Stored> TimedValues<K, V> {
         Ok(Self { values, life: Life::new(ttl, backend), lent: None, row: None })
     }
 
+    #[cold]
+    #[inline(never)]
     pub(in super::super) fn get(&mut self, cx: impl KeyRef<K>) -> Option<&V> {
         match self.read(cx) {
             Found::Nothing => None,
@@ -49,6 +51,8 @@ impl<K: Key, V: Stored> TimedValues<K, V> {
         }
     }
 
+    #[cold]
+    #[inline(never)]
     pub(in super::super) fn get_mut(&mut self, cx: impl KeyRef<K>) -> Option<&mut V> {
         self.on_access();
         let at_ms = self.at_ms(cx)?;
@@ -73,6 +77,8 @@ impl<K: Key, V: Stored> TimedValues<K, V> {
         (key, &mut timed.value)
     }
 
+    #[cold]
+    #[inline(never)]
     pub(in super::super) fn update_row(
         &mut self,
         cx: impl KeyRef<K>,
@@ -85,17 +91,23 @@ impl<K: Key, V: Stored> TimedValues<K, V> {
         self.row.insert(row)
     }
 
+    #[cold]
+    #[inline(never)]
     pub(in super::super) fn set(&mut self, cx: impl KeyRef<K>, value: V) {
         self.on_access();
         self.values.set(cx, Timed { value, at_ms: self.life.now_ms() });
     }
 
+    #[cold]
+    #[inline(never)]
     pub(in super::super) fn take(&mut self, cx: impl KeyRef<K>) -> Option<V> {
         self.on_access();
         let Timed { value, at_ms } = self.values.take(cx)?;
         (!self.life.hides(at_ms)).then_some(value)
     }
 
+    #[cold]
+    #[inline(never)]
     pub(in super::super) fn clear(&mut self, cx: impl KeyRef<K>) {
         self.values.clear(cx);
     }
@@ -157,6 +169,8 @@ impl<K: Key, V: Stored> TimedValues<K, V> {
 }
 
 impl<K: Key, V: StateValue> TimedValues<K, V> {
+    #[cold]
+    #[inline(never)]
     pub(in super::super) fn view(&mut self, cx: impl KeyRef<K>) -> Option<View<'_, V>> {
         match self.read(cx) {
             Found::Nothing => None,
