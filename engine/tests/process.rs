@@ -92,7 +92,8 @@ impl KeyedProcessFunction<String, Event> for Report {
         let values = all.take(cx.at());
         let here = values.iter().filter(|&&value| value <= timestamp).count() as u64;
         all.add_all(cx.at(), values.into_iter().filter(|&value| value > timestamp));
-        let before = counts.put(cx.at(), 0, here).unwrap_or(0);
+        let before = counts.get(cx.at(), &0).copied().unwrap_or(0);
+        counts.put(cx.at(), 0, here);
         assert!(sum.get(cx.at()).is_some_and(|&sum| sum >= here + before));
         cx.collect(&(cx.key().clone(), timestamp, here));
     }

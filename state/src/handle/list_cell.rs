@@ -78,7 +78,7 @@ pub(super) fn heap_format<L: Items>() -> HeapFormat<L> {
         let mut list = L::default();
         read_chunks(bytes, &mut list).map(|()| list)
     };
-    HeapFormat { store: L::write, load }
+    HeapFormat { store: L::write, load, entries: None }
 }
 
 /// A chunk of a list, as it is written.

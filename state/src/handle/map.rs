@@ -1,19 +1,46 @@
 //! A map under each key.
+//!
+//! ```text
+//!   heap    key ─▶ SmallMap
+//!   files   key ─▶ cell: entries that have changed ─▶ head: all entries of a small map, or its generation ─▶ entries by key
+//! ```
+//!
+//! - `head`: what files hold under the key of a map;
+//! - `cell`: what memory has of it; `split`: whether that is small;
+//! - `filter`: what compactions drop of it;
+//! - `spilled`: maps over a store; `iter`: their entries; `lookahead`: what of them is brought in ahead.
+
+mod cell;
+mod filter;
+mod head;
+mod iter;
+mod lookahead;
+mod spilled;
+mod split;
+#[cfg(test)]
+mod tests;
 
 use super::set::{KeyedState, StateSet};
-use super::small_map::{SmallIter, SmallMap};
-use super::value::ValueState;
-use crate::backend::{StateBackend, StateDescriptor};
+use super::small_map::SmallMap;
+use crate::backend::{StateBackend, StateDescriptor, StateKind, TableOf};
 use crate::context::KeyRef;
-use crate::lsm::Fingerprint;
-use crate::lsm::sst::ValueAlign;
-use crate::value::{ValueBytes, fingerprint, load_two, store_two};
-use crate::{Error, Key, StateValue, Stored, ValueError};
+use crate::snapshot::HeapTable;
+use crate::{Error, Key, StateValue};
+use filter::MapFilter;
+use head::heap_format;
+pub use iter::MapIter;
+use spilled::SpilledMap;
+use std::sync::Arc;
 
 /// A map from `UK` to `UV` under each key.
 ///
-/// A key that has none has the empty map. Each method is a look-up of the key and one in its map, O(1); a map of up to
-/// 8 entries is a plain list. The order of iteration is unspecified. Source: Flink's `MapState`.
+/// A key that has none has the empty map. Methods that are for one entry are a look-up of the key and one in its map, O(1), and so is
+/// `clear`. The order of iteration is unspecified. Source: Flink's `MapState`.
+///
+/// State in files: a map of up to 1 KiB, and 64 entries, is one value, which is looked up ahead. Of a larger one each entry is
+/// written by itself when it has changed, and nothing is read to put or remove one. Its entries are brought in ahead if they
+/// take no more than two blocks of a file; otherwise whoever reads an entry that is not in memory waits for it, which is
+/// counted.
 ///
 /// ```
 /// use thalweg_state::{StateBackend, KeyContext, KeyGroupRange, MapState, MaxParallelism};
@@ -23,21 +50,28 @@ use crate::{Error, Key, StateValue, Stored, ValueError};
 /// let (cx, page) = (KeyContext::new(&7), String::from("/home"));
 /// visits.update_with(cx, &page, || 0, |count| *count += 1);
 /// assert_eq!(visits.get(cx, &page), Some(&1));
-/// assert_eq!(visits.iter(cx).collect::<Vec<_>>(), [(&page, &1)]);
-/// assert_eq!(visits.remove(cx, &page), Some(1));
+/// assert_eq!(visits.iter(cx).map(|(page, count)| page.len() as u32 + *count).sum::<u32>(), 6);
+/// assert_eq!(visits.take(cx, &page), Some(1));
 /// assert!(visits.is_empty(cx));
 /// # Ok::<(), thalweg_state::Error>(())
 /// ```
 #[derive(Debug)]
 pub struct MapState<K, UK, UV> {
+    table: Table<K, UK, UV>,
+}
+
+#[derive(Debug)]
+enum Table<K, UK, UV> {
     /// No map in it is empty.
-    maps: ValueState<K, SmallMap<UK, UV>>,
+    Heap(HeapTable<K, SmallMap<UK, UV>>),
+    Spill(Box<SpilledMap<K, UK, UV>>),
 }
 
 impl<K: Key, UK: Key, UV: StateValue> MapState<K, UK, UV> {
     /// Registers the state with the operator's backend.
     ///
-    /// Errors: [`Error::DuplicateState`] if the operator has another state of that name. O(key groups).
+    /// Errors: [`Error::DuplicateState`] if the operator has another state of that name; [`Error::MapTtl`] if it is to expire, which entries of
+    /// maps cannot do yet; those of the store. O(key groups), and on the heap what was restored of it is read.
     ///
     /// ```
     /// # use thalweg_state::{StateBackend, KeyContext, KeyGroupRange, MaxParallelism, MapState};
@@ -48,7 +82,16 @@ impl<K: Key, UK: Key, UV: StateValue> MapState<K, UK, UV> {
     /// # Ok::<(), thalweg_state::Error>(())
     /// ```
     pub fn new(descriptor: impl Into<StateDescriptor>, backend: &StateBackend) -> Result<Self, Error> {
-        Ok(Self { maps: ValueState::new(descriptor, backend)? })
+        let StateDescriptor { name, ttl } = descriptor.into();
+        if ttl.is_some_and(|ttl| ttl.is_enabled()) {
+            return Err(Error::MapTtl { name });
+        }
+        let kind = StateKind::map::<K, UK, UV>().with_filter(Some(Arc::new(MapFilter::<K>::new())));
+        let table = match backend.table(&name, kind, heap_format())? {
+            TableOf::Heap(table) => Table::Heap(table),
+            TableOf::Spill(table) => Table::Spill(Box::new(SpilledMap::new(table))),
+        };
+        Ok(Self { table })
     }
 
     /// The value of `user_key` in the key's map, or `None` if it has none.
@@ -65,7 +108,10 @@ impl<K: Key, UK: Key, UV: StateValue> MapState<K, UK, UV> {
     /// ```
     #[inline]
     pub fn get(&mut self, cx: impl KeyRef<K>, user_key: &UK) -> Option<&UV> {
-        self.map(cx)?.get(user_key)
+        match &mut self.table {
+            Table::Heap(table) => table.get(cx)?.get(user_key),
+            Table::Spill(spilled) => spilled.get(cx, user_key),
+        }
     }
 
     /// Whether the key's map has `user_key`.
@@ -85,7 +131,7 @@ impl<K: Key, UK: Key, UV: StateValue> MapState<K, UK, UV> {
         self.get(cx, user_key).is_some()
     }
 
-    /// Puts a value under `user_key`, and returns the one that was there.
+    /// Puts a value under `user_key`, in place of the one that was there, which is not read.
     ///
     /// ```
     /// # use thalweg_state::{StateBackend, KeyContext, KeyGroupRange, MaxParallelism, MapState};
@@ -93,17 +139,19 @@ impl<K: Key, UK: Key, UV: StateValue> MapState<K, UK, UV> {
     /// # let backend = StateBackend::heap(KeyGroupRange::all(max), max);
     /// let mut rates = MapState::new("rates", &backend)?;
     /// let cx = KeyContext::new(&7_u64);
-    /// assert_eq!(rates.put(cx, 'a', 0.5), None);
-    /// assert_eq!(rates.put(cx, 'a', 0.7), Some(0.5));
-    /// assert_eq!(rates.len(cx), 1);
+    /// rates.put(cx, 'a', 0.5);
+    /// rates.put(cx, 'a', 0.7);
+    /// assert_eq!(rates.get(cx, &'a'), Some(&0.7));
     /// # Ok::<(), thalweg_state::Error>(())
     /// ```
     #[inline]
-    pub fn put(&mut self, cx: impl KeyRef<K>, user_key: UK, value: UV) -> Option<UV> {
-        let mut value = Some(value);
-        let make = || value.take().expect("it is made once");
-        let slot = self.map_mut(cx).entry(&user_key, make);
-        value.map(|value| std::mem::replace(slot, value))
+    pub fn put(&mut self, cx: impl KeyRef<K>, user_key: UK, value: UV) {
+        match &mut self.table {
+            Table::Heap(table) => {
+                table.get_or_insert_with(cx, SmallMap::new).insert(user_key, value);
+            }
+            Table::Spill(spilled) => spilled.put(cx, user_key, value),
+        }
     }
 
     /// Changes the value under `user_key`, which is `init()` if there was none, and returns what `f` does.
@@ -125,10 +173,13 @@ impl<K: Key, UK: Key, UV: StateValue> MapState<K, UK, UV> {
         init: impl FnOnce() -> UV,
         f: impl FnOnce(&mut UV) -> R,
     ) -> R {
-        f(self.map_mut(cx).entry(user_key, init))
+        match &mut self.table {
+            Table::Heap(table) => f(table.get_or_insert_with(cx, SmallMap::new).entry(user_key, init)),
+            Table::Spill(spilled) => spilled.update_with(cx, user_key, init, f),
+        }
     }
 
-    /// Takes the value under `user_key` away. With its last entry the map itself is gone.
+    /// Takes the entry of `user_key` away, if there is one, which is not read.
     ///
     /// ```
     /// # use thalweg_state::{StateBackend, KeyContext, KeyGroupRange, MaxParallelism, MapState};
@@ -137,17 +188,43 @@ impl<K: Key, UK: Key, UV: StateValue> MapState<K, UK, UV> {
     /// let mut rates = MapState::new("rates", &backend)?;
     /// let cx = KeyContext::new(&7_u64);
     /// rates.put(cx, 'a', 0.5);
-    /// assert_eq!((rates.remove(cx, &'a'), rates.remove(cx, &'a')), (Some(0.5), None));
+    /// rates.remove(cx, &'a');
+    /// rates.remove(cx, &'b');
+    /// assert!(rates.is_empty(cx));
     /// # Ok::<(), thalweg_state::Error>(())
     /// ```
     #[inline]
-    pub fn remove(&mut self, cx: impl KeyRef<K>, user_key: &UK) -> Option<UV> {
-        let map = self.maps.get_mut(cx)?;
-        let removed = map.remove(user_key);
-        if map.len() == 0 {
-            self.clear(cx);
+    pub fn remove(&mut self, cx: impl KeyRef<K>, user_key: &UK) {
+        match &mut self.table {
+            Table::Heap(_) => drop(self.take(cx, user_key)),
+            Table::Spill(spilled) => spilled.remove(cx, user_key),
         }
-        removed
+    }
+
+    /// Takes the entry of `user_key` away, and returns its value.
+    ///
+    /// ```
+    /// # use thalweg_state::{StateBackend, KeyContext, KeyGroupRange, MaxParallelism, MapState};
+    /// # let max = MaxParallelism::default();
+    /// # let backend = StateBackend::heap(KeyGroupRange::all(max), max);
+    /// let mut rates = MapState::new("rates", &backend)?;
+    /// let cx = KeyContext::new(&7_u64);
+    /// rates.put(cx, 'a', 0.5);
+    /// assert_eq!((rates.take(cx, &'a'), rates.take(cx, &'a')), (Some(0.5), None));
+    /// # Ok::<(), thalweg_state::Error>(())
+    /// ```
+    pub fn take(&mut self, cx: impl KeyRef<K>, user_key: &UK) -> Option<UV> {
+        match &mut self.table {
+            Table::Heap(table) => {
+                let map = table.get_mut(cx)?;
+                let value = map.remove(user_key);
+                if map.is_empty() {
+                    table.remove(cx);
+                }
+                value
+            }
+            Table::Spill(spilled) => spilled.take(cx, user_key),
+        }
     }
 
     /// Whether the key's map is empty.
@@ -163,10 +240,13 @@ impl<K: Key, UK: Key, UV: StateValue> MapState<K, UK, UV> {
     /// ```
     #[inline]
     pub fn is_empty(&mut self, cx: impl KeyRef<K>) -> bool {
-        self.len(cx) == 0
+        match &mut self.table {
+            Table::Heap(table) => table.get(cx).is_none(),
+            Table::Spill(spilled) => spilled.is_empty(cx),
+        }
     }
 
-    /// How many entries the key's map has. O(1).
+    /// How many entries the key's map has. O(1) on the heap; in files they are counted, which reads them all.
     ///
     /// ```
     /// # use thalweg_state::{StateBackend, KeyContext, KeyGroupRange, MaxParallelism, MapState};
@@ -182,10 +262,14 @@ impl<K: Key, UK: Key, UV: StateValue> MapState<K, UK, UV> {
     /// ```
     #[inline]
     pub fn len(&mut self, cx: impl KeyRef<K>) -> usize {
-        self.map(cx).map_or(0, SmallMap::len)
+        match &mut self.table {
+            Table::Heap(table) => table.get(cx).map_or(0, SmallMap::len),
+            Table::Spill(spilled) => spilled.iter(cx).count(),
+        }
     }
 
-    /// The entries of the key's map, in no particular order. Source: Flink's `entries`.
+    /// The entries of the key's map, in no particular order: lent by memory, or made of what files hold. The map may be larger than
+    /// memory. Source: Flink's `entries`.
     ///
     /// ```
     /// # use thalweg_state::{StateBackend, KeyContext, KeyGroupRange, MaxParallelism, MapState};
@@ -196,12 +280,15 @@ impl<K: Key, UK: Key, UV: StateValue> MapState<K, UK, UV> {
     /// for n in 0..10_u64 {
     ///     squares.put(cx, n, n * n);
     /// }
-    /// let odd: u64 = squares.iter(cx).filter(|(n, _)| *n % 2 == 1).map(|(_, square)| square).sum();
+    /// let odd: u64 = squares.iter(cx).filter(|(n, _)| **n % 2 == 1).map(|(_, square)| *square).sum();
     /// assert_eq!(odd, 1 + 9 + 25 + 49 + 81);
     /// # Ok::<(), thalweg_state::Error>(())
     /// ```
     pub fn iter(&mut self, cx: impl KeyRef<K>) -> MapIter<'_, UK, UV> {
-        MapIter { entries: self.map(cx).map(SmallMap::iter) }
+        match &mut self.table {
+            Table::Heap(table) => MapIter::heap(table.get(cx).map(SmallMap::iter)),
+            Table::Spill(spilled) => MapIter::spilled(spilled.iter(cx)),
+        }
     }
 
     /// Drops the key's map. Source: Flink's `State.clear`.
@@ -219,82 +306,33 @@ impl<K: Key, UK: Key, UV: StateValue> MapState<K, UK, UV> {
     /// ```
     #[inline]
     pub fn clear(&mut self, cx: impl KeyRef<K>) {
-        self.maps.clear(cx);
-    }
-
-    #[inline(always)]
-    fn map(&mut self, cx: impl KeyRef<K>) -> Option<&SmallMap<UK, UV>> {
-        self.maps.get(cx)
-    }
-
-    #[inline(always)]
-    fn map_mut(&mut self, cx: impl KeyRef<K>) -> &mut SmallMap<UK, UV> {
-        self.maps.get_or_insert_with(cx, SmallMap::new)
+        match &mut self.table {
+            Table::Heap(table) => drop(table.remove(cx)),
+            Table::Spill(spilled) => spilled.clear(cx),
+        }
     }
 }
 
 impl<K: Key, UK: Key, UV: StateValue> StateSet for MapState<K, UK, UV> {
     #[inline(always)]
     fn prefetch(&self, hash: u64) {
-        self.maps.prefetch(hash);
+        match &self.table {
+            Table::Heap(table) => table.prefetch(hash),
+            Table::Spill(spilled) => spilled.prefetch(hash),
+        }
     }
 
     fn each(&mut self, f: &mut dyn FnMut(&mut dyn KeyedState)) {
-        self.maps.each(f);
+        match &mut self.table {
+            Table::Heap(table) => f(table),
+            Table::Spill(spilled) => f(&mut **spilled),
+        }
     }
 
     fn memory_bytes(&self) -> usize {
-        self.maps.memory_bytes()
-    }
-}
-
-impl<UK: Key, UV: StateValue> Stored for SmallMap<UK, UV> {
-    fn schema() -> Fingerprint {
-        fingerprint::<(UK, UV)>(&["map"])
-    }
-
-    fn align() -> ValueAlign {
-        ValueAlign::Sixteen
-    }
-
-    /// The keys, and the values as one archive.
-    fn store(&self, out: &mut ValueBytes) -> Result<(), ValueError> {
-        let mut keys = Vec::new();
-        self.iter().for_each(|(key, _)| key.encode(&mut keys));
-        let values: Vec<UV> = self.iter().map(|(_, value)| value.clone()).collect();
-        let append = |out: &mut ValueBytes| {
-            out.extend_from_slice(&keys);
-            Ok(())
-        };
-        store_two(out, append, |out| UV::write_list(&values, out))
-    }
-
-    fn load(bytes: &[u8]) -> Result<Self, ValueError> {
-        let (mut keys, values) = load_two(bytes)?;
-        let mut map = Self::new();
-        for value in UV::view_list(values)? {
-            let malformed =
-                |_| ValueError::Malformed { type_name: std::any::type_name::<UK>(), bytes: keys.len() };
-            let key = UK::decode(&mut keys).map_err(malformed)?;
-            let value = UV::make(value)?;
-            map.entry(&key, || value);
+        match &self.table {
+            Table::Heap(table) => table.memory_bytes(),
+            Table::Spill(spilled) => spilled.memory_bytes(),
         }
-        if !keys.is_empty() {
-            return Err(ValueError::Malformed { type_name: "map", bytes: bytes.len() });
-        }
-        Ok(map)
-    }
-}
-
-/// The entries of one key's map: made by [`MapState::iter`].
-#[derive(Clone)]
-pub struct MapIter<'a, UK, UV> {
-    entries: Option<SmallIter<'a, UK, UV>>,
-}
-
-impl<'a, UK, UV> Iterator for MapIter<'a, UK, UV> {
-    type Item = (&'a UK, &'a UV);
-    fn next(&mut self) -> Option<Self::Item> {
-        self.entries.as_mut()?.next()
     }
 }

@@ -4,9 +4,9 @@
 //! call and so one look-up, and nothing hashes a key again.
 //!
 //! - `value`, `list`, `map`, `reducing`, `aggregating`: Flink's five keyed states;
-//! - `small_map`: the map under one key of a map state;
-//! - `values`, `lists`: what these are made of, on either backend; `spilled`, `list_cell`: values and lists over a store, where
-//!   the job's state may be larger than memory;
+//! - `small_map`: the map under one key of a map state, or what memory has of it;
+//! - `values`, `lists`: what these are made of, on either backend; `spilled`, `list_cell`, `map::spilled`: values, lists and maps over
+//!   a store, where the job's state may be larger than memory;
 //! - `ttl`: the same with times, for state that expires.
 //!
 //! Invariants:

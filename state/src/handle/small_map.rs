@@ -40,17 +40,59 @@ impl<K: Key, V> SmallMap<K, V> {
         }
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What slots take, in bytes, without what keys and values own elsewhere.
+    pub(super) fn memory_bytes(&self) -> usize {
+        match self {
+            Self::Few(entries) => entries.capacity() * size_of::<(K, V)>(),
+            Self::Many(table) => table.memory_bytes(),
+        }
+    }
+
+    /// Puts a value under a key, and returns the one that was there.
+    pub(super) fn insert(&mut self, key: K, value: V) -> Option<V> {
+        if let Self::Few(entries) = self {
+            if let Some((_, found)) = entries.iter_mut().find(|(k, _)| *k == key) {
+                return Some(std::mem::replace(found, value));
+            }
+            if entries.len() < FEW {
+                entries.push((key, value));
+                return None;
+            }
+        }
+        let (table, at) = (self.many(), position(&key));
+        if let Some((_, found)) = table.get_mut(at, |k| *k == key) {
+            return Some(std::mem::replace(found, value));
+        }
+        table.entry(at, |_| false, || (key, value));
+        None
+    }
+
+    /// The entries as a table.
+    fn many(&mut self) -> &mut Table<K, V> {
+        if let Self::Few(entries) = self {
+            let mut table = Table::new();
+            for (key, value) in entries.drain(..) {
+                table.entry(position(&key), |_| false, || (key, value));
+            }
+            *self = Self::Many(table);
+        }
+        match self {
+            Self::Many(table) => table,
+            Self::Few(_) => unreachable!("it was made a table"),
+        }
+    }
+
     /// The value of `key`, which is `init()` if it had none.
     pub(super) fn entry(&mut self, key: &K, init: impl FnOnce() -> V) -> &mut V {
         if let Self::Few(entries) = self
             && entries.len() == FEW
             && !entries.iter().any(|(k, _)| k == key)
         {
-            let mut table = Table::new();
-            for (key, value) in entries.drain(..) {
-                table.entry(position(&key), |_| false, || (key, value));
-            }
-            *self = Self::Many(table);
+            self.many();
         }
         match self {
             Self::Few(entries) => {

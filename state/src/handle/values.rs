@@ -1,4 +1,4 @@
-//! Values one by one, on the heap or over a store: what value, reducing, aggregating and map states have in common.
+//! Values one by one, on the heap or over a store: what value, reducing and aggregating states have in common.
 
 use super::set::KeyedState;
 use super::spilled::Spilled;

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Invariants:
-//! - what a filter drops never lets an older value of its key reappear;
+//! - what a filter drops never lets an older value of its key reappear, unless it is forgotten: then nobody asks for the key;
 //! - keys stay as they are, so entries stay in order;
 //! - entries of states without a filter pass as they are.
 
@@ -71,6 +71,8 @@ pub enum Verdict {
     Change,
     /// Nothing: a value is deleted, operands add nothing. A delete goes only where nothing older is.
     Drop,
+    /// Nothing, and older values of the key may come back: nobody asks for it any more.
+    Forget,
 }
 
 /// The entries of a cursor that the filters of their states leave.
@@ -126,11 +128,11 @@ impl<C: Cursor> Filtered<C> {
             self.current = match filter.filter(entry, &mut self.changed) {
                 Verdict::Keep => Current::Same,
                 Verdict::Change => Current::Changed,
-                Verdict::Drop if self.is_oldest || entry.kind == Kind::Merge => {
+                Verdict::Drop if !self.is_oldest && entry.kind != Kind::Merge => Current::Deleted,
+                Verdict::Drop | Verdict::Forget => {
                     self.cursor.advance()?;
                     continue;
                 }
-                Verdict::Drop => Current::Deleted,
             };
             return Ok(());
         }

@@ -1,15 +1,16 @@
 //! Encoded keys: what the LSM sorts by, hashes and stores.
 //!
 //! ```text
-//!   ┌───────────┬───────────┬───────────┬──────────┬─────────┐
-//!   │ key group │ state id  │ namespace │ user key │ map key │   the last three as `Key::encode` writes them
-//!   │  u16 BE   │  u16 BE   │           │          │  if any │
-//!   └───────────┴───────────┴───────────┴──────────┴─────────┘
+//!   ┌───────────┬───────────┬───────────┬──────────┬──────────────────────────────┐
+//!   │ key group │ state id  │ namespace │ user key │ generation and key of a map  │   the last three as `Key::encode` writes them
+//!   │  u16 BE   │  u16 BE   │           │          │  if any                      │
+//!   └───────────┴───────────┴───────────┴──────────┴──────────────────────────────┘
 //! ```
 //!
 //! Invariants:
 //! - encoded keys compare as bytes: key group first, so that a key group is a range, and so is a state within it;
-//! - the parts are prefix-free, so the keys under a namespace, or the entries of one map, are a range too;
+//! - each part is prefix-free, so the keys under a namespace, or the entries of one map, are a range too, and what is under a
+//!   user key itself comes before what is under others that begin with it;
 //! - a key is at most [`KEY_BYTES_MAX`] long: files store its length in 16 bits.
 
 use crate::{Key, KeyGroup, hash_bytes};

@@ -25,7 +25,8 @@
 //! - `compaction`: which files to rewrite; `job`: what does it, no faster than `rate` lets it;
 //! - `open`: a file that is open, and what brings its parts in; `slot`: which of them are in memory; `files`: all of these, within
 //!   the budget, and `frames`: copies of blocks; `view`: the files of a version, as look-ups need them;
-//! - `read`: points, in batches (`batch`), found with the help of `fences`; `scan`: ranges;
+//! - `read`: points, in batches (`batch`), found with the help of `fences`; `scan`: ranges, `prefix`: those of one run, `ahead`: what
+//!   they will need;
 //! - `store`: all of it; `snapshot`: a store at one time, and `restore`: made a store again; `metrics`;
 //! - `verify`: every byte of a store or a snapshot, also while it is in use.
 //!
@@ -35,6 +36,7 @@
 //! - a range tombstone hides what is in *older* sources only: in its own, what it hid was taken out when it came;
 //! - no operation waits for a file: what is not in memory is asked for ahead, and its batch waits.
 
+mod ahead;
 mod batch;
 mod compaction;
 mod error;
@@ -51,6 +53,7 @@ mod merge;
 mod metrics;
 mod open;
 mod options;
+mod prefix;
 mod range;
 mod rate;
 mod read;
@@ -66,6 +69,7 @@ mod verify;
 mod version;
 mod view;
 
+pub(crate) use ahead::Ahead;
 pub use batch::KeyBatch;
 pub use error::Error;
 pub use filter::{CompactionFilter, EntryFilter, Verdict};

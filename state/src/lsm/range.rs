@@ -43,6 +43,24 @@ impl KeyRange {
         Self { begin: first.to_vec(), end: [last, &[0]].concat() } // Between a key and the same with a zero is none.
     }
 
+    /// All keys that begin with `prefix`, which is not all `ff`: no key group is.
+    pub(crate) fn of_prefix(prefix: &[u8]) -> Self {
+        let mut range = Self { begin: Vec::new(), end: Vec::new() };
+        range.set_prefix(prefix, &[]);
+        range
+    }
+
+    /// Becomes the range of all keys that begin with `start` and `end`, one after the other, which are not all `ff`.
+    pub(crate) fn set_prefix(&mut self, start: &[u8], end: &[u8]) {
+        self.begin.clear();
+        self.begin.extend_from_slice(start);
+        self.begin.extend_from_slice(end);
+        self.end.clone_from(&self.begin);
+        while self.end.pop_if(|byte| *byte == 0xff).is_some() {}
+        let last = self.end.last_mut().expect("a prefix is not all ones");
+        *last += 1;
+    }
+
     /// The smallest range that holds both.
     ///
     /// ```

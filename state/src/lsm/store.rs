@@ -11,6 +11,7 @@
 //! - what look-ups see changes in `on_job_done` only, and only to what the manifest says already;
 //! - a file is removed when no version, no snapshot and no request has it.
 
+use super::ahead::{Ahead, bring_in, is_large};
 use super::batch::KeyBatch;
 use super::compaction::{Pace, Picker};
 use super::files::Files;
@@ -18,6 +19,7 @@ use super::job::{Change, Input, Job, JobKind, OpenEntries, Outcome, Shared};
 use super::key::StateId;
 use super::merge::Cursor;
 use super::open::{OpenSst, PartReady, PartRequest, open_checked};
+use super::prefix::scan_prefix;
 use super::rate::WriteRate;
 use super::read::{Answer, Reader, Scratch};
 use super::scan::{ScanEnd, scan};
@@ -29,6 +31,7 @@ use super::{
     FileMeta, FileNumber, KeyRange, Manifest, Metrics, Options, Recovery, Result, Version, VersionEdit,
 };
 use crate::storage::Storage;
+use crate::{hash_pair, hash_word};
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -421,6 +424,16 @@ impl Store {
         scan(&self.view, &self.files, &*self.states, range, each)
     }
 
+    /// As [`Self::scan`], for keys of which the first `skip` bytes are the same, and shows what comes after these. `None`: it is for `scan`.
+    pub(crate) fn scan_prefix(
+        &self,
+        range: &KeyRange,
+        skip: usize,
+        each: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Option<ScanEnd> {
+        scan_prefix(&self.view, &self.files, range, skip, each)
+    }
+
     /// As [`Self::scan`], but brings in, here and now, what is not in memory. Counted as `blocking_reads`.
     ///
     /// Errors: also those of the storage, and `Damaged`.
@@ -437,6 +450,21 @@ impl Store {
             }
             self.bring_in_wanted()?;
         }
+    }
+
+    /// Asks for the blocks of a range that is to be scanned, if there are only a few of them in each run.
+    pub(crate) fn bring_in(&self, range: &KeyRange, blocks_max: usize) -> Ahead {
+        bring_in(&self.view, &self.files, range, blocks_max)
+    }
+
+    /// Whether a range takes more blocks than that in one of the runs.
+    pub(crate) fn is_large(&self, range: &KeyRange, blocks_max: usize) -> bool {
+        is_large(&self.view, range, blocks_max)
+    }
+
+    /// A number that no store has had before that wrote anything afterwards: another one whenever a store is opened anew.
+    pub(crate) fn life(&self) -> u64 {
+        hash_pair(self.identity, hash_word(self.view.version.next_file().0))
     }
 
     /// The next part of a file that is wanted: to be performed where waiting is no harm. See [`Store`] for an example.

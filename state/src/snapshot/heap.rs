@@ -27,13 +27,31 @@ pub(crate) struct HeapFormat<V> {
     pub(crate) store: fn(&V, &mut ValueBytes) -> Result<(), ValueError>,
     /// Reads it, at a multiple of 16.
     pub(crate) load: fn(&[u8]) -> Result<V, ValueError>,
+    /// Where what is under a key may have entries under keys of their own, which go on after that key.
+    pub(crate) entries: Option<EntriesFormat<V>>,
+}
+
+/// How the entries of a value are read.
+pub(crate) struct EntriesFormat<V> {
+    /// Adds one: given the bytes under the value's own key, what the entry's key goes on with, and the bytes of the entry, at a multiple of 16.
+    pub(crate) add: fn(&mut V, &[u8], &[u8], &[u8]) -> Result<(), ValueError>,
+    /// Whether it is none at all, once its entries have been added.
+    pub(crate) is_none: fn(&V) -> bool,
 }
 
 impl<V: Stored> HeapFormat<V> {
     pub(crate) fn stored() -> Self {
-        Self { store: V::store, load: V::load }
+        Self { store: V::store, load: V::load, entries: None }
     }
 }
+
+impl<V> Clone for EntriesFormat<V> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<V> Copy for EntriesFormat<V> {}
 
 impl<V> Clone for HeapFormat<V> {
     fn clone(&self) -> Self {
@@ -71,17 +89,17 @@ impl<K: Key, V: Clone + Send + Sync + 'static> HeapTable<K, V> {
     ) -> Result<Self, Error> {
         port.keep_all();
         if port.has_files() {
-            let mut aligned = ValueBytes::new();
-            for range in ranges_of(port.state(), table.key_groups()) {
+            let mut loader = Loader { table: &mut table, format, last: None, head: ValueBytes::new() };
+            let state = |source| Error::Value { state: port.name().into(), source };
+            for range in ranges_of(port.state(), loader.table.key_groups()) {
+                let mut aligned = ValueBytes::new();
                 port.load(&range, |mut key, value| {
                     aligned.clear();
                     aligned.extend_from_slice(value);
-                    let key = K::decode(&mut key)?;
-                    let value = (format.load)(&aligned);
-                    let value = value.map_err(|source| Error::Value { state: port.name().into(), source })?;
-                    table.get_or_insert_with(KeyContext::new(&key), || value);
-                    Ok(())
+                    let user_key = K::decode(&mut key)?;
+                    loader.add(user_key, key, &aligned).map_err(state)
                 })?;
+                loader.end_key();
             }
             table.track();
         }
@@ -109,6 +127,45 @@ impl<K: Key, V: Clone + Send + Sync + 'static> HeapTable<K, V> {
         let Some(Kept { port, .. }) = self.kept.as_deref() else { return };
         for spent in self.table.take_spent() {
             port.discard_table(spent);
+        }
+    }
+}
+
+/// Puts what files have into a table.
+struct Loader<'a, K, V> {
+    table: &'a mut LayeredTable<K, V>,
+    format: HeapFormat<V>,
+    /// The last value, to which entries may be added, and the bytes it is made of.
+    last: Option<(K, V)>,
+    head: ValueBytes,
+}
+
+impl<K: Key, V: Clone> Loader<'_, K, V> {
+    /// Takes a value, or an entry of the last one: `rest` is what its key goes on with.
+    fn add(&mut self, key: K, rest: &[u8], value: &ValueBytes) -> Result<(), ValueError> {
+        if rest.is_empty() {
+            self.end_key();
+            self.last = Some((key, (self.format.load)(value)?));
+            if self.format.entries.is_some() {
+                self.head.clone_from(value);
+            }
+            return Ok(());
+        }
+        let Some(EntriesFormat { add, .. }) = self.format.entries else {
+            return Err(ValueError::Malformed { type_name: "key", bytes: rest.len() });
+        };
+        match &mut self.last {
+            Some((last, into)) if *last == key => add(into, &self.head, rest, value),
+            _ => Ok(()), // What it was an entry of is gone.
+        }
+    }
+
+    /// All entries of the last value have been added.
+    fn end_key(&mut self) {
+        if let Some((key, value)) = self.last.take()
+            && !self.format.entries.is_some_and(|entries| (entries.is_none)(&value))
+        {
+            self.table.get_or_insert_with(KeyContext::new(&key), || value);
         }
     }
 }

@@ -23,7 +23,7 @@
 mod heap;
 mod pending;
 
-pub(crate) use heap::{HeapFormat, HeapTable, ranges_of};
+pub(crate) use heap::{EntriesFormat, HeapFormat, HeapTable, ranges_of};
 pub use pending::PendingSnapshot;
 pub(crate) use pending::{SnapshotTask, Snapshots};
 

@@ -113,8 +113,8 @@ impl Core {
             Change::Clear(key) => self.values.clear(KeyContext::new(&key)),
             Change::Append(key, items) => self.lists.add_all(KeyContext::new(&key), items),
             Change::Replace(key, items) => self.lists.update(KeyContext::new(&key), items),
-            Change::Put(key, user_key, value) => drop(self.maps.put(KeyContext::new(&key), user_key, value)),
-            Change::Remove(key, user_key) => drop(self.maps.remove(KeyContext::new(&key), &user_key)),
+            Change::Put(key, user_key, value) => self.maps.put(KeyContext::new(&key), user_key, value),
+            Change::Remove(key, user_key) => self.maps.remove(KeyContext::new(&key), &user_key),
             Change::ClearMap(key) => self.maps.clear(KeyContext::new(&key)),
         }
     }

@@ -38,8 +38,7 @@ impl<K: Key, C: Cell> LayerEntries for TableLayer<K, C> {
 
     fn load(&self, group: KeyGroup, out: &mut Loaded) -> lsm::Result<()> {
         for (key, cell) in self.entries.iter_group(group) {
-            let Some(kind) = cell.kind() else { continue };
-            out.add(group, self.state, kind, |parts| _ = parts.push(key), |values| cell.write(values))?;
+            cell.load(key, group, self.state, out)?;
         }
         Ok(())
     }

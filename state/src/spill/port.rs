@@ -23,11 +23,11 @@ use crate::clock::Clock;
 use crate::heap::KeyedTable;
 use crate::lsm::key::{EncodedKey, StateId};
 use crate::lsm::{
-    self, Answer, Cursor, Job, JobKind, KeyBatch, KeyRange, Options, ScanEnd, StateSpec, Store,
+    self, Ahead, Answer, Cursor, Job, JobKind, KeyBatch, KeyRange, Options, ScanEnd, StateSpec, Store,
 };
 use crate::snapshot::{PendingSnapshot, Snapshots};
 use crate::storage::Storage;
-use crate::{Error, Key};
+use crate::{Error, Key, hash_pair, hash_word};
 
 /// Compactions that run at the same time, besides a flush.
 const COMPACTIONS_MAX: usize = 1;
@@ -65,6 +65,8 @@ pub(crate) struct Port {
     is_compaction_off: Cell<bool>,
     fault: RefCell<Option<Error>>,
     blocking_reads: Cell<u64>,
+    /// How many blocks a batch may ask for ahead: an eighth of what there is memory for.
+    ahead_blocks_max: usize,
 }
 
 /// What takes long to be dropped, in pieces that do not.
@@ -126,6 +128,7 @@ impl Port {
             is_compaction_off: Cell::new(false),
             fault: RefCell::new(None),
             blocking_reads: Cell::new(0),
+            ahead_blocks_max: (options.memory_bytes - options.table_bytes()) / 8 / options.block_bytes,
         }
     }
 
@@ -467,6 +470,63 @@ impl TablePort {
         if let Err(error) = self.port.store.borrow_mut().scan_waiting(range, each) {
             self.fail(error);
         }
+    }
+
+    /// Scans keys that are the same in their first `skip` bytes, and shows what comes after these. Where `each` breaks off, what is left of the
+    /// range stays in it; returns whether there is nothing left. Waits for blocks that are not there.
+    pub(crate) fn scan_on(
+        &self,
+        range: &mut KeyRange,
+        skip: usize,
+        mut each: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> bool {
+        let mut stopped_at = None;
+        let mut stopping = |rest: &[u8], value: &[u8]| {
+            let flow = each(rest, value);
+            if flow.is_break() {
+                stopped_at = Some(rest.to_vec());
+            }
+            flow
+        };
+        let mut store = self.port.store.borrow_mut();
+        let end = store
+            .scan_prefix(range, skip, &mut stopping)
+            .map_or_else(|| store.scan(range, |key, value| stopping(&key[skip..], value)), Ok);
+        drop(store);
+        match end {
+            Ok(ScanEnd::Cold { resume }) => {
+                range.begin = resume;
+                self.scan_waiting(range, |key, value| stopping(&key[skip..], value));
+            }
+            Ok(ScanEnd::Finished | ScanEnd::Stopped) => {}
+            Err(error) => self.fail(error),
+        }
+        if let Some(rest) = &stopped_at {
+            range.begin.truncate(skip);
+            range.begin.extend_from_slice(rest);
+            range.begin.push(0); // The next key that could be.
+        }
+        stopped_at.is_none()
+    }
+
+    /// As `Store::bring_in`.
+    pub(crate) fn bring_in(&self, range: &KeyRange, blocks_max: usize) -> Ahead {
+        self.port.store.borrow().bring_in(range, blocks_max)
+    }
+
+    /// As `Store::is_large`.
+    pub(crate) fn is_large(&self, range: &KeyRange, blocks_max: usize) -> bool {
+        self.port.store.borrow().is_large(range, blocks_max)
+    }
+
+    /// A number that this state has not had before, whenever its store was opened.
+    pub(crate) fn seed(&self) -> u64 {
+        hash_pair(self.port.store.borrow().life(), hash_word(self.state.0.into()))
+    }
+
+    /// How many blocks a batch may ask for in this way.
+    pub(crate) fn ahead_blocks_max(&self) -> usize {
+        self.port.ahead_blocks_max
     }
 
     /// See [`Port::arrivals`].

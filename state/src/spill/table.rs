@@ -4,20 +4,23 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
-use super::flush::TableLayer;
+use super::flush::{Loaded, TableLayer};
 use super::port::TablePort;
 use super::prepared::{Kept, Known, Prepared};
 use crate::context::KeyRef;
 use crate::handle::{KeyedState, Lane};
 use crate::heap::KeyedTable;
-use crate::lsm::Kind;
-use crate::lsm::key::KeyBuf;
+use crate::lsm::key::{KeyBuf, StateId};
+use crate::lsm::{self, KeyRange, Kind};
 use crate::value::ValueBytes;
-use crate::{Key, MaxParallelism, ValueError, key_group};
+use crate::{Key, KeyGroup, MaxParallelism, ValueError, key_group};
 
 /// What memory knows of a key.
 pub(crate) trait Cell: Clone + Send + Sync + 'static {
-    /// How it is written: `None` if there is nothing to write.
+    /// Whether what cells own is counted by [`SpillTable::count_owned`], and need not be guessed from samples.
+    const IS_COUNTED: bool = false;
+
+    /// How it is written under its key: `None` if there is nothing to write.
     fn kind(&self) -> Option<Kind>;
 
     /// Appends its value at the next multiple of 16, unless it deletes.
@@ -29,6 +32,14 @@ pub(crate) trait Cell: Clone + Send + Sync + 'static {
     #[inline]
     fn hides(&self) -> bool {
         !matches!(self.kind(), Some(Kind::Merge) | None)
+    }
+
+    /// Adds all its entries, in any order: one, unless a cell has others under keys that begin with its own.
+    ///
+    /// Errors: a key is too long, or a value cannot be serialised.
+    fn load<K: Key>(&self, key: &K, group: KeyGroup, state: StateId, out: &mut Loaded) -> lsm::Result<()> {
+        let Some(kind) = self.kind() else { return Ok(()) };
+        out.add(group, state, kind, |parts| _ = parts.push(key), |values| self.write(values))
     }
 }
 
@@ -47,6 +58,10 @@ pub(crate) struct SpillTable<K, C> {
     changes_max: usize,
     top_bytes: usize,
     frozen_bytes: usize,
+    /// What cells on top own, as far as they are counted.
+    counted_bytes: usize,
+    /// Ranges of keys of which all that is in files, or frozen, is gone since the last freeze.
+    gone: Vec<KeyRange>,
 }
 
 /// What was frozen, each with its epoch, the newest first.
@@ -88,6 +103,8 @@ impl<K: Key, C: Cell> SpillTable<K, C> {
             changes_max: 0,
             top_bytes: 0,
             frozen_bytes: 0,
+            counted_bytes: 0,
+            gone: Vec::new(),
         }
     }
 
@@ -102,6 +119,42 @@ impl<K: Key, C: Cell> SpillTable<K, C> {
     /// buffer.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.top_bytes + self.frozen_bytes
+    }
+
+    pub(crate) fn port(&self) -> &TablePort {
+        &self.port
+    }
+
+    /// The encoded key of a user key's bytes.
+    pub(crate) fn encode(&mut self, hash: u64, user_key: &[u8]) -> &[u8] {
+        let group = key_group(hash, self.top.max_parallelism());
+        self.key.begin(group, self.port.state()).push_encoded(user_key).as_bytes()
+    }
+
+    /// What the store has said of a record of the batch that was prepared last: `None` if it was not asked.
+    pub(crate) fn prepared(&self, record: u32, hash: u64) -> Option<Option<&[u8]>> {
+        let prepared = &self.prepared[Lane::of(record) as usize];
+        let known = prepared.known(record, hash, self.port.flushed())?;
+        Some(prepared.value(known))
+    }
+
+    /// The newest cell of a key in memory.
+    pub(crate) fn newest(&self, hash: u64, eq: impl Fn(&K) -> bool) -> Option<&C> {
+        let mut frozen = self.frozen.tables(self.port.flushed());
+        let top = self.top.get(hash, &eq);
+        top.or_else(|| frozen.find_map(|table| table.get(hash, &eq))).map(|(_, cell)| cell)
+    }
+
+    /// Says that all keys in a range are gone from what is frozen or in files.
+    pub(crate) fn drop_range(&mut self, range: KeyRange) {
+        self.gone.push(range);
+    }
+
+    /// Says that cells on top own so much more, or less if it is negative. For cells that are counted.
+    #[inline]
+    pub(crate) fn count_owned(&mut self, bytes: isize) {
+        debug_assert!(C::IS_COUNTED);
+        self.counted_bytes = self.counted_bytes.saturating_add_signed(bytes);
     }
 
     /// The key's cell on top, if it is there.
@@ -141,8 +194,22 @@ impl<K: Key, C: Cell> SpillTable<K, C> {
         key: impl KeyRef<K>,
         with: impl FnOnce(Option<&'a C>, Below<'a, '_, K, C>) -> R,
     ) -> R {
+        self.search(key, |_| None, with)
+    }
+
+    /// What `on_top` says of the key's cell on top, or else `with` of that and of what is below.
+    #[inline(always)]
+    pub(crate) fn search<'a, R>(
+        &'a mut self,
+        key: impl KeyRef<K>,
+        on_top: impl FnOnce(&'a C) -> Option<R>,
+        with: impl FnOnce(Option<&'a C>, Below<'a, '_, K, C>) -> R,
+    ) -> R {
         let Self { top, frozen, prepared, port, key: buffer, .. } = self;
         let cell = top.get(key.hash(), |k| key.is(k)).map(|(_, cell)| cell);
+        if let Some(found) = cell.and_then(on_top) {
+            return found;
+        }
         let (hash, record, max, owned) = (key.hash(), key.record(), top.max_parallelism(), key.to_key());
         with(
             cell,
@@ -191,23 +258,23 @@ impl<K: Key, C: Cell> SpillTable<K, C> {
     #[cold]
     fn freeze(&mut self, epoch: u64) {
         if self.top.is_empty() {
-            return self.port.hand_over(epoch, None, Vec::new());
+            return self.port.hand_over(epoch, None, std::mem::take(&mut self.gone));
         }
         let fresh = KeyedTable::new(self.top.key_groups(), self.top.max_parallelism());
         let entries = Arc::new(std::mem::replace(&mut self.top, fresh));
         self.frozen.0.push_front((epoch, entries.clone()));
-        (self.changes, self.changes_max) = (0, 0);
+        (self.changes, self.changes_max, self.counted_bytes) = (0, 0, 0);
         self.frozen_bytes += std::mem::take(&mut self.top_bytes);
         self.port.report(0);
         let layer = TableLayer { state: self.port.state(), entries };
-        self.port.hand_over(epoch, Some(Box::new(layer)), Vec::new());
+        self.port.hand_over(epoch, Some(Box::new(layer)), std::mem::take(&mut self.gone));
     }
 
     /// Says how much memory the top takes. O(key groups).
     #[cold]
     fn measure(&mut self) {
         self.owned.sample(&self.top);
-        let bytes = self.top.memory_bytes() + self.owned.of(self.top.len());
+        let bytes = self.top.memory_bytes() + self.owned.of(self.top.len()) + self.counted_bytes;
         self.port.report(bytes);
         self.top_bytes = bytes;
         let entry_bytes = bytes / self.top.len().max(1) + 1;
@@ -289,13 +356,25 @@ impl<'a, K: Key, C: Cell> Below<'a, '_, K, C> {
     #[inline]
     pub(crate) fn base(self) -> Option<&'a [u8]> {
         let Self { prepared, port, buffer, key, hash, record, max, .. } = self;
-        match prepared.known(record, hash, port.flushed()) {
-            Some(known) => prepared.value(known),
-            None => {
-                let key = buffer.begin(key_group(hash, max), port.state()).push(key);
-                prepared.wait_for(port, key.as_bytes())
-            }
-        }
+        base_of(prepared, port, buffer, key, hash, record, max)
+    }
+
+    /// The same, and what is below can still be asked.
+    #[inline]
+    pub(crate) fn base_in_passing(&mut self) -> Option<&[u8]> {
+        let Self { prepared, port, buffer, key, hash, record, max, .. } = self;
+        base_of(prepared, port, buffer, *key, *hash, *record, *max)
+    }
+
+    /// The encoded key, to which others can be appended.
+    pub(crate) fn encoded(&mut self) -> &mut KeyBuf {
+        let group = key_group(self.hash, self.max);
+        self.buffer.begin(group, self.port.state()).push(self.key)
+    }
+
+    /// What the store has under the encoded key as it was left. Asks now, and waits if a part of a file is not there.
+    pub(crate) fn look_up(self) -> Option<&'a [u8]> {
+        self.prepared.look_up(self.port, self.buffer.as_bytes())
     }
 
     /// Whether it is known that there is nothing below.
@@ -307,6 +386,26 @@ impl<'a, K: Key, C: Cell> Below<'a, '_, K, C> {
 
     pub(crate) fn port(&self) -> &'a TablePort {
         self.port
+    }
+}
+
+/// What the store has of a key: as it was prepared, or else as it is.
+#[inline]
+fn base_of<'p, K: Key>(
+    prepared: &'p mut Prepared,
+    port: &TablePort,
+    buffer: &mut KeyBuf,
+    key: &K,
+    hash: u64,
+    record: u32,
+    max: MaxParallelism,
+) -> Option<&'p [u8]> {
+    match prepared.known(record, hash, port.flushed()) {
+        Some(known) => prepared.value(known),
+        None => {
+            let key = buffer.begin(key_group(hash, max), port.state()).push(key);
+            prepared.wait_for(port, key.as_bytes())
+        }
     }
 }
 
@@ -329,7 +428,8 @@ struct OwnedBytes {
 impl OwnedBytes {
     /// Looks at a few entries.
     fn sample<K: Key, C: Cell>(&mut self, table: &KeyedTable<K, C>) {
-        if !std::mem::needs_drop::<(K, C)>() {
+        let samples_cells = std::mem::needs_drop::<C>() && !C::IS_COUNTED;
+        if !samples_cells && !std::mem::needs_drop::<K>() {
             return;
         }
         for _ in 0..4 {
@@ -338,7 +438,7 @@ impl OwnedBytes {
             self.key.clear();
             self.scratch.clear();
             key.encode(&mut self.key);
-            let is_written = cell.write(&mut self.scratch).is_ok();
+            let is_written = samples_cells && cell.write(&mut self.scratch).is_ok();
             let bytes = self.key.len() + if is_written { self.scratch.len() } else { 0 };
             self.mean += (bytes as f64 - self.mean) / if self.mean == 0.0 { 1.0 } else { 16.0 };
         }

@@ -157,11 +157,7 @@ impl<K, V> fmt::Debug for WindowStore<K, V> {
 
 /// All keys of a window in a key group.
 fn range_of(key: &mut KeyBuf, group: KeyGroup, state: StateId, number: i64) -> KeyRange {
-    let begin = key.begin(group, state).push(&number).as_bytes().to_vec();
-    // Nothing comes after the last key group, and there are fewer than would be all ones.
-    let has_end = key.into_prefix_end();
-    debug_assert!(has_end);
-    KeyRange { begin, end: key.as_bytes().to_vec() }
+    KeyRange::of_prefix(key.begin(group, state).push(&number).as_bytes())
 }
 
 /// The windows of one freeze, in the order of their numbers.

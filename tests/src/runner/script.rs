@@ -218,19 +218,15 @@ fn on_map(
     cx: &mut impl KeyedContext<Key, Rec>,
 ) {
     match command {
-        MapCommand::Put(key, value) => {
-            state.put(cx.at(), key.clone(), value.clone());
-        }
+        MapCommand::Put(key, value) => state.put(cx.at(), key.clone(), value.clone()),
         MapCommand::Get(key) => emit(cx, ("m", key.as_str(), state.get(cx.at(), key).cloned())),
-        MapCommand::Remove(key) => {
-            state.remove(cx.at(), key);
-        }
+        MapCommand::Remove(key) => state.remove(cx.at(), key),
         MapCommand::Contains(key) => {
             emit(cx, ("m.has", key.as_str(), i64::from(state.contains(cx.at(), key))));
         }
         MapCommand::Entries => {
             let mut entries: Vec<(String, String)> =
-                state.iter(cx.at()).map(|(key, value)| (key.clone(), value.clone())).collect();
+                state.iter(cx.at()).map(|(key, value)| (key.into_owned(), value.into_owned())).collect();
             entries.sort_unstable();
             let entries: Vec<Value> = entries.into_iter().map(Value::from).collect();
             emit(cx, ("m.all", entries));

@@ -22,6 +22,7 @@ impl EntryFilter for LettersNow {
                 out.push(b'C');
                 Verdict::Change
             }
+            b"f" => Verdict::Forget,
             b"" => Verdict::Drop,
             _ => Verdict::Keep,
         }

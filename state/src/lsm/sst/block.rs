@@ -449,6 +449,12 @@ impl<'a> Block<'a> {
         self.count
     }
 
+    /// What all keys begin with.
+    #[inline]
+    pub(in crate::lsm) fn prefix(&self) -> &'a [u8] {
+        self.entries.prefix
+    }
+
     /// Never: a block has an entry.
     #[inline]
     pub fn is_empty(&self) -> bool {

@@ -315,6 +315,12 @@ impl<B: AsRef<[u8]>> Sst<B> {
         self.table.seek(self.slice(&self.footer.range(Section::Table)), key)
     }
 
+    /// The first key of a block. `None` if there is no such block. Reads no block.
+    #[inline]
+    pub(in crate::lsm) fn first_key(&self, block: u32) -> Option<&[u8]> {
+        self.table.first_key(self.slice(&self.table_range), block)
+    }
+
     /// The place of the first entry.
     pub fn first(&self) -> SstCursor {
         SstCursor::new(0, self.blocks(), None)

@@ -252,7 +252,7 @@ impl<B: Backend> Maps for Handle<MapState<u64, u64, ItemBytes>, B> {
 
     #[inline(always)]
     fn scan(&mut self, at: usize, record: Record, mut each: impl FnMut(u64, &ItemBytes)) -> Result<()> {
-        self.state.iter(context(at, &record)).for_each(|(user_key, value)| each(*user_key, value));
+        self.state.iter(context(at, &record)).for_each(|(user_key, value)| each(*user_key, &value));
         Ok(())
     }
 }
