@@ -31,10 +31,13 @@ pub(crate) struct HeapFormat<V> {
     pub(crate) entries: Option<EntriesFormat<V>>,
 }
 
+/// Adds an entry to a value: given the bytes under the value's own key, what the entry's key goes on with, and the bytes of the entry,
+/// at a multiple of 16.
+type AddEntry<V> = fn(&mut V, &[u8], &[u8], &[u8]) -> Result<(), ValueError>;
+
 /// How the entries of a value are read.
 pub(crate) struct EntriesFormat<V> {
-    /// Adds one: given the bytes under the value's own key, what the entry's key goes on with, and the bytes of the entry, at a multiple of 16.
-    pub(crate) add: fn(&mut V, &[u8], &[u8], &[u8]) -> Result<(), ValueError>,
+    pub(crate) add: AddEntry<V>,
     /// Whether it is none at all, once its entries have been added.
     pub(crate) is_none: fn(&V) -> bool,
 }

@@ -114,7 +114,10 @@ impl<K: Key, UK: Key, UV: StateValue> SpilledMap<K, UK, UV> {
             table.drop_range(range);
         }
         let empty = MapCell::empty();
-        let Some(cell) = table.top(key) else { return drop(table.entry(key, |_| empty)) };
+        let Some(cell) = table.top(key) else {
+            table.entry(key, |_| empty);
+            return;
+        };
         let bytes = cell.entries().memory_bytes() + cell.entries().len() * rule.owned_bytes();
         *cell = empty;
         table.count_owned(-(bytes as isize));

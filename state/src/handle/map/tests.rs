@@ -20,11 +20,14 @@ fn any_ops() -> impl Strategy<Value = Vec<(u8, u8, u8, u16)>> {
     prop::collection::vec((0..8_u8, 0..3_u8, 0..20_u8, any::<u16>()), 0..500)
 }
 
+/// What makes a key, a map's key and a value.
+type Makers<K, UK, V> = (fn(u8) -> K, fn(u8) -> UK, fn(u16) -> V);
+
 /// A map state under such operations does what a map of maps does, on whatever rig the seed makes.
 fn check<K, UK, V>(
     seed: u64,
     ops: Vec<(u8, u8, u8, u16)>,
-    (key_of, user_key_of, value_of): (fn(u8) -> K, fn(u8) -> UK, fn(u16) -> V),
+    (key_of, user_key_of, value_of): Makers<K, UK, V>,
 ) -> Result<(), TestCaseError>
 where
     K: Key + Ord,

@@ -5,7 +5,7 @@
 use std::marker::PhantomData;
 use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use thalweg_state::lsm::Options;
 use thalweg_state::storage::Storage;
 use thalweg_state::{
