@@ -24,9 +24,9 @@ use std::sync::Arc;
 /// How much may be in level 1, in times of what tables may hold.
 const LEVEL_1_TABLES: usize = 4;
 
-/// At rest, level 0 goes down if it has at least this share of what would be rewritten: so much is written at most for each byte,
-/// should a job rest after every few records.
-const REST_SHARE: u64 = 16;
+/// At rest, level 0 goes down if it has at least this share of what would be rewritten: for each byte so many are written at most, and
+/// brought to the next snapshot, should a job rest after every few records.
+const REST_SHARE: u64 = 8;
 
 /// Whether the state changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -268,7 +268,8 @@ impl Port {
     }
 
     fn poll_job(&self) -> Option<Job> {
-        let is_at_rest = !self.is_writing() && self.active_bytes() == 0;
+        // A heap does not say whether it changes, and reads nothing from its files: fewer of them would be no gain.
+        let is_at_rest = !self.is_heap && !self.is_writing() && self.active_bytes() == 0;
         let mut store = self.store.borrow_mut();
         if is_at_rest { store.poll_job_at_rest() } else { store.poll_job() }
     }
