@@ -1,11 +1,11 @@
-//! Histories of cores that are written to, frozen, brought to snapshots and restored from them, with their state in memory or in files.
+//! Cores that are written to, frozen, brought to snapshots and restored from them, with their state in memory or in files.
 
-use std::cell::Cell;
+mod faults;
+mod history;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-
-use proptest::prelude::*;
 
 use super::*;
 use crate::heap::Table;
@@ -15,7 +15,7 @@ use crate::storage::Storage;
 use crate::testing::{Fault, FaultyDisk};
 use crate::{
     BackendKind, CoreState, Error, HashSpread, Key, KeyContext, KeyGroupRange, ListState, MapState,
-    MaxParallelism, StateSet, ValueState, cases, hash_word, key_group, range_of, subtask_of,
+    MaxParallelism, StateSet, ValueState, hash_word, key_group,
 };
 
 /// What all cores together hold.
@@ -42,11 +42,15 @@ enum Change {
     Append(u32, Vec<u8>),
     Replace(u32, Vec<u8>),
     Put(u32, u64, u16),
+    /// So many entries that they are not one value any more.
+    Fill(u32, u16),
     Remove(u32, u64),
     ClearMap(u32),
 }
 
 const KEYS: u32 = 40;
+/// Entries of a map that is filled.
+const FILLED: u64 = 100;
 
 fn max() -> MaxParallelism {
     MaxParallelism::new(6).unwrap()
@@ -114,6 +118,9 @@ impl Core {
             Change::Append(key, items) => self.lists.add_all(KeyContext::new(&key), items),
             Change::Replace(key, items) => self.lists.update(KeyContext::new(&key), items),
             Change::Put(key, user_key, value) => self.maps.put(KeyContext::new(&key), user_key, value),
+            Change::Fill(key, value) => {
+                (0..FILLED).for_each(|user_key| self.maps.put(KeyContext::new(&key), user_key, value));
+            }
             Change::Remove(key, user_key) => self.maps.remove(KeyContext::new(&key), &user_key),
             Change::ClearMap(key) => self.maps.clear(KeyContext::new(&key)),
         }
@@ -188,7 +195,7 @@ fn group_of(key: u32) -> crate::KeyGroup {
 fn key_of(change: &Change) -> u32 {
     match change {
         Change::Set(key, _) | Change::Clear(key) | Change::Append(key, _) | Change::Replace(key, _) => *key,
-        Change::Put(key, ..) | Change::Remove(key, _) | Change::ClearMap(key) => *key,
+        Change::Put(key, ..) | Change::Fill(key, _) | Change::Remove(key, _) | Change::ClearMap(key) => *key,
     }
 }
 
@@ -199,142 +206,11 @@ fn apply(change: &Change, model: &mut Model) {
         Change::Append(key, items) => model.lists.entry(key).or_default().extend(items),
         Change::Replace(key, items) => drop(model.lists.insert(key, items)),
         Change::Put(key, user_key, value) => drop(model.maps.entry(key).or_default().insert(user_key, value)),
+        Change::Fill(key, value) => {
+            model.maps.entry(key).or_default().extend((0..FILLED).map(|user_key| (user_key, value)));
+        }
         Change::Remove(key, user_key) => drop(model.maps.entry(key).or_default().remove(&user_key)),
         Change::ClearMap(key) => drop(model.maps.remove(&key)),
-    }
-}
-
-/// A job: cores that come and go, what they hold, and what they held when the last snapshot was begun.
-struct Job {
-    kind: BackendKind,
-    cores: Vec<Core>,
-    model: Model,
-    snapshot: Option<Model>,
-    identity: u64,
-}
-
-impl Job {
-    fn start(kind: BackendKind, parallelism: u32) -> Self {
-        let cores = (0..parallelism).map(|index| {
-            let (core, _) =
-                CoreState::open(kind, &Storage::memory(), options(), u64::from(index) + 1).unwrap();
-            Core::new(core, range_of(index, max(), parallelism), Storage::memory()).unwrap()
-        });
-        let cores = cores.collect::<Vec<_>>();
-        Self { kind, cores, model: Model::default(), snapshot: None, identity: 100 }
-    }
-
-    fn parallelism(&self) -> u32 {
-        self.cores.len() as u32
-    }
-
-    fn apply(&mut self, change: Change) {
-        apply(&change, &mut self.model);
-        let subtask = subtask_of(group_of(key_of(&change)), max(), self.parallelism());
-        self.cores[subtask as usize].apply(change);
-    }
-
-    fn snapshot(&mut self) {
-        self.end_snapshot();
-        self.cores.iter_mut().for_each(Core::snapshot);
-        self.snapshot = Some(self.model.clone());
-    }
-
-    fn end_snapshot(&mut self) {
-        for core in self.cores.iter_mut().filter(|core| core.pending.is_some()) {
-            core.outcome().unwrap();
-        }
-    }
-
-    fn restore(&mut self, kind: BackendKind, parallelism: u32) {
-        self.end_snapshot();
-        let Some(model) = self.snapshot.take() else { return };
-        let places: Vec<_> = self.cores.drain(..).map(|core| core.place.clone()).collect();
-        for index in 0..parallelism {
-            self.identity += 1;
-            let range = range_of(index, max(), parallelism);
-            self.cores.push(Core::restore(kind, &places, range, self.identity).unwrap());
-        }
-        (self.model, self.kind) = (model, kind);
-    }
-
-    fn check(&mut self) {
-        let mut found = Model::default();
-        let parallelism = self.parallelism();
-        for (index, core) in (0..).zip(&mut self.cores) {
-            core.read(range_of(index, max(), parallelism), &mut found);
-        }
-        assert_eq!(found.tidy(), self.model.clone().tidy());
-    }
-}
-
-#[derive(Debug, Clone)]
-enum Step {
-    Change(Change),
-    Maintain,
-    Freeze,
-    Work(u64, usize),
-    Snapshot,
-    Restore(BackendKind, u32),
-    Check,
-}
-
-fn any_kind() -> impl Strategy<Value = BackendKind> {
-    prop_oneof![Just(BackendKind::Heap), Just(BackendKind::Lsm)]
-}
-
-fn any_change() -> impl Strategy<Value = Change> {
-    let items = || prop::collection::vec(any::<u8>(), 0..4);
-    prop_oneof![
-        4 => (0..KEYS, any::<u64>()).prop_map(|(key, value)| Change::Set(key, value)),
-        2 => (0..KEYS).prop_map(Change::Clear),
-        4 => (0..KEYS, items()).prop_map(|(key, items)| Change::Append(key, items)),
-        1 => (0..KEYS, items()).prop_map(|(key, items)| Change::Replace(key, items)),
-        4 => (0..KEYS, 0..20_u64, any::<u16>()).prop_map(|(key, user, value)| Change::Put(key, user, value)),
-        2 => (0..KEYS, 0..20_u64).prop_map(|(key, user)| Change::Remove(key, user)),
-        1 => (0..KEYS).prop_map(Change::ClearMap),
-    ]
-}
-
-fn any_step() -> impl Strategy<Value = Step> {
-    prop_oneof![
-        40 => any_change().prop_map(Step::Change),
-        6 => Just(Step::Maintain),
-        2 => Just(Step::Freeze),
-        20 => (any::<u64>(), 1..9_usize).prop_map(|(seed, steps)| Step::Work(seed, steps)),
-        4 => Just(Step::Snapshot),
-        1 => (any_kind(), 1..5_u32).prop_map(|(kind, parallelism)| Step::Restore(kind, parallelism)),
-        1 => Just(Step::Check),
-    ]
-}
-
-proptest! {
-    #![proptest_config(cases(300))]
-
-    /// Whatever is frozen, written and compacted when: a job restored from its last snapshot, with another parallelism and on another
-    /// backend, has what it had then.
-    #[test]
-    fn a_restored_job_goes_on_where_it_was(kind in any_kind(), parallelism in 1..4_u32,
-                                           steps in prop::collection::vec(any_step(), 0..400)) {
-        let mut job = Job::start(kind, parallelism);
-        for step in steps {
-            match step {
-                Step::Change(change) => job.apply(change),
-                Step::Maintain => job.cores.iter_mut().for_each(Core::maintain),
-                Step::Freeze => job.cores.iter_mut().for_each(|core| _ = core.core.freeze()),
-                Step::Work(seed, steps) => {
-                    for step in 0..steps {
-                        let random = hash_word(seed ^ step as u64);
-                        let count = job.cores.len();
-                        job.cores[random as usize % count].step(random >> 32);
-                    }
-                }
-                Step::Snapshot => job.snapshot(),
-                Step::Restore(kind, parallelism) => job.restore(kind, parallelism),
-                Step::Check => job.check(),
-            }
-        }
-        job.check();
     }
 }
 
@@ -347,6 +223,7 @@ fn changes(seed: u64, count: u64) -> Vec<Change> {
             0 | 1 => Change::Set(key, random),
             2 => Change::Clear(key),
             3 | 4 => Change::Append(key, vec![random as u8; 3]),
+            5 if user_key == 0 => Change::Fill(key, random as u16),
             5 | 6 => Change::Put(key, user_key, random as u16),
             _ => Change::Remove(key, user_key),
         }
@@ -362,131 +239,6 @@ fn apply_all(core: &mut Core, model: &mut Model, changes: Vec<Change>) {
 }
 
 const KINDS: [BackendKind; 2] = [BackendKind::Heap, BackendKind::Lsm];
-
-/// Goal: whenever the power is lost while a snapshot is brought to its place, the one before is there, or the new one.
-#[test]
-fn after_a_crash_a_place_has_a_whole_snapshot() {
-    let model_after = |seeds: &[(u64, u64)]| {
-        let mut model = Model::default();
-        let all = seeds.iter().flat_map(|(seed, count)| changes(*seed, *count));
-        all.for_each(|change| apply(&change, &mut model));
-        model.tidy()
-    };
-    let (before, after) = (model_after(&[(1, 300)]), model_after(&[(1, 300), (2, 50)]));
-    for kind in KINDS {
-        // The same store each time, as far as its place can tell.
-        let core = |first_place| {
-            let mut core = Core::open(kind, &Storage::memory(), first_place);
-            apply_all(&mut core, &mut Model::default(), changes(1, 300));
-            core.complete();
-            core
-        };
-        let run = |disk: &FaultyDisk| -> Result<(), Error> {
-            let mut core = core(Storage::memory());
-            core.place = Storage::on(disk.clone())?;
-            apply_all(&mut core, &mut Model::default(), changes(2, 50));
-            core.snapshot();
-            core.outcome().map(drop)
-        };
-        let (olds, news) = (Cell::new(0), Cell::new(0));
-        let points = FaultyDisk::crash_points(
-            2,
-            |disk| drop(core(Storage::on(disk.clone()).unwrap())),
-            |disk| drop(run(disk)),
-            |disk, case| {
-                let place = Storage::on(disk.clone()).unwrap();
-                let all = KeyGroupRange::all(max());
-                for kind in KINDS {
-                    let mut restored = Core::restore(kind, std::slice::from_ref(&place), all, 9).unwrap();
-                    let found = restored.contents();
-                    assert!(found == before || found == after, "{case}");
-                    let count = if found == before { &olds } else { &news };
-                    count.set(count.get() + 1);
-                }
-            },
-        );
-        assert!(points > 10 && olds.get() > 10 && news.get() > 2, "{kind:?}: {points} {olds:?} {news:?}");
-    }
-}
-
-/// Goal: a snapshot that cannot be brought to its place says why, and is without effect on what it was taken of. Method: each
-/// operation on the place fails once.
-#[test]
-fn a_place_that_fails_is_an_error_of_the_snapshot_only() {
-    for kind in KINDS {
-        for fault in [Fault::Full, Fault::Error] {
-            let mut failed = 0;
-            for point in 0.. {
-                let disk = FaultyDisk::new();
-                let mut core = Core::open(kind, &Storage::memory(), Storage::on(disk.clone()).unwrap());
-                let mut model = Model::default();
-                apply_all(&mut core, &mut model, changes(3, 200));
-                core.complete();
-                apply_all(&mut core, &mut model, changes(4, 50));
-                disk.fail_at(disk.operations() + point, fault);
-                core.snapshot();
-                let outcome = core.outcome();
-                assert_eq!(core.contents(), model.clone().tidy(), "{kind:?} {fault:?} {point}");
-                apply_all(&mut core, &mut model, changes(5, 50));
-                core.place = Storage::memory();
-                core.complete();
-                let all = KeyGroupRange::all(max());
-                let mut restored = Core::restore(kind, &[core.place.clone()], all, 9).unwrap();
-                assert_eq!(restored.contents(), model.tidy(), "{kind:?} {fault:?} {point}");
-                match outcome {
-                    Err(error) => assert!(matches!(error, Error::Store(_)), "{error}"),
-                    Ok(_) => break,
-                }
-                failed += 1;
-            }
-            assert!(failed > 3, "{kind:?} {fault:?}: {failed}");
-        }
-    }
-}
-
-/// Goal: when the files of a heap's snapshots cannot be written, the job goes on, and the next snapshot that succeeds has everything.
-/// Method: each operation on them fails once.
-#[test]
-fn what_a_failed_snapshot_of_the_heap_has_lost_is_in_the_next() {
-    for fault in [Fault::Full, Fault::Error] {
-        let (mut recovered, mut stuck) = (0, 0);
-        for point in 0.. {
-            let disk = FaultyDisk::new();
-            let storage = Storage::on(disk.clone()).unwrap();
-            let mut core = Core::open(BackendKind::Heap, &storage, Storage::memory());
-            let mut model = Model::default();
-            apply_all(&mut core, &mut model, changes(6, 200));
-            core.complete();
-            apply_all(&mut core, &mut model, changes(7, 40));
-            disk.fail_at(disk.operations() + point, fault);
-            // Two are frozen before the first is written: the second would build on it.
-            core.snapshot();
-            let mut first = core.pending.take().unwrap();
-            apply_all(&mut core, &mut model, changes(8, 10));
-            core.snapshot();
-            let second = core.outcome();
-            let is_lost = first.poll_outcome().expect("it came first").is_err();
-            assert!(!is_lost || second.is_err(), "what builds on it is lost too");
-            assert!(core.core.take_fault().is_none());
-            apply_all(&mut core, &mut model, changes(9, 10));
-            core.snapshot();
-            if let Err(error) = core.outcome() {
-                assert!(is_lost || second.is_err(), "{error}"); // Its manifest or directory takes nothing any more.
-                stuck += 1;
-                continue;
-            }
-            assert_eq!(core.contents(), model.clone().tidy());
-            let all = KeyGroupRange::all(max());
-            let mut restored = Core::restore(BackendKind::Lsm, &[core.place.clone()], all, 9).unwrap();
-            assert_eq!(restored.contents(), model.tidy(), "{fault:?} {point}");
-            if second.is_ok() {
-                break;
-            }
-            recovered += 1;
-        }
-        assert!(recovered > 3 && stuck > 0, "{fault:?}: {recovered} {stuck}");
-    }
-}
 
 /// Goal: a second snapshot writes what has changed, also one of a heap that was itself restored.
 #[test]
