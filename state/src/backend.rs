@@ -552,9 +552,9 @@ impl StateKind {
         Self { schema, align: ValueAlign::Eight, merge: None, filter: None }
     }
 
-    /// A state of a map from `UK` to `UV` for each key.
-    pub(crate) fn map<K: Key, UK: Key, UV: StateValue>() -> Self {
-        Self { schema: fingerprint::<(K, UK, UV)>(&["map"]), align: UV::align(), merge: None, filter: None }
+    /// A state of a map from `UK` to `UV` for each key. `parts` tell what its values are.
+    pub(crate) fn map<K: Key, UK: Key, UV: StateValue>(parts: &[&str]) -> Self {
+        Self { schema: fingerprint::<(K, UK, UV)>(parts), align: UV::align(), merge: None, filter: None }
     }
 
     /// A state of a list of items of type `T` for each key, to which others are appended. `parts` tell how lists are written.

@@ -13,9 +13,6 @@ pub enum Error {
     /// Two states of one operator have the same name, which a savepoint could not tell apart.
     #[error("state {name:?} is registered twice in one operator")]
     DuplicateState { name: String },
-    /// Entries of maps do not expire: the descriptor of a map has a TTL.
-    #[error("map state {name:?} cannot have a time to live")]
-    MapTtl { name: String },
     /// The maximal parallelism is not one of 1 to 32768.
     #[error("a maximal parallelism of {given} is not in 1..=32768")]
     MaxParallelism { given: u32 },

@@ -7,35 +7,39 @@
 //!
 //! - `head`: what files hold under the key of a map;
 //! - `cell`: what memory has of it; `split`: whether that is small;
-//! - `filter`: what compactions drop of it;
-//! - `spilled`: maps over a store; `iter`: their entries; `lookahead`: what of them is brought in ahead.
+//! - `filter`: what compactions drop of it; `expiry`: the same where entries expire;
+//! - `maps`: maps on the heap or over a store; `spilled`: the latter; `iter`: their entries; `lookahead`: what of them is brought in ahead.
 
 mod cell;
+mod expiry;
 mod filter;
 mod head;
 mod iter;
 mod lookahead;
+mod maps;
 mod spilled;
 mod split;
 #[cfg(test)]
 mod tests;
 
 use super::set::{KeyedState, StateSet};
-use super::small_map::SmallMap;
-use crate::backend::{StateBackend, StateDescriptor, StateKind, TableOf};
+use super::ttl::TimedMaps;
+use crate::backend::{StateBackend, StateDescriptor};
 use crate::context::KeyRef;
-use crate::snapshot::HeapTable;
-use crate::{Error, Key, StateValue};
+use crate::{Error, Key, StateValue, Ttl};
+pub(super) use expiry::MapExpiry;
 use filter::MapFilter;
-use head::heap_format;
 pub use iter::MapIter;
-use spilled::SpilledMap;
+pub(super) use maps::Maps;
 use std::sync::Arc;
 
 /// A map from `UK` to `UV` under each key.
 ///
 /// A key that has none has the empty map. Methods that are for one entry are a look-up of the key and one in its map, O(1), and so is
 /// `clear`. The order of iteration is unspecified. Source: Flink's `MapState`.
+///
+/// With a [`Ttl`](crate::Ttl) each entry lives for itself. `get` and `contains` are reads, `iter` and `len` read all entries; `update_with`
+/// is a read and then a write, `take` a read that changes nothing else. What has expired counts for `is_empty` until it is cleared away.
 ///
 /// State in files: a map of up to 1 KiB, and 64 entries, is one value, which is looked up ahead. Of a larger one each entry is
 /// written by itself when it has changed, and nothing is read to put or remove one. Its entries are brought in ahead if they
@@ -62,16 +66,14 @@ pub struct MapState<K, UK, UV> {
 
 #[derive(Debug)]
 enum Table<K, UK, UV> {
-    /// No map in it is empty.
-    Heap(HeapTable<K, SmallMap<UK, UV>>),
-    Spill(Box<SpilledMap<K, UK, UV>>),
+    Plain(Maps<K, UK, UV>),
+    Timed(Box<TimedMaps<K, UK, UV>>),
 }
 
 impl<K: Key, UK: Key, UV: StateValue> MapState<K, UK, UV> {
     /// Registers the state with the operator's backend.
     ///
-    /// Errors: [`Error::DuplicateState`] if the operator has another state of that name; [`Error::MapTtl`] if it is to expire, which entries of
-    /// maps cannot do yet; those of the store. O(key groups), and on the heap what was restored of it is read.
+    /// Errors: [`Error::DuplicateState`] if the operator has another state of that name. O(key groups).
     ///
     /// ```
     /// # use thalweg_state::{StateBackend, KeyContext, KeyGroupRange, MaxParallelism, MapState};
@@ -83,13 +85,9 @@ impl<K: Key, UK: Key, UV: StateValue> MapState<K, UK, UV> {
     /// ```
     pub fn new(descriptor: impl Into<StateDescriptor>, backend: &StateBackend) -> Result<Self, Error> {
         let StateDescriptor { name, ttl } = descriptor.into();
-        if ttl.is_some_and(|ttl| ttl.is_enabled()) {
-            return Err(Error::MapTtl { name });
-        }
-        let kind = StateKind::map::<K, UK, UV>().with_filter(Some(Arc::new(MapFilter::<K>::new())));
-        let table = match backend.table(&name, kind, heap_format())? {
-            TableOf::Heap(table) => Table::Heap(table),
-            TableOf::Spill(table) => Table::Spill(Box::new(SpilledMap::new(table))),
+        let table = match ttl.filter(Ttl::is_enabled) {
+            None => Table::Plain(Maps::new(&name, backend, &["map"], Arc::new(MapFilter::<K>::new()))?),
+            Some(ttl) => Table::Timed(Box::new(TimedMaps::new(&name, ttl, backend)?)),
         };
         Ok(Self { table })
     }
@@ -109,8 +107,8 @@ impl<K: Key, UK: Key, UV: StateValue> MapState<K, UK, UV> {
     #[inline]
     pub fn get(&mut self, cx: impl KeyRef<K>, user_key: &UK) -> Option<&UV> {
         match &mut self.table {
-            Table::Heap(table) => table.get(cx)?.get(user_key),
-            Table::Spill(spilled) => spilled.get(cx, user_key),
+            Table::Plain(maps) => maps.get(cx, user_key),
+            Table::Timed(timed) => timed.get(cx, user_key),
         }
     }
 
@@ -147,10 +145,8 @@ impl<K: Key, UK: Key, UV: StateValue> MapState<K, UK, UV> {
     #[inline]
     pub fn put(&mut self, cx: impl KeyRef<K>, user_key: UK, value: UV) {
         match &mut self.table {
-            Table::Heap(table) => {
-                table.get_or_insert_with(cx, SmallMap::new).insert(user_key, value);
-            }
-            Table::Spill(spilled) => spilled.put(cx, user_key, value),
+            Table::Plain(maps) => maps.put(cx, user_key, value),
+            Table::Timed(timed) => timed.put(cx, user_key, value),
         }
     }
 
@@ -174,8 +170,8 @@ impl<K: Key, UK: Key, UV: StateValue> MapState<K, UK, UV> {
         f: impl FnOnce(&mut UV) -> R,
     ) -> R {
         match &mut self.table {
-            Table::Heap(table) => f(table.get_or_insert_with(cx, SmallMap::new).entry(user_key, init)),
-            Table::Spill(spilled) => spilled.update_with(cx, user_key, init, f),
+            Table::Plain(maps) => maps.update_with(cx, user_key, init, f),
+            Table::Timed(timed) => timed.update_with(cx, user_key, init, f),
         }
     }
 
@@ -196,8 +192,8 @@ impl<K: Key, UK: Key, UV: StateValue> MapState<K, UK, UV> {
     #[inline]
     pub fn remove(&mut self, cx: impl KeyRef<K>, user_key: &UK) {
         match &mut self.table {
-            Table::Heap(_) => drop(self.take(cx, user_key)),
-            Table::Spill(spilled) => spilled.remove(cx, user_key),
+            Table::Plain(maps) => maps.remove(cx, user_key),
+            Table::Timed(timed) => timed.remove(cx, user_key),
         }
     }
 
@@ -215,15 +211,8 @@ impl<K: Key, UK: Key, UV: StateValue> MapState<K, UK, UV> {
     /// ```
     pub fn take(&mut self, cx: impl KeyRef<K>, user_key: &UK) -> Option<UV> {
         match &mut self.table {
-            Table::Heap(table) => {
-                let map = table.get_mut(cx)?;
-                let value = map.remove(user_key);
-                if map.is_empty() {
-                    table.remove(cx);
-                }
-                value
-            }
-            Table::Spill(spilled) => spilled.take(cx, user_key),
+            Table::Plain(maps) => maps.take(cx, user_key),
+            Table::Timed(timed) => timed.take(cx, user_key),
         }
     }
 
@@ -241,8 +230,8 @@ impl<K: Key, UK: Key, UV: StateValue> MapState<K, UK, UV> {
     #[inline]
     pub fn is_empty(&mut self, cx: impl KeyRef<K>) -> bool {
         match &mut self.table {
-            Table::Heap(table) => table.get(cx).is_none(),
-            Table::Spill(spilled) => spilled.is_empty(cx),
+            Table::Plain(maps) => maps.is_empty(cx),
+            Table::Timed(timed) => timed.is_empty(cx),
         }
     }
 
@@ -263,8 +252,8 @@ impl<K: Key, UK: Key, UV: StateValue> MapState<K, UK, UV> {
     #[inline]
     pub fn len(&mut self, cx: impl KeyRef<K>) -> usize {
         match &mut self.table {
-            Table::Heap(table) => table.get(cx).map_or(0, SmallMap::len),
-            Table::Spill(spilled) => spilled.iter(cx).count(),
+            Table::Plain(maps) => maps.len(cx),
+            Table::Timed(timed) => timed.iter(cx).count(),
         }
     }
 
@@ -286,8 +275,8 @@ impl<K: Key, UK: Key, UV: StateValue> MapState<K, UK, UV> {
     /// ```
     pub fn iter(&mut self, cx: impl KeyRef<K>) -> MapIter<'_, UK, UV> {
         match &mut self.table {
-            Table::Heap(table) => MapIter::heap(table.get(cx).map(SmallMap::iter)),
-            Table::Spill(spilled) => MapIter::spilled(spilled.iter(cx)),
+            Table::Plain(maps) => maps.iter(cx),
+            Table::Timed(timed) => timed.iter(cx),
         }
     }
 
@@ -307,8 +296,8 @@ impl<K: Key, UK: Key, UV: StateValue> MapState<K, UK, UV> {
     #[inline]
     pub fn clear(&mut self, cx: impl KeyRef<K>) {
         match &mut self.table {
-            Table::Heap(table) => drop(table.remove(cx)),
-            Table::Spill(spilled) => spilled.clear(cx),
+            Table::Plain(maps) => maps.clear(cx),
+            Table::Timed(timed) => timed.clear(cx),
         }
     }
 }
@@ -317,22 +306,22 @@ impl<K: Key, UK: Key, UV: StateValue> StateSet for MapState<K, UK, UV> {
     #[inline(always)]
     fn prefetch(&self, hash: u64) {
         match &self.table {
-            Table::Heap(table) => table.prefetch(hash),
-            Table::Spill(spilled) => spilled.prefetch(hash),
+            Table::Plain(maps) => maps.prefetch(hash),
+            Table::Timed(timed) => timed.prefetch(hash),
         }
     }
 
     fn each(&mut self, f: &mut dyn FnMut(&mut dyn KeyedState)) {
         match &mut self.table {
-            Table::Heap(table) => f(table),
-            Table::Spill(spilled) => f(&mut **spilled),
+            Table::Plain(maps) => f(maps.table()),
+            Table::Timed(timed) => timed.each(f),
         }
     }
 
     fn memory_bytes(&self) -> usize {
         match &self.table {
-            Table::Heap(table) => table.memory_bytes(),
-            Table::Spill(spilled) => spilled.memory_bytes(),
+            Table::Plain(maps) => maps.memory_bytes(),
+            Table::Timed(timed) => timed.memory_bytes(),
         }
     }
 }

@@ -116,6 +116,14 @@ impl<K: Key, V> SmallMap<K, V> {
         }
     }
 
+    /// Keeps the entries for which `f` says so.
+    pub(super) fn retain(&mut self, mut f: impl FnMut(&K, &mut V) -> bool) {
+        match self {
+            Self::Few(entries) => entries.retain_mut(|(key, value)| f(key, value)),
+            Self::Many(table) => table.retain(f),
+        }
+    }
+
     pub(super) fn iter(&self) -> SmallIter<'_, K, V> {
         match self {
             Self::Few(entries) => SmallIter::Few(entries.iter()),

@@ -72,7 +72,7 @@ impl<K: Key> EntryFilter for Heads<K> {
 }
 
 /// How many bytes of an encoded key are those of the head's.
-fn head_bytes<K: Key>(key: &[u8]) -> Option<usize> {
+pub(super) fn head_bytes<K: Key>(key: &[u8]) -> Option<usize> {
     let mut rest = EncodedKey::new(key).ok()?.rest();
     K::decode(&mut rest).ok()?;
     Some(key.len() - rest.len())

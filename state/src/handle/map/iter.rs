@@ -21,6 +21,19 @@ pub struct MapIter<'a, UK: Clone, UV: Clone>(Inner<'a, UK, UV>);
 enum Inner<'a, UK: Clone, UV: Clone> {
     Heap(Option<SmallIter<'a, UK, UV>>),
     Spill(SpilledIter<'a, UK, UV>),
+    Timed(Box<dyn Iterator<Item = (Cow<'a, UK>, Cow<'a, UV>)> + 'a>),
+}
+
+impl<'a, UK: Key, UV: StateValue> MapIter<'a, UK, UV> {
+    /// The entries of a map whose values have times, and before them some that it has no more.
+    pub(in super::super) fn timed(gone: &'a [(UK, UV)], entries: MapIter<'a, UK, (UV, i64)>) -> Self {
+        let gone = gone.iter().map(|(key, value)| (Cow::Borrowed(key), Cow::Borrowed(value)));
+        let live = entries.map(|(key, timed)| match timed {
+            Cow::Borrowed((value, _)) => (key, Cow::Borrowed(value)),
+            Cow::Owned((value, _)) => (key, Cow::Owned(value)),
+        });
+        Self(Inner::Timed(Box::new(gone.chain(live))))
+    }
 }
 
 impl<'a, UK: Clone, UV: Clone> MapIter<'a, UK, UV> {
@@ -43,6 +56,7 @@ impl<'a, UK: Key, UV: StateValue> Iterator for MapIter<'a, UK, UV> {
                 Some((Cow::Borrowed(key), Cow::Borrowed(value)))
             }
             Inner::Spill(entries) => entries.next(),
+            Inner::Timed(entries) => entries.next(),
         }
     }
 
@@ -53,6 +67,7 @@ impl<'a, UK: Key, UV: StateValue> Iterator for MapIter<'a, UK, UV> {
                 .flatten()
                 .fold(init, |sum, (key, value)| f(sum, (Cow::Borrowed(key), Cow::Borrowed(value)))),
             Inner::Spill(entries) => entries.fold(init, f),
+            Inner::Timed(entries) => entries.fold(init, f),
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::{Key, StateValue, ValueError};
 
 /// The table of a map state that may be larger than memory.
 #[derive(Debug)]
-pub(super) struct SpilledMap<K, UK, UV> {
+pub(in super::super) struct SpilledMap<K, UK, UV> {
     table: Box<SpillTable<K, MapCell<UK, UV>>>,
     rule: SplitRule,
     /// By lane.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::backend::StateBackend;
+
 /// Time to live: state that was not used for so long is gone.
 ///
 /// Times are processing time, in whole milliseconds. A value, each item of a list and each entry of a map live for themselves;
@@ -205,6 +207,11 @@ impl Ttl {
     /// Whether flushes and compactions leave expired state out.
     pub fn cleans_in_compaction(&self) -> bool {
         self.in_compaction || self.in_background
+    }
+
+    /// Whether files of states of that backend leave expired state out. The heap has them for its snapshots only.
+    pub(crate) fn cleans_files_of(&self, backend: &StateBackend) -> bool {
+        if backend.spills() { self.cleans_in_compaction() } else { self.cleans_full_snapshots() }
     }
 
     /// What is cleared with each access, on the heap.

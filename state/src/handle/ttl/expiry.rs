@@ -37,9 +37,7 @@ impl Expiry {
     }
 
     fn of(ttl: &Ttl, backend: &StateBackend, rest: Rest) -> Option<Arc<dyn CompactionFilter>> {
-        // The heap has files for its snapshots only.
-        let cleans = if backend.spills() { ttl.cleans_in_compaction() } else { ttl.cleans_full_snapshots() };
-        cleans.then(|| Arc::new(Self { ttl: ttl.clone(), rest }) as _)
+        ttl.cleans_files_of(backend).then(|| Arc::new(Self { ttl: ttl.clone(), rest }) as _)
     }
 }
 

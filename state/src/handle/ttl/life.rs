@@ -17,6 +17,16 @@ pub(super) trait Expires {
     fn retain_live(&mut self, ttl: &Ttl, now_ms: i64) -> bool;
 }
 
+/// What a read finds of one value.
+pub(super) enum Found {
+    /// Nothing, or nothing to be seen.
+    Nothing,
+    /// What has expired, and is gone but for this read.
+    Lent,
+    /// What is in the table.
+    Live,
+}
+
 /// The time to live of a state, and how far it has been cleared.
 #[derive(Debug)]
 pub(super) struct Life {

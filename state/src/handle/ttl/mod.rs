@@ -4,10 +4,11 @@
 //!   Ttl ──▶ Life: what has expired now, and what a read or a write does about it
 //!            ├─ TimedValues   Values of Timed<V>: value, reducing, aggregating
 //!            ├─ TimedLists    Lists of TimedItems<T>: each item for itself
-//!            └─ Expiry        what flushes and compactions leave of either in files
+//!            ├─ TimedMaps     Maps of (V, ms): each entry for itself
+//!            └─ Expiry        what flushes and compactions leave of them in files
 //! ```
 //!
-//! In reading order: `config`, `life`, `timed` (how they are written), `values`, `lists`, `expiry`.
+//! In reading order: `config`, `life`, `timed` (how they are written), `values`, `lists`, `maps`, `expiry`.
 //!
 //! Invariants:
 //! - what is used at a time does not expire before that time and the time to live;
@@ -25,11 +26,13 @@ mod config;
 mod expiry;
 mod life;
 mod lists;
+mod maps;
 mod timed;
 mod values;
 
 pub use config::{StateVisibility, Ttl, UpdateType};
 pub(super) use lists::TimedLists;
+pub(super) use maps::TimedMaps;
 pub(super) use values::TimedValues;
 
 #[cfg(test)]

@@ -6,17 +6,18 @@
 mod cleanup;
 mod model;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use proptest::prelude::*;
 
-use self::model::{ListModel, Op, Rules, ValueModel};
+use self::model::{ListModel, MapModel, Op, Rules, ValueModel};
 use super::timed::{Timed, TimedItems};
 use super::*;
 use crate::context::KeyContext;
 use crate::handle::list_cell::{Chunk, Items};
 use crate::handle::tests::{Rig, any_rig};
-use crate::handle::{AggregatingState, ListState, ReducingState, StateSet, ValueState, View};
+use crate::handle::{AggregatingState, ListState, MapState, ReducingState, StateSet, ValueState, View};
 use crate::value::ValueBytes;
 use crate::{Error, StateDescriptor, Stored, cases, lsm};
 
@@ -202,6 +203,59 @@ proptest! {
         rig.end();
     }
 
+    /// Entries of maps expire one by one, in small maps and in those that are split.
+    #[test]
+    fn entries_expire_as_in_flink(seed in any_rig(), rules in any_rules(), is_large: bool, ops in any_ops()) {
+        let mut rig = Rig::new(seed);
+        let mut state = MapState::<u32, u32, (u64, [u64; 16])>::new(descriptor(rules), &rig.backend).unwrap();
+        let mut model = MapModel::new(rules);
+        let mut now_ms = 1000;
+        for (op, after_ms, user_key, number) in ops {
+            // One map of up to 60 entries, or 8 of a few.
+            let (key, user_key) = if is_large { (0, number as u32 % 60) } else { (user_key, number as u32 % 4) };
+            now_ms += after_ms;
+            rig.core.set_time(now_ms);
+            let cx = rig.before(&mut state, &key);
+            let given = match op {
+                Op::Get if number < 500 => state.get(cx, &user_key).map(|value| value.0),
+                Op::Get if number < 600 => {
+                    model.check_is_empty(now_ms, key, state.is_empty(cx));
+                    continue;
+                }
+                Op::Get => {
+                    let all: BTreeMap<u32, u64> = state.iter(cx).map(|(key, value)| (*key, value.0)).collect();
+                    model.check_all(now_ms, key, &all);
+                    prop_assert_eq!(state.len(cx), all.len() - if rules.returns_expired {
+                        // Those that were seen for the last time.
+                        all.keys().filter(|user_key| !model.has(key, **user_key)).count()
+                    } else { 0 });
+                    continue;
+                }
+                Op::Set => {
+                    state.put(cx, user_key, (number, [0; 16]));
+                    None
+                }
+                Op::Add | Op::AddIfThere => {
+                    let sum = state.update_with(cx, &user_key, || (0, [0; 16]), |value| { value.0 += number; value.0 });
+                    model.check(Op::Add, now_ms, key, user_key, number, Some(sum));
+                    continue;
+                }
+                Op::Take => state.take(cx, &user_key).map(|value| value.0),
+                Op::Clear if number < 300 => {
+                    state.clear(cx);
+                    model.clear(key);
+                    continue;
+                }
+                Op::Clear => {
+                    state.remove(cx, &user_key);
+                    None
+                }
+            };
+            model.check(op, now_ms, key, user_key, number, given);
+        }
+        rig.end();
+    }
+
     /// Any bytes are a value or an error, never a panic.
     #[test]
     fn any_bytes_are_read_or_refused(noise in prop::collection::vec(prop_oneof![Just(0), any::<u8>()], 0..96)) {
@@ -226,16 +280,23 @@ fn a_late_read_sees_what_has_expired_once_or_never() {
         let mut value = ValueState::<u32, String>::new(descriptor(rules), &rig.backend).unwrap();
         let other = StateDescriptor { name: "list".into(), ..descriptor(rules) };
         let mut list = ListState::<u32, u64>::new(other, &rig.backend).unwrap();
+        let other = StateDescriptor { name: "map".into(), ..descriptor(rules) };
+        let mut map = MapState::<u32, u64, u64>::new(other, &rig.backend).unwrap();
         let cx = KeyContext::new(&7);
         rig.core.set_time(0);
         value.set(cx, "late".into());
         list.add_all(cx, [1, 2]);
+        (0..3).for_each(|user_key| map.put(cx, user_key, user_key));
         rig.core.set_time(TTL_MS - 1);
         assert_eq!((value.get(cx).unwrap().as_str(), list.get(cx)), ("late", &[1, 2][..]));
         rig.core.set_time(TTL_MS);
         let (text, items) = if returns_expired { (Some("late"), &[1, 2][..]) } else { (None, &[][..]) };
         assert_eq!((value.get(cx).map(String::as_str), list.get(cx)), (text, items));
         assert_eq!((value.get(cx), list.get(cx)), (None, &[][..]));
+        assert_eq!(map.get(cx, &0).is_some(), returns_expired);
+        assert!(map.get(cx, &0).is_none() && !map.is_empty(cx));
+        assert_eq!(map.iter(cx).count(), if returns_expired { 2 } else { 0 });
+        assert!(map.len(cx) == 0 && map.is_empty(cx));
         rig.end();
     }
 }

@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use super::Ttl;
 use super::expiry::Expiry;
-use super::life::Life;
+use super::life::{Found, Life};
 use super::timed::{self, Timed};
 use crate::backend::{StateBackend, StateKind};
 use crate::context::KeyRef;
@@ -21,16 +21,6 @@ pub(in super::super) struct TimedValues<K, V> {
     /// A value that has expired and is gone, while it is lent once more.
     lent: Option<V>,
     row: Option<(K, V)>,
-}
-
-/// What a read finds.
-enum Found {
-    /// Nothing, or nothing to be seen.
-    Nothing,
-    /// What has expired, and is in `lent`.
-    Lent,
-    /// What is in the table.
-    Live,
 }
 
 impl<K: Key, V: Stored> TimedValues<K, V> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Rules, TTL_MS, descriptor};
 use crate::context::KeyContext;
 use crate::handle::tests::Rig;
-use crate::handle::{ListState, StateSet, Ttl, ValueState};
+use crate::handle::{ListState, MapState, StateSet, Ttl, ValueState};
 use crate::lsm::Options;
 use crate::spill::WorkProgress;
 use crate::storage::Storage;
@@ -208,4 +208,36 @@ fn snapshots_of_the_heap_leave_out_what_has_expired() {
             assert_eq!(state.get(KeyContext::new(&2)), Some(&8));
         }
     }
+}
+
+/// Of maps, the entries that have expired go, whether the map is one value or split, and the others stay.
+#[test]
+fn compactions_leave_out_entries_that_have_expired() {
+    let (core, backend) = files();
+    let mut state = MapState::<u32, u32, [u64; 4]>::new(descriptor(LATE), &backend).unwrap();
+    let mut write = |now_ms: i64, keys: std::ops::Range<u32>, entries: std::ops::Range<u32>| {
+        core.set_time(now_ms);
+        for key in keys {
+            entries.clone().for_each(|entry| state.put(KeyContext::new(&key), entry, [now_ms as u64; 4]));
+        }
+        core.freeze();
+        write_all(&core, &mut state);
+        file_bytes(&core)
+    };
+    // One map that is large, and many that are small; of all of them some entries live on.
+    write(0, 0..1, 0..10_000);
+    write(0, 1..500, 0..10);
+    write(5, 0..1, 9_990..10_000);
+    let before = write(5, 1..500, 0..2);
+    write(TTL_MS, 1000..1001, 0..1);
+    let after = write(TTL_MS, 1000..1001, 0..1);
+    assert!(before > 500_000 && after < before / 5, "{before} {after}");
+    for key in [0, 1, 499] {
+        let mut left: Vec<u32> = state.iter(KeyContext::new(&key)).map(|(entry, _)| *entry).collect();
+        left.sort_unstable();
+        assert_eq!(left, if key == 0 { (9_990..10_000).collect::<Vec<_>>() } else { vec![0, 1] });
+    }
+    core.set_time(TTL_MS + 5);
+    assert!(state.get(KeyContext::new(&1), &1).is_some(), "it is seen once");
+    assert!(state.get(KeyContext::new(&1), &1).is_none());
 }

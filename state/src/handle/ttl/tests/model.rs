@@ -180,3 +180,60 @@ impl ListModel {
         list.iter().filter(is_seen).map(|(item, _)| *item).collect()
     }
 }
+
+/// Maps of numbers and the times of their last use.
+#[derive(Debug, Clone)]
+pub(super) struct MapModel {
+    rules: Rules,
+    /// Of each map's key, the entries as values of their own.
+    maps: BTreeMap<u32, ValueModel>,
+}
+
+impl MapModel {
+    pub(super) fn new(rules: Rules) -> Self {
+        Self { rules, maps: BTreeMap::new() }
+    }
+
+    /// The state has `given` this of an entry.
+    pub(super) fn check(
+        &mut self,
+        op: Op,
+        now_ms: i64,
+        key: u32,
+        user_key: u32,
+        number: u64,
+        given: Option<u64>,
+    ) {
+        self.map(key).check(op, now_ms, user_key, number, given);
+    }
+
+    /// The state has given all these entries: each was read.
+    pub(super) fn check_all(&mut self, now_ms: i64, key: u32, given: &BTreeMap<u32, u64>) {
+        let user_keys: Vec<u32> = self.map(key).values.keys().copied().collect();
+        assert!(given.keys().all(|user_key| user_keys.contains(user_key)), "{given:?} of {user_keys:?}");
+        for user_key in user_keys {
+            self.map(key).check(Op::Get, now_ms, user_key, 0, given.get(&user_key).copied());
+        }
+    }
+
+    /// The state has said whether the map is empty. What has expired counts, unless it may have been cleared away.
+    pub(super) fn check_is_empty(&mut self, now_ms: i64, key: u32, given: bool) {
+        let cleans = self.rules.cleans;
+        let values = &self.map(key).values;
+        let has_live = values.values().any(|(_, at_ms)| !has_expired(*at_ms, now_ms));
+        assert!(given == values.is_empty() || given && cleans && !has_live, "{key} at {now_ms}");
+    }
+
+    pub(super) fn clear(&mut self, key: u32) {
+        self.map(key).values.clear();
+    }
+
+    pub(super) fn has(&mut self, key: u32, user_key: u32) -> bool {
+        self.map(key).values.contains_key(&user_key)
+    }
+
+    fn map(&mut self, key: u32) -> &mut ValueModel {
+        let rules = self.rules;
+        self.maps.entry(key).or_insert_with(|| ValueModel::new(rules))
+    }
+}
