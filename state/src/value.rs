@@ -304,8 +304,9 @@ pub enum ValueError {
     Refused { type_name: &'static str, why: String },
 }
 
-/// What tells a state's types from others: their names, and the size and alignment of the archive. A type that is renamed or
-/// moved is another one; so is one whose archive has another size. `parts`: what else there is to tell them by.
+/// What tells a state's types from others: their names, without crates and modules, and the size and alignment of the archive. A type
+/// that is renamed is another one, as is one whose archive has another size; one that is moved is the same. `parts`: what else there is
+/// to tell them by.
 ///
 /// ```
 /// use thalweg_state::fingerprint;
@@ -318,15 +319,43 @@ pub fn fingerprint<T: Archive>(parts: &[&str]) -> Fingerprint {
         text.push('\0');
     }
     let archived = (size_of::<T::Archived>(), align_of::<T::Archived>());
-    fmt::Write::write_fmt(&mut text, format_args!("{} {archived:?}", std::any::type_name::<T>()))
-        .expect("a String takes all text");
+    push_without_paths(std::any::type_name::<T>(), &mut text);
+    fmt::Write::write_fmt(&mut text, format_args!(" {archived:?}")).expect("a String takes all text");
     Fingerprint(hash_bytes(text.as_bytes()))
+}
+
+/// Appends the name of a type: of each path in it the last part alone.
+fn push_without_paths(type_name: &str, out: &mut String) {
+    let mut path_at = out.len();
+    for c in type_name.chars() {
+        match c {
+            ':' => out.truncate(path_at),
+            _ => out.push(c),
+        }
+        if !(c.is_alphanumeric() || c == '_') {
+            path_at = out.len();
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_type_that_is_moved_keeps_its_name() {
+        for (type_name, name) in [
+            ("u64", "u64"),
+            ("shop::orders::Order", "Order"),
+            ("(u64, alloc::vec::Vec<core::option::Option<shop::Order_2>>)", "(u64, Vec<Option<Order_2>>)"),
+            ("[shop::Order; 3]", "[Order; 3]"),
+        ] {
+            let mut found = String::from("value ");
+            push_without_paths(type_name, &mut found);
+            assert_eq!(found, format!("value {name}"));
+        }
+    }
 
     proptest! {
         #![proptest_config(crate::cases(64))]
