@@ -22,14 +22,14 @@
 //! # Decisions
 //! - **The directory belongs to the store, the file to whoever holds it.** States of parts are plain cells, as one core reads
 //!   them; jobs map files anew, so what they page in and out is not this core's business.
-//! - **Blocks are read in place as long as files fit the budget, and are copied when they do not.** A mapping is free while
+//! - **Blocks are read in place as long as files fit the budget, all of them, and are copied when they do not.** A mapping is free while
 //!   nothing goes. To take one page out and another in costs 0.5 µs and 0.9 µs, interrupts all cores, and is a helper's work, as
 //!   nobody knows whether it would wait; a copy of 4 KiB out of the page cache is 1 µs, here and now (`RWF_NOWAIT`; io_uring with
 //!   384 reads at a time took as long), and its memory is counted exactly.
 //! - **Filters and indices stay**, as long as they take at most half of the budget. Filters come first.
 
-use super::frames::{FrameId, Frames};
-use super::open::{OpenSst, Part, PartReady, PartRequest};
+use super::frames::{FrameId, Frames, Image, Owner};
+use super::open::{OpenSst, Part, PartReady, PartRequest, Wanted};
 use super::slot::{PartState, Slot};
 use super::{FileNumber, Result};
 use std::cell::{Cell, RefCell};
@@ -58,8 +58,8 @@ pub(crate) struct Files {
     free: Vec<u32>,
     by_number: BTreeMap<FileNumber, u32>,
     budget_bytes: usize,
-    /// Of what is in place, and of what finds parts.
-    mapped_bytes: usize,
+    /// Of what finds parts, and of blocks in place.
+    open_bytes: usize,
     filter_bytes: usize,
     index_bytes: usize,
     /// Of all files.
@@ -81,7 +81,7 @@ impl Files {
             free: Vec::new(),
             by_number: BTreeMap::new(),
             budget_bytes,
-            mapped_bytes: 0,
+            open_bytes: 0,
             filter_bytes: 0,
             index_bytes: 0,
             file_bytes: 0,
@@ -104,17 +104,28 @@ impl Files {
         // Half of them may go as these come.
         self.is_framing |= self.file_bytes / 2 > self.budget_bytes;
         let slot = Slot::new(file, self.is_framing);
-        self.mapped_bytes += slot.open_bytes();
-        // Other files of this version may still go, so both may be refused when they come.
-        let wanted = [Part::Filter, Part::Index].map(|part| (part, slot.bytes(part)));
+        self.open_bytes += slot.open_bytes();
         self.slots[at as usize] = Some(slot);
         self.by_number.insert(number, at);
-        for (part, bytes) in wanted {
-            if bytes > 0 && self.has_room_for(part, bytes) {
-                self.want(number, part);
+        self.want_sections(at); // Other files of this version may still go, so both may be refused when they come.
+        at
+    }
+
+    /// As `want` for filters and indices that are not there: there may be room now, as files have gone. O(files).
+    pub(crate) fn want_all_sections(&self) {
+        (0..self.slots.len() as u32)
+            .filter(|at| self.slots[*at as usize].is_some())
+            .for_each(|at| self.want_sections(at));
+    }
+
+    fn want_sections(&self, at: u32) {
+        let slot = self.slot(at);
+        for part in [Part::Filter, Part::Index] {
+            let bytes = slot.bytes(part);
+            if bytes > 0 && !slot.has(part) && self.has_room_for(part, bytes) {
+                self.want(slot.file.number, part);
             }
         }
-        at
     }
 
     /// Forgets a file. To release its pages is left to whoever may take the time: it is a millisecond for some files.
@@ -124,14 +135,10 @@ impl Files {
         self.free.push(at);
         self.file_bytes -= slot.file.sst.bytes().len();
         self.is_framing &= self.file_bytes > self.budget_bytes / 4 * 3; // Some way below, so that it does not waver.
-        self.mapped_bytes -= slot.open_bytes();
-        for part in slot.parts() {
-            if slot.state(part).get() == PartState::Present {
-                self.uncount(part, slot.bytes(part));
-            } else if let Part::Block(block) = part {
-                self.frames.remove(slot.frame(block));
-            }
-        }
+        self.open_bytes -= slot.open_bytes();
+        self.filter_bytes -= if slot.has_filter() { slot.bytes(Part::Filter) } else { 0 };
+        self.index_bytes -= if slot.has_index() { slot.bytes(Part::Index) } else { 0 };
+        slot.each_frame(|frame| self.frames.remove(frame));
         self.trim();
     }
 
@@ -152,8 +159,9 @@ impl Files {
     /// Makes room for what a batch may have to fetch: so many blocks of such a size.
     pub(crate) fn make_room(&mut self, blocks: usize, block_bytes: usize) {
         let blocks = blocks.min(self.budget_bytes / ROOM_SHARE / block_bytes);
-        self.frames.reserve(blocks);
         self.evict_to(self.budget_bytes.saturating_sub(blocks * block_bytes));
+        self.frames.reserve(blocks);
+        self.trim();
     }
 
     /// A block that is not there, if the kernel has it, and there is room. Never waits.
@@ -191,8 +199,12 @@ impl Files {
         let Some(slot) = self.slot_of(number) else { return };
         let slot = self.slot(slot);
         let state = slot.state(part);
-        let is_new = state.get() == PartState::Absent && !slot.has(part);
-        if is_new || (state.get() == PartState::Wanted && self.is_impatient.get()) {
+        let is_asked = match state.get() {
+            PartState::Absent => !slot.has(part),
+            PartState::Wanted | PartState::Coming => self.is_impatient.get(),
+            PartState::Present => false,
+        };
+        if is_asked {
             state.set(PartState::Wanted);
             self.wanted.borrow_mut().push_back((number, part));
         }
@@ -225,56 +237,67 @@ impl Files {
             let (number, part) = self.wanted.borrow_mut().pop_front()?;
             let Some(slot) = self.slot_of(number).map(|slot| self.slot(slot)) else { continue };
             if slot.state(part).get() == PartState::Wanted {
-                let is_copy = matches!(part, Part::Block(_)) && !slot.is_in_place();
-                let strays = (!is_copy).then(|| slot.strays(part));
-                return Some(PartRequest::new(slot.file.clone(), part, strays));
+                let wanted = match part {
+                    Part::Block(block) if slot.is_in_place() => Wanted::Blocks(slot.run_around(block)),
+                    Part::Block(block) => Wanted::Copy(block),
+                    section => Wanted::Section(section),
+                };
+                slot.set(&wanted, PartState::Coming);
+                return Some(PartRequest::new(slot.file.clone(), wanted));
             }
         }
     }
 
-    /// Takes a part in, and drives others out that are not used as much.
+    /// Takes parts in, and drives others out that are not used as much.
     ///
-    /// Errors: what `perform` met; the part is then absent, and may be asked for again.
+    /// Errors: what `perform` met; the parts are then absent, and may be asked for again.
     pub(crate) fn on_part_ready(&mut self, ready: PartReady) -> Result<()> {
-        let (number, part, result) = ready.into_parts();
+        let (number, wanted, result) = ready.into_parts();
         let Some(at) = self.slot_of(number) else { return result.map(drop) }; // The file went in the meantime.
+        self.slot(at).set(&wanted, PartState::Absent);
+        match (result?, wanted) {
+            (Some(image), Wanted::Copy(block)) => self.take_copy((at, block), image),
+            (_, Wanted::Blocks(run)) if self.slot(at).is_in_place() => {
+                run.for_each(|block| self.take_in_place(at, Part::Block(block)));
+            }
+            (_, Wanted::Section(part)) if self.slot(at).has(part) => {} // It came in another way.
+            (_, Wanted::Section(part)) if self.has_room_for(part, self.slot(at).bytes(part)) => {
+                self.take_in_place(at, part);
+            }
+            // It was asked for before blocks of this file were copied, or there is no room.
+            (_, wanted) => self.slot(at).file.release(self.slot(at).file.range_of(&wanted)),
+        }
+        self.evict_to(self.budget_bytes);
+        Ok(())
+    }
+
+    fn take_copy(&mut self, owner: Owner, image: Image) {
+        let (at, block) = owner;
+        if self.slot(at).has(Part::Block(block)) {
+            return; // It came in another way.
+        }
+        let bytes = image.capacity();
+        self.frames.reserve(1);
+        self.evict_to(self.budget_bytes.saturating_sub(bytes)); // What comes in is not what goes.
+        let frame = self.frames.put(owner, image, 1).expect("one is vacant");
+        self.slot(at).set_frame(block, frame);
+        self.count_in(bytes);
+    }
+
+    fn take_in_place(&mut self, at: u32, part: Part) {
         let slot = self.slot(at);
         if slot.has(part) {
-            return result.map(drop); // It came in another way: with the job that made the file, or by a copy.
+            return; // It came in another way: with the job that made the file.
         }
-        slot.state(part).set(PartState::Absent);
         let bytes = slot.bytes(part);
-        match (result?, part) {
-            (Some(image), Part::Block(block)) => {
-                let bytes = image.capacity();
-                self.frames.reserve(1);
-                self.evict_to(self.budget_bytes.saturating_sub(bytes)); // What comes in is not what goes.
-                let frame = self.frames.put((at, block), image, 1).expect("one is vacant");
-                self.slot(at).set_frame(block, frame);
-                self.count_in(bytes);
-                return Ok(());
-            }
-            // It was asked for before blocks of this file were copied.
-            (None, Part::Block(_)) if !slot.is_in_place() => {
-                slot.file.release(slot.file.range(part));
-                return Ok(());
-            }
-            (_, part @ (Part::Index | Part::Filter)) if !self.has_room_for(part, bytes) => {
-                slot.file.release(slot.file.range(part));
-                return Ok(());
-            }
-            _ => {}
-        }
         slot.state(part).set(PartState::Present);
-        self.mapped_bytes += bytes;
+        slot.release_blocks();
         match part {
-            Part::Block(_) => {}
+            Part::Block(_) => {} // They are counted already.
             Part::Index => self.index_bytes += bytes,
             Part::Filter => self.filter_bytes += bytes,
         }
         self.count_in(bytes);
-        self.evict_to(self.budget_bytes);
-        Ok(())
     }
 
     /// Whether a filter or an index may come in.
@@ -287,16 +310,6 @@ impl Files {
         let counts = self.counts.get();
         let (parts_in, bytes_in) = (counts.parts_in + 1, counts.bytes_in + bytes as u64);
         self.counts.set(PageCounts { parts_in, bytes_in, ..counts });
-    }
-
-    /// Takes a part that was in place out of the sums.
-    fn uncount(&mut self, part: Part, bytes: usize) {
-        self.mapped_bytes -= bytes;
-        match part {
-            Part::Block(_) => {}
-            Part::Index => self.index_bytes -= bytes,
-            Part::Filter => self.filter_bytes -= bytes,
-        }
     }
 
     /// Drives parts out until `bytes_max` are left, or nothing that could go.
@@ -328,10 +341,9 @@ impl Files {
         else {
             return false;
         };
-        self.mapped_bytes -= slot.open_bytes();
-        let (parts, bytes) = slot.read_from_frames();
-        self.mapped_bytes += slot.open_bytes();
-        self.mapped_bytes -= bytes;
+        self.open_bytes -= slot.open_bytes();
+        let parts = slot.read_from_frames();
+        self.open_bytes += slot.open_bytes();
         self.counts.get_mut().parts_out += parts;
         true
     }
@@ -339,10 +351,9 @@ impl Files {
     /// Takes an index out of memory. False if there is none.
     fn drop_next_index(&mut self) -> bool {
         let Some(slot) = self.slots.iter().flatten().find(|slot| slot.has_index()) else { return false };
-        let (state, bytes) = (slot.state(Part::Index), slot.bytes(Part::Index));
-        state.set(PartState::Absent);
+        slot.state(Part::Index).set(PartState::Absent);
         slot.file.release(slot.file.range(Part::Index));
-        self.uncount(Part::Index, bytes);
+        self.index_bytes -= slot.bytes(Part::Index);
         self.counts.get_mut().parts_out += 1;
         true
     }
@@ -350,7 +361,7 @@ impl Files {
     /// What parts take in memory, and what finds them, in bytes.
     #[inline]
     pub(crate) fn resident_bytes(&self) -> usize {
-        self.mapped_bytes + self.frames.bytes()
+        self.open_bytes + self.filter_bytes + self.index_bytes + self.frames.bytes()
     }
 
     /// What filters take in memory, in bytes.
@@ -365,24 +376,33 @@ impl Files {
     /// Whether the parts that are resident are those which are counted; for tests.
     #[cfg(test)]
     pub(crate) fn check(&self) {
-        let (mut mapped, mut framed) = (0, 0);
+        let (mut open, mut sections, mut framed) = (0, 0, 0);
         for slot in self.slots.iter().flatten() {
-            mapped += slot.open_bytes();
+            open += slot.open_bytes();
             for part in slot.parts() {
-                if slot.state(part).get() == PartState::Present {
-                    mapped += slot.bytes(part);
-                    assert!(slot.file.sst.source().is_resident(slot.file.range(part)), "{part:?}");
-                } else if let Part::Block(block) = part
-                    && !slot.is_in_place()
-                    && let Some(image) = slot.block(block, &self.frames)
-                {
-                    framed += 1;
-                    slot.file.check_image(block, image);
+                let is_in_place = slot.state(part).get() == PartState::Present;
+                assert!(
+                    !is_in_place || slot.file.sst.source().is_resident(slot.file.range(part)),
+                    "{part:?}"
+                );
+                match part {
+                    Part::Block(_) if slot.is_in_place() => {}
+                    Part::Block(block) => {
+                        let image = slot.block(block, &self.frames);
+                        framed += usize::from(image.is_some());
+                        image.inspect(|image| slot.file.check_image(block, image));
+                    }
+                    _ => sections += if is_in_place { slot.bytes(part) } else { 0 },
                 }
             }
         }
-        assert_eq!(mapped, self.mapped_bytes);
+        assert_eq!((open, sections), (self.open_bytes, self.filter_bytes + self.index_bytes));
         self.frames.check(framed);
-        assert!(self.resident_bytes() + self.frames.spare_bytes() <= self.budget_bytes || framed <= 1);
+        let (resident, spare) = (self.resident_bytes(), self.frames.spare_bytes());
+        assert!(
+            resident + spare <= self.budget_bytes || framed <= 1,
+            "{resident} + {spare} of {}",
+            self.budget_bytes
+        );
     }
 }

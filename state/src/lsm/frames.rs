@@ -62,6 +62,8 @@ pub(crate) struct Frames {
     vacant: RefCell<Vec<FrameId>>,
     fresh: RefCell<VecDeque<FrameId>>,
     kept: VecDeque<FrameId>,
+    /// How many numbers in the queues have no block: it was taken away.
+    gone: usize,
     /// Of blocks that have gone.
     spare: RefCell<Vec<Image>>,
     spare_bytes: Cell<usize>,
@@ -77,6 +79,7 @@ impl Default for Frames {
             vacant: RefCell::default(),
             fresh: RefCell::default(),
             kept: VecDeque::new(),
+            gone: 0,
             spare: RefCell::default(),
             spare_bytes: Cell::new(0),
             bytes: Cell::new(0),
@@ -119,9 +122,8 @@ impl Frames {
         if vacant.len() >= count {
             return;
         }
-        // Those that were taken away are still in their queues: first they are found, if they are many.
-        let queued = self.kept.len() + self.fresh.get_mut().len();
-        if queued + vacant.len() + count > self.frames.capacity() {
+        // Numbers whose blocks were taken away are looked for in their queues if they are many, so that this is seldom.
+        if self.gone > self.frames.len() / TABLE_GROWTH {
             let frames = &self.frames;
             let mut is_here = |id: &FrameId| {
                 let is_here = frames[id.0 as usize].image.get().is_some();
@@ -132,12 +134,13 @@ impl Frames {
             };
             self.kept.retain(&mut is_here);
             self.fresh.get_mut().retain(&mut is_here);
+            self.gone = 0;
         }
         let missing = count.saturating_sub(vacant.len());
         if self.frames.len() + missing > self.frames.capacity() {
             self.frames.reserve_exact(missing.max(self.frames.len() / TABLE_GROWTH));
         }
-        while vacant.len() < count {
+        for _ in 0..missing {
             vacant.push(FrameId(self.frames.len() as u32));
             self.frames.push(Frame::default());
         }
@@ -186,16 +189,22 @@ impl Frames {
         Ok(id)
     }
 
-    /// Takes the block out of a frame; its number is vacant later.
+    /// Takes the block out of a frame, if there is one; its number is vacant later.
     pub(crate) fn remove(&mut self, id: FrameId) {
+        self.gone += usize::from(self.empty(id));
+    }
+
+    /// Whether there was a block in a frame, which is spare now.
+    fn empty(&mut self, id: FrameId) -> bool {
         let frame = &mut self.frames[id.0 as usize];
-        let Some(image) = frame.image.take() else { return };
+        let Some(image) = frame.image.take() else { return false };
         let bytes = image.capacity();
         self.bytes.set(self.bytes.get() - bytes);
         if frame.is_fresh.take() {
             self.fresh_bytes.set(self.fresh_bytes.get() - bytes);
         }
         self.spare(image);
+        true
     }
 
     /// Takes the block out that is needed least, and says whose it was. `None` if there is none.
@@ -206,12 +215,13 @@ impl Frames {
             let id = next?;
             let frame = &self.frames[id.0 as usize];
             let (Some(image), uses) = (frame.image.get(), frame.uses.get()) else {
-                self.vacant.get_mut().push(id); // It was removed.
+                self.vacant.get_mut().push(id); // It was taken away.
+                self.gone -= 1;
                 continue;
             };
             if uses == 0 {
                 let owner = frame.owner.get();
-                self.remove(id);
+                self.empty(id);
                 self.vacant.get_mut().push(id);
                 return Some(owner);
             }
@@ -238,5 +248,92 @@ impl Frames {
         assert_eq!(self.spare.borrow().iter().map(Image::capacity).sum::<usize>(), self.spare_bytes.get());
         let numbers = self.vacant.borrow().len() + self.fresh.borrow().len() + self.kept.len();
         assert_eq!(numbers + 1, self.frames.len());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    fn image(bytes: usize, fill: u8) -> Image {
+        let mut image = Image::with_capacity(bytes);
+        image.resize(bytes, fill);
+        image
+    }
+
+    /// Puts a block after others have made room for it. Who went is left out of `here`.
+    fn put(
+        frames: &mut Frames,
+        here: &mut BTreeMap<u32, FrameId>,
+        block: u32,
+        bytes: usize,
+        bytes_max: usize,
+    ) {
+        frames.reserve(1);
+        while frames.bytes.get() + bytes > bytes_max {
+            let (slot, gone) = frames.evict().expect("something can go");
+            assert!(slot == 7 && here.remove(&gone).is_some(), "what goes was here");
+        }
+        here.insert(block, frames.put((7, block), image(bytes, block as u8), 0).unwrap());
+    }
+
+    /// Method: a long random history of blocks that come, are used and are taken away, beside a map of those that are here.
+    #[test]
+    fn what_is_here_is_found_and_counted() {
+        let (mut frames, mut here, mut removed) = (Frames::default(), BTreeMap::new(), 0);
+        let mut word = 1_u64;
+        for step in 0..20_000_u32 {
+            word = crate::hash_word(word);
+            let bytes = if word & 15 == 0 { 8192 } else { 4096 };
+            match word >> 4 & 3 {
+                0 if !here.is_empty() => {
+                    let at = (word >> 8) as usize % here.len();
+                    let (block, id) = here.iter().nth(at).map(|(block, id)| (*block, *id)).unwrap();
+                    assert!(frames.get_used(id).unwrap().iter().all(|byte| *byte == block as u8));
+                }
+                1 if !here.is_empty() && word >> 6 & 3 == 0 => {
+                    let (_, id) = here.pop_first().unwrap();
+                    frames.remove(id);
+                    removed += 1;
+                }
+                _ => put(&mut frames, &mut here, step, bytes, 64 * 4096),
+            }
+            frames.trim(16 * 4096);
+        }
+        frames.check(here.len());
+        assert!(removed > 500 && here.len() > 30);
+        assert!(frames.frames.len() < 200, "numbers are used again: {}", frames.frames.len());
+        assert!(here.iter().all(|(block, id)| frames.get(*id).unwrap()[0] == *block as u8));
+    }
+
+    #[test]
+    fn a_long_scan_leaves_what_is_used_again() {
+        let (mut frames, mut here) = (Frames::default(), BTreeMap::new());
+        for round in 0..3 {
+            for block in 0..80 {
+                match here.get(&block) {
+                    Some(id) => drop(frames.get_used(*id)),
+                    None => put(&mut frames, &mut here, block, 4096, 100 * 4096),
+                }
+            }
+            assert!(round > 0 || here.len() == 80);
+        }
+        (1000..3000).for_each(|block| put(&mut frames, &mut here, block, 4096, 100 * 4096));
+        let left = here.range(..80).count();
+        assert!(left == 80, "{left} of 80 blocks are left");
+    }
+
+    #[test]
+    fn memory_is_used_again_by_blocks_of_its_size() {
+        let mut frames = Frames::default();
+        assert!(frames.memory(4096, 4095).is_none());
+        assert_eq!(frames.memory(4096, 4096).unwrap().capacity(), 4096);
+        frames.spare(image(4096, 1));
+        frames.spare(image(8192, 1));
+        assert_eq!((frames.memory(4096, 0).unwrap().capacity(), frames.spare_bytes()), (4096, 0));
+        frames.spare(image(4096, 1));
+        frames.trim(4095);
+        assert!(frames.memory(4096, 0).is_none());
     }
 }

@@ -29,6 +29,17 @@ pub(crate) enum Part {
     Filter,
 }
 
+/// What one request brings in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// The index or the filter, in place.
+    Section(Part),
+    /// Blocks that follow each other, in place.
+    Blocks(Range<u32>),
+    /// A copy of a block.
+    Copy(u32),
+}
+
 impl OpenSst {
     /// Maps a file, and reads what is needed to find the rest. Waits for the disk.
     ///
@@ -43,8 +54,8 @@ impl OpenSst {
         populate(mapping.len().saturating_sub(PAGE_BYTES)..mapping.len())?;
         populate(Sst::<Mapping>::open_range(&mapping).map_err(damaged)?)?;
         let file = Self { sst: Sst::open(mapping).map_err(damaged)?, number, path };
-        // Blocks that the kernel has mapped around that.
-        file.release(file.sst.section_range(Section::Blocks));
+        // What the kernel has mapped around that.
+        file.release(0..file.sst.section_range(Section::Table).start);
         Ok(file)
     }
 
@@ -62,18 +73,33 @@ impl OpenSst {
         self.sst.meta().codec != Codec::None
     }
 
-    /// Brings a part in, in place, and verifies it. Waits for the disk.
+    /// Where all that is wanted is in the file. Panics: if there are no such blocks.
+    pub(crate) fn range_of(&self, wanted: &Wanted) -> Range<usize> {
+        match wanted {
+            Wanted::Section(part) => self.range(*part),
+            Wanted::Blocks(run) => {
+                self.range(Part::Block(run.start)).start..self.range(Part::Block(run.end - 1)).end
+            }
+            Wanted::Copy(block) => self.range(Part::Block(*block)),
+        }
+    }
+
+    /// Brings in what is wanted, verified: the block, if it is a copy. Waits for the disk.
     ///
     /// Errors: `Storage`, `Damaged`.
-    pub(crate) fn bring_in(&self, part: Part) -> Result<()> {
-        let range = self.range(part);
+    pub(crate) fn bring_in(&self, wanted: &Wanted) -> Result<Option<Image>> {
+        if let Wanted::Copy(block) = wanted {
+            return self.read_block(*block).map(Some);
+        }
+        let range = self.range_of(wanted);
         self.populate(range.clone())?;
-        let verified = match part {
-            Part::Index => self.sst.verify_section(Section::Index),
-            Part::Filter => self.sst.verify_section(Section::Filter),
-            Part::Block(block) => self.sst.verify_block(block),
+        let verified = match wanted {
+            Wanted::Section(Part::Filter) => self.sst.verify_section(Section::Filter),
+            Wanted::Section(_) => self.sst.verify_section(Section::Index),
+            Wanted::Blocks(run) => run.clone().try_for_each(|block| self.sst.verify_block(block)),
+            Wanted::Copy(_) => Ok(()),
         };
-        verified.map_err(|source| {
+        verified.map(|()| None).map_err(|source| {
             self.release(range);
             self.damaged(source)
         })
@@ -164,33 +190,23 @@ fn read_error(path: &std::path::Path, source: io::Error) -> Error {
 #[derive(Debug)]
 pub struct PartRequest {
     file: Arc<OpenSst>,
-    part: Part,
-    /// What the kernel may map around it, and nobody has asked for. None if the part is to be copied.
-    strays: Option<[Range<usize>; 2]>,
+    wanted: Wanted,
 }
 
 impl PartRequest {
-    /// Of a part that is to be in place; or of a block that is to be copied, without `strays`.
-    pub(super) fn new(file: Arc<OpenSst>, part: Part, strays: Option<[Range<usize>; 2]>) -> Self {
-        Self { file, part, strays }
+    pub(super) fn new(file: Arc<OpenSst>, wanted: Wanted) -> Self {
+        Self { file, wanted }
     }
 
-    /// Reads the part and verifies it: waits for the disk.
+    /// Reads what is wanted and verifies it: waits for the disk.
     pub fn perform(self) -> PartReady {
-        let Self { file, part, strays } = self;
-        let result = match part {
-            Part::Block(block) if strays.is_none() => file.read_block(block).map(Some),
-            part => file.bring_in(part).map(|()| None),
-        };
-        for stray in strays.into_iter().flatten().filter(|range| !range.is_empty()) {
-            file.release(stray);
-        }
-        PartReady { number: file.number, part, result }
+        let Self { file, wanted } = self;
+        PartReady { number: file.number, result: file.bring_in(&wanted), wanted }
     }
 
     /// Asks the kernel to begin reading, so that several requests are on their way at once. Does not wait.
     pub fn prefetch(&self) {
-        self.file.sst.source().prefetch(self.file.range(self.part));
+        self.file.sst.source().prefetch(self.file.range_of(&self.wanted));
     }
 }
 
@@ -198,14 +214,14 @@ impl PartRequest {
 #[derive(Debug)]
 pub struct PartReady {
     number: FileNumber,
-    part: Part,
+    wanted: Wanted,
     result: Result<Option<Image>>,
 }
 
 impl PartReady {
-    /// Of which file, which part, and what came of it: a block, if it is not in place.
-    pub(super) fn into_parts(self) -> (FileNumber, Part, Result<Option<Image>>) {
-        (self.number, self.part, self.result)
+    /// Of which file, what was wanted, and what came of it: a block, if it is a copy.
+    pub(super) fn into_parts(self) -> (FileNumber, Wanted, Result<Option<Image>>) {
+        (self.number, self.wanted, self.result)
     }
 }
 
@@ -237,9 +253,8 @@ impl SectionIn {
         match self.check.add(&file.sst, piece) {
             Ok(false) => Ok(None),
             Ok(true) => {
-                // Blocks that the kernel has mapped around it: nobody reads them yet.
-                file.release(file.sst.section_range(Section::Blocks));
-                Ok(Some(PartReady { number: file.number, part: self.part, result: Ok(None) }))
+                let wanted = Wanted::Section(self.part);
+                Ok(Some(PartReady { number: file.number, wanted, result: Ok(None) }))
             }
             Err(source) => {
                 file.release(file.range(self.part));

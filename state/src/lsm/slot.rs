@@ -4,26 +4,29 @@
 //!
 //! Invariants:
 //! - a block that is in place was verified there, and its pages are in memory; one in a frame has no pages in this process;
-//! - index, filter and block table are read in place always.
+//! - index, filter and block table are read in place always;
+//! - while blocks are read in place all of them count as in memory, as the kernel maps what it likes around those that are asked for.
 
 use std::cell::Cell;
 use std::ops::Range;
 use std::sync::Arc;
 
 use super::frames::{FrameId, Frames};
-use super::open::{OpenSst, Part};
+use super::open::{OpenSst, Part, Wanted};
 use super::sst::{PAGE_BYTES, Section};
 
-/// How much the kernel maps at most around a page that is touched: its default `fault_around_bytes`.
-const FAULT_AROUND_BYTES: usize = 64 << 10;
+/// What comes in at once where blocks are in place: what the kernel maps with a page anyway (`fault_around_bytes`).
+const RUN_BYTES: usize = 64 << 10;
 
 /// What is known of a part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PartState {
     /// It is not there, unless it is a block in a frame.
     Absent,
-    /// It was asked for.
+    /// It is to be asked for.
     Wanted,
+    /// It was asked for, and is on its way.
+    Coming,
     /// It is there, in place.
     Present,
 }
@@ -57,21 +60,23 @@ impl Slot {
         slot
     }
 
-    /// From now on blocks are copied into frames: those that are in place are so no more. Returns how many these were, and what
-    /// they took, in bytes.
-    pub(super) fn read_from_frames(&mut self) -> (u64, usize) {
-        let (mut parts, mut bytes) = (0, 0);
-        for (block, state) in (0..).zip(&self.blocks) {
-            if state.get() == PartState::Present {
-                (parts, bytes) = (parts + 1, bytes + self.bytes(Part::Block(block)));
-                state.set(PartState::Absent);
-            }
-        }
-        if parts > 0 {
-            self.file.release(self.file.sst.section_range(Section::Blocks));
+    /// From now on blocks are copied into frames: those that are in place are so no more. Returns how many these were.
+    pub(super) fn read_from_frames(&mut self) -> u64 {
+        let mut parts = 0;
+        for state in self.blocks.iter().filter(|state| state.get() == PartState::Present) {
+            parts += 1;
+            state.set(PartState::Absent);
         }
         self.frames = vec![Cell::new(FrameId::NONE); self.blocks.len()].into();
-        (parts, bytes)
+        self.release_blocks();
+        parts
+    }
+
+    /// Takes pages of blocks out of memory if these are in frames: the kernel maps some with what is around them.
+    pub(super) fn release_blocks(&self) {
+        if !self.is_in_place() {
+            self.file.release(self.file.sst.section_range(Section::Blocks));
+        }
     }
 
     #[inline(always)]
@@ -83,44 +88,48 @@ impl Slot {
         }
     }
 
-    /// What a part takes in memory while it is there, in place.
+    /// Notes what is known of all that is wanted, unless it is there.
+    pub(super) fn set(&self, wanted: &Wanted, state: PartState) {
+        let set = |part| {
+            if self.state(part).get() != PartState::Present {
+                self.state(part).set(state);
+            }
+        };
+        match wanted {
+            Wanted::Section(part) => set(*part),
+            Wanted::Blocks(run) => run.clone().for_each(|block| set(Part::Block(block))),
+            Wanted::Copy(block) => set(Part::Block(*block)),
+        }
+    }
+
+    /// What a part takes in memory, in place.
     pub(super) fn bytes(&self, part: Part) -> usize {
         self.file.range(part).len().next_multiple_of(PAGE_BYTES)
     }
 
-    /// What the file takes in memory without any part: how its parts are found.
+    /// What the file takes in memory without index and filter: how its parts are found, and blocks that are read in place.
     pub(super) fn open_bytes(&self) -> usize {
         let section = self.file.sst.section_range(Section::Table);
-        (self.file.sst.bytes().len() - section.start)
+        let blocks = if self.is_in_place() { self.file.sst.section_range(Section::Blocks).len() } else { 0 };
+        blocks
+            + (self.file.sst.bytes().len() - section.start)
             + self.file.sst.memory_bytes()
             + self.blocks.len()
             + size_of_val(&*self.frames)
     }
 
-    /// What the kernel maps besides a part that is brought in: pages of the same [`FAULT_AROUND_BYTES`] that happen to be in its
-    /// cache. Where they are of blocks that are absent, they are not counted and must go.
-    pub(super) fn strays(&self, part: Part) -> [Range<usize>; 2] {
-        let range = self.file.range(part);
-        let blocks_end = self.file.sst.section_range(Section::Blocks).end;
-        // Of addresses, not of the file.
-        let base = self.file.sst.bytes().as_ptr().addr() % FAULT_AROUND_BYTES;
-        let mut start = ((range.start + base) / FAULT_AROUND_BYTES * FAULT_AROUND_BYTES).saturating_sub(base);
-        let mut end = ((range.end + base).next_multiple_of(FAULT_AROUND_BYTES) - base).min(blocks_end);
-        let blocks = self.blocks.len() as u32;
-        let (before, after) = match part {
-            Part::Block(block) => (block, block + 1),
-            Part::Index | Part::Filter => (blocks, blocks), // They come after the blocks.
+    /// The blocks that come in with one that is to be in place: those around it that are not there, [`RUN_BYTES`] in all. They are read
+    /// as quickly, and are needed soon, as all files fit the budget.
+    pub(super) fn run_around(&self, block: u32) -> Range<u32> {
+        let start = self.file.range(Part::Block(block)).start / RUN_BYTES * RUN_BYTES;
+        let comes_in = |&other: &u32| {
+            let range = self.file.range(Part::Block(other));
+            let is_near = start <= range.start && range.end <= start + RUN_BYTES;
+            is_near && matches!(self.blocks[other as usize].get(), PartState::Absent | PartState::Wanted)
         };
-        let is_used = |&other: &u32| self.blocks[other as usize].get() != PartState::Absent;
-        let of = |other| self.file.range(Part::Block(other));
-        if let Some(before) = (0..before).rev().take_while(|&other| of(other).end > start).find(is_used) {
-            start = of(before).end;
-        }
-        if let Some(after) = (after..blocks).take_while(|&other| of(other).start < end).find(is_used) {
-            end = of(after).start;
-        }
-        let before_end = range.start.min(blocks_end);
-        [start.min(before_end)..before_end, range.end..end.max(range.end)]
+        let first = (0..block).rev().take_while(comes_in).last().unwrap_or(block);
+        let last = (block + 1..self.blocks.len() as u32).take_while(comes_in).last().unwrap_or(block);
+        first..last + 1
     }
 
     pub(super) fn has_blocks(&self) -> bool {
@@ -133,6 +142,7 @@ impl Slot {
         in_frame || self.state(part).get() == PartState::Present
     }
 
+    #[cfg(test)]
     pub(super) fn parts(&self) -> impl Iterator<Item = Part> + use<> {
         (0..self.blocks.len() as u32).map(Part::Block).chain([Part::Index, Part::Filter])
     }
@@ -170,6 +180,11 @@ impl Slot {
     #[inline(always)]
     pub(crate) fn frame(&self, block: u32) -> FrameId {
         self.frames.get(block as usize).map_or(FrameId::NONE, Cell::get)
+    }
+
+    /// Gives all frames that its blocks are in.
+    pub(super) fn each_frame(&self, each: impl FnMut(FrameId)) {
+        self.frames.iter().map(Cell::get).filter(|frame| *frame != FrameId::NONE).for_each(each);
     }
 
     pub(super) fn set_frame(&self, block: u32, frame: FrameId) {

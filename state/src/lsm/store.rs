@@ -340,6 +340,7 @@ impl Store {
         for ready in ready {
             self.files.on_part_ready(ready).expect("a job hands over parts that could be read");
         }
+        self.files.want_all_sections();
     }
 
     /// The version after an edit that the manifest has. Edits of several jobs may come in another order than they were made:

@@ -139,3 +139,21 @@ impl Mapped {
         range.start.next_multiple_of(self.page_bytes).min(end)..end
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    #[cfg_attr(miri, ignore = "has no files")]
+    fn without_a_descriptor_copies_go_through_the_mapping() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&[7; 3 * 4096]).unwrap();
+        let mapped = Mapped { file: None, ..Mapped::new(file).unwrap() };
+        let mut copy = [0; 5000];
+        assert!(!mapped.try_read_into(100, &mut copy).unwrap());
+        mapped.read_into(100, &mut copy).unwrap();
+        assert_eq!(copy, [7; 5000]);
+    }
+}

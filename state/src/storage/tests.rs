@@ -291,6 +291,81 @@ fn pages_of_a_faulty_disk_come_when_they_are_asked_for() {
 }
 
 #[test]
+fn bytes_are_copied_on_every_disk() {
+    on_each_disk(|storage, _| {
+        let all = bytes(5 * PAGE_BYTES + 100);
+        publish(storage, "file", &all).unwrap();
+        let mapping = storage.open("file").unwrap();
+        for (start, len) in
+            [(0, 0), (0, 1), (1, PAGE_BYTES), (PAGE_BYTES, 2 * PAGE_BYTES), (0, all.len()), (all.len(), 0)]
+        {
+            let mut copy = vec![0; len];
+            mapping.read_into(start, &mut copy).unwrap();
+            assert!(copy == all[start..start + len], "{len} bytes from {start}");
+            copy.fill(0);
+            if mapping.try_read_into(start, &mut copy).unwrap() {
+                assert!(copy == all[start..start + len], "{len} bytes from {start}");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_copy_of_what_a_faulty_disk_has_cached_goes_both_ways() {
+    let disk = FaultyDisk::new();
+    let storage = Storage::on(disk.clone()).unwrap();
+    publish(&storage, "file", &bytes(PAGE_BYTES)).unwrap();
+    let (mapping, mut copy) = (storage.open("file").unwrap(), vec![0; PAGE_BYTES]);
+    let before = disk.operations();
+    let copied = (0..100).filter(|_| mapping.try_read_into(0, &mut copy).unwrap()).count();
+    assert!((20..80).contains(&copied), "{copied}");
+    assert_eq!(disk.operations(), before);
+    disk.fail_at(before, Fault::Error);
+    assert!(mapping.read_into(0, &mut copy).is_err());
+    mapping.read_into(0, &mut copy).unwrap();
+    assert!(copy == bytes(PAGE_BYTES) && !mapping.is_resident(0..1));
+}
+
+/// Goal: what was written to be read soon is read without the disk; what is not in the page cache is not waited for.
+#[test]
+#[cfg_attr(miri, ignore = "has no files")]
+fn a_copy_waits_for_the_disk_only_if_it_is_told_to() {
+    let folder = TempDir::new().unwrap();
+    let storage = Storage::directory(folder.path()).unwrap();
+    let all = bytes(3 << 20);
+    let mut writer = storage.create_cached("file").unwrap();
+    all.chunks(300_001).for_each(|piece| writer.write(piece).unwrap());
+    writer.publish().unwrap();
+    let mapping = storage.open("file").unwrap();
+    let tried = || {
+        let mut copy = vec![0; 4 * PAGE_BYTES];
+        let starts = (0..all.len()).step_by(copy.len());
+        let copied = starts.filter(|start| {
+            let is_there = mapping.try_read_into(*start, &mut copy).unwrap();
+            assert!(!is_there || copy == all[*start..*start + copy.len()]);
+            is_there
+        });
+        copied.count()
+    };
+    let pieces = all.len() / (4 * PAGE_BYTES);
+    let cached = tried();
+    mapping.populate(0..all.len()).unwrap();
+    mapping.evict(0..all.len());
+    if cached == 0 || mapping.is_resident(0..all.len()) {
+        println!("this file system knows nothing of a page cache, or keeps its pages: nothing is tested");
+        return;
+    }
+    assert!(
+        cached > pieces * 9 / 10,
+        "{cached} of {pieces} pieces are in the page cache after they were written"
+    );
+    assert!(tried() < pieces / 2, "what is not there was waited for");
+    let mut copy = vec![0; all.len()];
+    mapping.read_into(0, &mut copy).unwrap();
+    assert!(copy == all);
+}
+
+#[test]
 #[should_panic(expected = "0..5 of 4 bytes")]
 fn a_range_outside_of_a_file_is_a_bug() {
     let storage = Storage::on(FaultyDisk::new()).unwrap();

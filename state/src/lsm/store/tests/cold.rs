@@ -58,7 +58,11 @@ fn a_look_up_does_not_touch_what_is_not_in_memory() {
     assert_eq!(resident(), [0; 0], "the scan has read from the disk");
 
     let first = store.poll_request().unwrap().perform();
-    assert_eq!(resident().len(), 1, "what is asked for comes in, and nothing around it");
+    let around = resident();
+    assert!(
+        around.len() <= 4,
+        "what is asked for comes in, with what is around it: {around:?} of 16 KiB each"
+    );
     store.on_part_ready(first).unwrap();
     while let Some(request) = store.poll_request() {
         request.prefetch();
@@ -74,6 +78,102 @@ fn a_look_up_does_not_touch_what_is_not_in_memory() {
     let (cold, asked) = (store.metrics().cold_reads, resident().len());
     assert!(asked >= 3 && asked < blocks.len(), "{asked} of {} blocks", blocks.len());
     assert_eq!((cold, store.metrics().blocking_reads), (4, 0)); // The scan has met one too.
+}
+
+/// A value that cannot be compressed.
+fn noise(user: u32) -> Vec<u8> {
+    (0..16).flat_map(|word| crate::hash_pair(user.into(), word).to_le_bytes()).collect()
+}
+
+/// A store of ten times as much as its budget, in a folder, and the users that it has.
+fn store_larger_than_memory(folder: &std::path::Path, options: Options) -> (Store, u32) {
+    let options = Options { memory_bytes: 4 << 20, table_share: 0.8, ..options };
+    let mut store = open(&Storage::directory(folder).unwrap(), options);
+    let users = 60_000;
+    let entries = (0..users).map(|user| (key((user / 4096) as u16, PLAIN, user), (Kind::Put, noise(user))));
+    flush(&mut store, (entries.collect(), vec![])).unwrap();
+    assert!(store.version().files().map(|file| file.bytes).sum::<u64>() > 10 * store.budget_bytes() as u64);
+    (store, users)
+}
+
+/// Looks up 40 random users, and says how many of them were cold. The others are right.
+fn look_up(store: &mut Store, dice: &mut Dice, users: u32) -> usize {
+    let (mut keys, mut wanted, mut cold) = (KeyBatch::default(), Vec::new(), 0);
+    for _ in 0..40 {
+        let user = dice.roll(users.into()) as u32;
+        keys.push(&key((user / 4096) as u16, PLAIN, user)).unwrap();
+        wanted.push(user);
+    }
+    let each = |number: usize, answer: Answer<'_>| match answer {
+        Answer::Cold => cold += 1,
+        answer => assert_eq!(answer.value(), Some(&noise(wanted[number])[..])),
+    };
+    store.get_batch(&keys, each).unwrap();
+    cold
+}
+
+/// Goal: what the page cache has is found at once, within the budget, of which the kernel and the allocator agree. Method: random
+/// look-ups in a store that was just written.
+#[test]
+#[cfg_attr(miri, ignore = "maps files")]
+fn what_does_not_fit_the_budget_is_copied_out_of_the_page_cache() {
+    for compressed_from_level in [0, usize::MAX] {
+        let folder = tempfile::tempdir().unwrap();
+        let options = Options { compressed_from_level, block_bytes: 4096, ..Options::nvme() };
+        let (mut store, users) = store_larger_than_memory(&folder.path().join("store"), options);
+        while let Some(request) = store.poll_request() {
+            store.on_part_ready(request.perform()).unwrap();
+        }
+        let (mut dice, mut cold) = (Dice(5), 0);
+        for _ in 0..500 {
+            cold += look_up(&mut store, &mut dice, users);
+            assert!(store.metrics().resident_bytes <= store.budget_bytes());
+            while let Some(request) = store.poll_request() {
+                store.on_part_ready(request.perform()).unwrap();
+            }
+        }
+        store.check();
+        let metrics = store.metrics();
+        assert!(cold < 500, "{cold} of 20000 look-ups would have waited");
+        assert!(metrics.parts_out > 5_000 && metrics.blocking_reads == 0, "{metrics:?}");
+        let files = store.version().files().map(|file| folder.path().join("store").join(file.number.name()));
+        let mapped: usize = files.map(|path| mapped_bytes(&path)).sum();
+        let in_place = metrics.resident_bytes - store.files.frames().bytes();
+        assert!(mapped <= in_place, "{mapped} bytes are mapped, {in_place} are counted");
+    }
+}
+
+/// Goal: what the page cache has not is not waited for, but asked for. Method: files are evicted between look-ups.
+#[test]
+#[cfg_attr(miri, ignore = "maps files")]
+fn what_would_have_to_be_waited_for_is_cold() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    let (mut store, users) = store_larger_than_memory(&path, Options::nvme());
+    let mappings: Vec<_> = store
+        .version()
+        .files()
+        .map(|meta| store.files.slot(store.files.slot_of(meta.number).unwrap()).file.clone())
+        .collect();
+    let (mut dice, mut cold) = (Dice(5), 0);
+    for _ in 0..20 {
+        for file in &mappings {
+            let blocks = file.sst.section_range(crate::lsm::sst::Section::Blocks);
+            file.populate(blocks.clone()).unwrap();
+            file.sst.source().evict(blocks.clone());
+            if file.sst.source().is_resident(blocks) {
+                println!("this file system keeps its pages: eviction is not tested");
+                return;
+            }
+        }
+        cold += look_up(&mut store, &mut dice, users);
+        while let Some(request) = store.poll_request() {
+            store.on_part_ready(request.perform()).unwrap();
+        }
+    }
+    assert!(cold > 20 * 40 / 2, "{cold} of {} look-ups were cold", 20 * 40);
+    assert!(store.metrics().resident_bytes <= store.budget_bytes());
+    store.check();
 }
 
 /// A batch that needs twenty times the memory there is gets its answers, and reads no block more than twice.
@@ -163,19 +263,19 @@ fn a_batch_keeps_the_keys_that_it_is_told_to() {
 fn what_is_on_its_way_is_not_waited_for() {
     let filled = || {
         let mut store = open(&Storage::memory(), small());
-        let entries = (0..500).map(|user| (key(0, PLAIN, user), (Kind::Put, vec![7; 50])));
+        let entries = (0..5000).map(|user| (key(0, PLAIN, user), (Kind::Put, vec![7; 50])));
         flush(&mut store, (entries.collect(), Vec::new())).unwrap();
         store
     };
     let mut keys = KeyBatch::default();
-    (0..500).for_each(|user| assert!(keys.push(&key(0, PLAIN, user)).is_ok()));
+    (0..5000).for_each(|user| assert!(keys.push(&key(0, PLAIN, user)).is_ok()));
     let mut store = filled();
     store.get_batch(&keys, |_, _| {}).unwrap();
     let on_their_way: Vec<_> = std::iter::from_fn(|| store.poll_request()).collect();
     assert!(on_their_way.len() > 5);
     let mut found = 0;
     store.get_waiting(&keys, |_, answer| found += usize::from(answer.value().is_some())).unwrap();
-    assert_eq!(found, 500);
+    assert_eq!(found, 5000);
     for request in on_their_way {
         store.on_part_ready(request.perform()).unwrap();
     }
@@ -184,7 +284,7 @@ fn what_is_on_its_way_is_not_waited_for() {
     let mut store = filled();
     assert!(matches!(store.scan(&everything(), |_, _| ControlFlow::Continue(())), Ok(ScanEnd::Cold { .. })));
     let on_its_way = store.poll_request().expect("the scan asked for something");
-    assert_eq!(contents(&mut store, &everything()).len(), 500);
+    assert_eq!(contents(&mut store, &everything()).len(), 5000);
     store.on_part_ready(on_its_way.perform()).unwrap();
     store.check();
 }
@@ -207,38 +307,4 @@ fn mapped_bytes(path: &std::path::Path) -> usize {
         }
     }
     bytes
-}
-
-/// Goal: what is in memory is what is counted, although the kernel maps pages around one that is touched. Method: every eighth block
-/// of a file that is in the page cache as a whole is asked for.
-#[test]
-#[cfg_attr(miri, ignore = "maps files")]
-fn what_the_kernel_maps_around_a_block_does_not_stay() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("store");
-    let storage = Storage::directory(&path).unwrap();
-    let options = Options { filter_bits: 0, file_bytes: 4 << 20, ..small() };
-    let mut store = open(&storage, options);
-    let entries = (0..20_000).map(|user| (key(0, PLAIN, user), (Kind::Put, vec![user as u8; 100])));
-    flush(&mut store, (entries.collect(), vec![])).unwrap();
-    let number = store.version().files().next().unwrap().number;
-    let file = store.files.slot(store.files.slot_of(number).unwrap()).file.clone();
-    // Reads all of it into the kernel's cache.
-    std::fs::read(path.join(number.name())).unwrap();
-    let asked: Vec<u32> = (0..file.sst.blocks()).step_by(8).collect();
-    assert!(asked.len() > 20);
-    while let Some(request) = store.poll_request() {
-        store.on_part_ready(request.perform()).unwrap();
-    }
-    let before = mapped_bytes(&path.join(number.name()));
-    for &block in &asked {
-        store.files.want_block(number, block);
-    }
-    let mut counted = 0;
-    while let Some(request) = store.poll_request() {
-        store.on_part_ready(request.perform()).unwrap();
-        counted += 4096;
-    }
-    let mapped = mapped_bytes(&path.join(number.name())) - before;
-    assert_eq!(mapped, counted, "in bytes, of {} blocks", asked.len());
 }
