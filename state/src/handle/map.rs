@@ -41,10 +41,10 @@ use std::sync::Arc;
 /// With a [`Ttl`](crate::Ttl) each entry lives for itself. `get` and `contains` are reads, `iter` and `len` read all entries; `update_with`
 /// is a read and then a write, `take` a read that changes nothing else. What has expired counts for `is_empty` until it is cleared away.
 ///
-/// State in files: a map of up to 1 KiB, and 64 entries, is one value, which is looked up ahead. Of a larger one each entry is
-/// written by itself when it has changed, and nothing is read to put or remove one. Its entries are brought in ahead if they
-/// take no more than two blocks of a file; otherwise whoever reads an entry that is not in memory waits for it, which is
-/// counted.
+/// State in files: a map of up to 1 KiB is one value, which is looked up ahead, and so is one of up to 4 KiB if maps are read as wholes more often
+/// than changed. Of a larger one each entry is written by itself when it has changed, and nothing is read to put or remove
+/// one. Its entries are brought in ahead if they take no more than 16 KiB of a file; otherwise whoever reads an entry that is
+/// not in memory waits for it, which is counted.
 ///
 /// ```
 /// use thalweg_state::{StateBackend, KeyContext, KeyGroupRange, MapState, MaxParallelism};

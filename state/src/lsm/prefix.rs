@@ -4,9 +4,10 @@
 
 use super::fences::prefix_of;
 use super::files::Files;
-use super::sst::Block;
+use super::sst::{Block, Entry};
 use super::view::{ReadFile, ReadRun, View};
 use super::{KeyRange, Kind, ScanEnd};
+use std::cmp::Ordering;
 use std::ops::ControlFlow;
 
 /// Gives the values of all keys in `range` to `each`, ascending, with what of each key comes after its first `skip` bytes, which they have in
@@ -41,7 +42,8 @@ pub(crate) fn scan_prefix(
             let resume = if resume.is_empty() { range.begin.clone() } else { resume };
             return Some(ScanEnd::Cold { resume });
         };
-        let end = entries.seek(&range.end);
+        let is_all = entries.entry(entries.len() - 1).is_some_and(|last| is_before(&last, &range.end));
+        let end = if is_all { entries.len() } else { entries.seek(&range.end) };
         let mut shown = entries.prefix().get(skip..).map(<[u8]>::to_vec);
         for index in index..end {
             let Some(entry) = entries.entry(index) else { break };
@@ -81,6 +83,16 @@ fn block_at<'a>(files: &'a Files, read: &'a ReadFile, block: u32) -> Option<Bloc
     Block::parse(bytes).ok()
 }
 
+/// Whether an entry's key is below `end`.
+#[inline]
+fn is_before(entry: &Entry<'_>, end: &[u8]) -> bool {
+    let (end_of_prefix, end_of_suffix) = end.split_at(entry.prefix.len().min(end.len()));
+    match entry.prefix.cmp(end_of_prefix) {
+        Ordering::Equal => entry.suffix < end_of_suffix,
+        order => order.is_lt(),
+    }
+}
+
 /// An entry of a run.
 struct Place<'a> {
     run: &'a ReadRun,
@@ -99,12 +111,7 @@ impl<'a> Place<'a> {
         let entries = block_at(files, read, block)?;
         let index = entries.seek(&range.begin);
         if let Some(entry) = entries.entry(index) {
-            let (end_of_prefix, end_of_suffix) = range.end.split_at(entry.prefix.len().min(range.end.len()));
-            let is_before = match entry.prefix.cmp(end_of_prefix) {
-                std::cmp::Ordering::Equal => entry.suffix < end_of_suffix,
-                order => order.is_lt(),
-            };
-            return Some(is_before.then_some(Self { run, file, block, index }));
+            return Some(is_before(&entry, &range.end).then_some(Self { run, file, block, index }));
         }
         // It begins with the next block, or not at all.
         let (file, block) =

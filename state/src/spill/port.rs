@@ -29,6 +29,9 @@ use crate::snapshot::{PendingSnapshot, Snapshots};
 use crate::storage::Storage;
 use crate::{Error, Key, hash_pair, hash_word};
 
+/// Ranges of keys that take more of a file are not brought in ahead.
+const RANGE_BYTES_MAX: usize = 16 << 10;
+
 /// Compactions that run at the same time, besides a flush.
 const COMPACTIONS_MAX: usize = 1;
 
@@ -67,6 +70,8 @@ pub(crate) struct Port {
     blocking_reads: Cell<u64>,
     /// How many blocks a batch may ask for ahead: an eighth of what there is memory for.
     ahead_blocks_max: usize,
+    /// And of how many blocks of a run it may bring a range in.
+    range_blocks_max: usize,
 }
 
 /// What takes long to be dropped, in pieces that do not.
@@ -129,6 +134,7 @@ impl Port {
             fault: RefCell::new(None),
             blocking_reads: Cell::new(0),
             ahead_blocks_max: (options.memory_bytes - options.table_bytes()) / 8 / options.block_bytes,
+            range_blocks_max: 1 + RANGE_BYTES_MAX / options.block_bytes,
         }
     }
 
@@ -510,14 +516,14 @@ impl TablePort {
         stopped_at.is_none()
     }
 
-    /// As `Store::bring_in`.
-    pub(crate) fn bring_in(&self, range: &KeyRange, blocks_max: usize) -> Ahead {
-        self.port.store.borrow().bring_in(range, blocks_max)
+    /// Asks for the blocks of a range that is to be scanned, unless it is large.
+    pub(crate) fn bring_in(&self, range: &KeyRange) -> Ahead {
+        self.port.store.borrow().bring_in(range, self.port.range_blocks_max)
     }
 
-    /// As `Store::is_large`.
-    pub(crate) fn is_large(&self, range: &KeyRange, blocks_max: usize) -> bool {
-        self.port.store.borrow().is_large(range, blocks_max)
+    /// Whether a range takes so many blocks of a run that it is not brought in.
+    pub(crate) fn is_large(&self, range: &KeyRange) -> bool {
+        self.port.store.borrow().is_large(range, self.port.range_blocks_max)
     }
 
     /// A number that this state has not had before, whenever its store was opened.

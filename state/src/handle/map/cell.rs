@@ -21,6 +21,7 @@ use crate::lsm::{self, Kind};
 use crate::spill::{Cell, Loaded};
 use crate::value::ValueBytes;
 use crate::{Key, KeyGroup, StateValue, ValueError};
+use std::ops::ControlFlow;
 
 /// How many entries a cell has of its map, and how it is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,10 +56,14 @@ impl<UK: Key, UV: StateValue> MapCell<UK, UV> {
         match head.map(Head::read).transpose()? {
             None => {}
             Some(Head::Split { generation }) => cell.basis = Basis::Changes { generation },
-            Some(Head::Whole { keys, values }) => each_entry::<UK, UV>(keys, values, |key, value| {
-                cell.put(key, UV::make(value)?, rule);
-                Ok(())
-            })?,
+            Some(Head::Whole { keys, values }) => {
+                each_entry::<UK, UV>(keys, values, |key, value| {
+                    cell.entries.insert(key, Some(UV::make(value)?));
+                    Ok(ControlFlow::Continue(()))
+                })?;
+                rule.on_change(cell.entries.len());
+                cell.split_by(rule);
+            }
         }
         Ok(cell)
     }

@@ -15,6 +15,7 @@ use super::super::small_map::SmallMap;
 use crate::snapshot::{EntriesFormat, HeapFormat};
 use crate::value::ValueBytes;
 use crate::{Key, StateValue, ValueError};
+use std::ops::ControlFlow;
 
 /// Before the keys of a map that is whole.
 const HEADER_BYTES: usize = 16;
@@ -85,7 +86,7 @@ pub(super) fn heap_format<UK: Key, UV: StateValue>() -> HeapFormat<SmallMap<UK, 
             if let Head::Whole { keys, values } = Head::read(bytes)? {
                 each_entry::<UK, UV>(keys, values, |key, value| {
                     map.insert(key, UV::make(value)?);
-                    Ok(())
+                    Ok(ControlFlow::Continue(()))
                 })?;
             }
             Ok(map)
@@ -117,17 +118,19 @@ pub(super) fn read_entry<UK: Key, UV: StateValue>(
     Ok((user_key, UV::read(value)?))
 }
 
-/// Gives each entry of a map that is whole to `each`: its key, and what makes its value.
+/// Gives each entry of a map that is whole to `each`, its key and what makes its value, until it breaks off.
 ///
 /// Errors: keys and values are not what `write_whole` writes; those of `each`.
 pub(super) fn each_entry<UK: Key, UV: StateValue>(
     mut keys: &[u8],
     values: &[u8],
-    mut each: impl FnMut(UK, &UV::Archived) -> Result<(), ValueError>,
+    mut each: impl FnMut(UK, &UV::Archived) -> Result<ControlFlow<()>, ValueError>,
 ) -> Result<(), ValueError> {
     for value in UV::view_list(values)? {
         let key = UK::decode(&mut keys).map_err(|_| malformed(keys))?;
-        each(key, value)?;
+        if each(key, value)?.is_break() {
+            return Ok(());
+        }
     }
     if keys.is_empty() { Ok(()) } else { Err(malformed(keys)) }
 }
@@ -154,7 +157,7 @@ mod tests {
         if let Head::Whole { keys, values } = head {
             each_entry::<String, u64>(keys, values, |key, value| {
                 entries.push((key, value.to_native()));
-                Ok(())
+                Ok(ControlFlow::Continue(()))
             })?;
         }
         Ok(entries)
@@ -194,7 +197,7 @@ mod tests {
         bytes.clear();
         write_whole([(&7_u64, &8_u64)].into_iter(), &mut bytes).unwrap();
         let Ok(Head::Whole { keys, values }) = Head::read(&bytes) else { panic!("it is whole") };
-        let read = |keys| each_entry::<u64, u64>(keys, values, |_, _| Ok(()));
+        let read = |keys| each_entry::<u64, u64>(keys, values, |_, _| Ok(ControlFlow::Continue(())));
         assert!(read(keys).is_ok() && read(&keys[1..]).is_err() && read(&[0; 9]).is_err());
     }
 }

@@ -12,9 +12,6 @@ use crate::lsm::{Ahead, KeyRange};
 use crate::spill::{Cell, SpillTable};
 use crate::{Key, StateValue};
 
-/// A map of more blocks in one run is not brought in.
-pub(super) const BLOCKS_MAX: usize = 2;
-
 /// After so many batches whose functions have read no entries from files, none are brought in.
 const PATIENCE_BATCHES: u32 = 16;
 
@@ -78,7 +75,7 @@ impl MapLookahead {
             start = end;
             let Some(generation) = generation_of(table, record, hash, user_key) else { continue };
             self.range.set_prefix(table.encode(hash, user_key), &generation.to_be_bytes());
-            if let Ahead::Asked(blocks) = table.port().bring_in(&self.range, BLOCKS_MAX) {
+            if let Ahead::Asked(blocks) = table.port().bring_in(&self.range) {
                 asked += blocks;
             }
             if asked > table.port().ahead_blocks_max() {

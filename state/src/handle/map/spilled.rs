@@ -3,13 +3,14 @@
 use super::cell::MapCell;
 use super::head::{Head, each_entry};
 use super::iter::{CHUNK_ENTRIES, Rest, SpilledIter};
-use super::lookahead::{BLOCKS_MAX, MapLookahead};
+use super::lookahead::MapLookahead;
 use super::split::SplitRule;
 use crate::context::KeyRef;
 use crate::handle::{KeyedState, Lane};
 use crate::lsm::KeyRange;
 use crate::spill::{Below, Cell, SpillTable, TablePort};
 use crate::{Key, StateValue, ValueError};
+use std::ops::ControlFlow;
 
 /// The table of a map state that may be larger than memory.
 #[derive(Debug)]
@@ -139,8 +140,9 @@ impl<K: Key, UK: Key, UV: StateValue> SpilledMap<K, UK, UV> {
 
     /// All entries; so many at a time of those that are in files.
     fn iter_by(&mut self, key: impl KeyRef<K>, chunk_entries: usize) -> SpilledIter<'_, UK, UV> {
-        let Self { table, ahead, chunk, .. } = self;
+        let Self { table, ahead, rule, chunk, .. } = self;
         chunk.clear();
+        rule.on_read();
         table.read_all(key, |top, mut below| {
             let mut cells: Vec<_> = top.into_iter().collect();
             if !top.is_some_and(Cell::hides) {
@@ -273,10 +275,11 @@ fn find_in_files<K: Key, UK: Key, UV: StateValue>(
             Some(Head::Whole { keys, values }) => {
                 let mut found = None;
                 each_entry::<UK, UV>(keys, values, |key, value| {
-                    if key == *user_key {
-                        found = Some(UV::make(value)?);
+                    if key != *user_key {
+                        return Ok(ControlFlow::Continue(()));
                     }
-                    Ok(())
+                    found = Some(UV::make(value)?);
+                    Ok(ControlFlow::Break(()))
                 })?;
                 return Ok(found);
             }
@@ -299,7 +302,7 @@ fn whole_or_generation<K: Key, UK: Key, UV: StateValue>(
         Some(Head::Whole { keys, values }) => {
             each_entry::<UK, UV>(keys, values, |key, value| {
                 chunk.push((key, UV::make(value)?));
-                Ok(())
+                Ok(ControlFlow::Continue(()))
             })?;
             Ok(None)
         }
@@ -346,7 +349,7 @@ fn cleared<K: Key, UK: Key, UV: StateValue>(
     let Some(generation) = generation else { return Some(Gone::Small) };
     let frozen: usize = below.cells().map(|cell| cell.entries().len()).sum();
     let Rest { port, range, .. } = rest_of(below, generation);
-    let is_large = frozen > LARGE_ENTRIES || port.is_large(&range, BLOCKS_MAX);
+    let is_large = frozen > LARGE_ENTRIES || port.is_large(&range);
     Some(if is_large { Gone::Large(range) } else { Gone::Small })
 }
 

@@ -89,14 +89,14 @@ proptest! {
     /// With values so large that maps of more than a few entries are split.
     #[test]
     fn a_map_state_of_many_bytes_is_a_map_of_maps(seed in any_rig(), ops in any_ops()) {
-        check(seed, ops, (u64::from, u64::from, |value| [value; 100]))?;
+        check(seed, ops, (u64::from, u64::from, |value| [value; 400]))?;
     }
 
     /// Keys and map keys of which one is the beginning of the other, and which own memory.
     #[test]
     fn maps_under_keys_that_begin_alike_are_apart(seed in any_rig(), ops in any_ops()) {
         let of = |n: u8| ["", "a", "a\0", "ab"].iter().cycle().nth(n.into()).unwrap().repeat(usize::from(n) / 4 + 1);
-        check(seed, ops, (of, of, |value| format!("{value}").repeat(70)))?;
+        check(seed, ops, (of, of, |value| format!("{value}").repeat(300)))?;
     }
 }
 
@@ -210,7 +210,7 @@ fn a_map_may_be_larger_than_memory() {
 #[test]
 fn maps_of_few_blocks_are_brought_in_ahead() {
     let mut small = Small::new();
-    let (keys, entries) = (0..200_u64, 0..70_u64);
+    let (keys, entries) = (0..200_u64, 0..300_u64);
     for key in keys.clone() {
         entries.clone().for_each(|n| small.state.put(KeyContext::new(&key), n, n * key));
     }
@@ -222,7 +222,7 @@ fn maps_of_few_blocks_are_brought_in_ahead() {
             small.state.put(cx, 7, 0); // And now memory has something of it.
         }
         let cx = small.prepare(&key);
-        assert_eq!(small.state.iter(cx).count(), 70);
+        assert_eq!(small.state.iter(cx).count(), 300);
     }
     assert_eq!(small.blocking_reads(), 0);
     assert!(small.core.take_fault().is_none());
@@ -254,7 +254,7 @@ fn check_space(maps: u64, entries: u64) {
 
 #[test]
 fn small_maps_that_were_cleared_leave_the_files() {
-    check_space(400, 100);
+    check_space(130, 300);
 }
 
 #[test]
