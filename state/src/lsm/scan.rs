@@ -104,6 +104,10 @@ impl<'a> RunCursor<'a> {
     fn open(files: &'a Files, run: &'a ReadRun, range: &'a KeyRange) -> Result<Self> {
         let at = run.run.files().partition_point(|file| file.keys.end <= range.begin);
         let place = run.files.get(at).map(|file| file.file.sst.seek(&range.begin));
+        if let (Some(place), Some(file)) = (&place, run.files.get(at)) {
+            // A use of the block where it begins, and of no other: short scans come again, and long ones pass through.
+            _ = files.frames().get_used(files.slot(file.slot).frame(place.block()));
+        }
         let mut cursor = Self { files, run, end: &range.end, at, place, key: Vec::new(), entry: None };
         cursor.load()?;
         Ok(cursor)
