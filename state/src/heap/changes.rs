@@ -13,9 +13,9 @@ use super::KeyedTable;
 use crate::{HashSpread, KeyGroup, KeyGroupRange, MaxParallelism};
 
 /// Tables smaller than that have bits for so many entries.
-const ENTRIES_MIN: usize = 512;
+const ENTRIES_MIN: usize = if cfg!(test) { 8 } else { 512 };
 /// Removed keys that are remembered whatever the size of the table. Of larger ones, half as many as there were entries.
-const REMOVED_MIN: usize = 64 << 10;
+const REMOVED_MIN: usize = if cfg!(test) { 8 } else { 64 << 10 };
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -26,6 +26,8 @@ pub(super) struct Changes<K> {
     /// None when too much has changed to tell.
     bits: Box<[u64]>,
     bits_set: usize,
+    /// As many are set when about half of the entries have changed.
+    bits_set_max: usize,
     removed: KeyedTable<K, ()>,
     removed_count: usize,
     removed_max: usize,
@@ -35,12 +37,14 @@ impl<K: Eq> Changes<K> {
     /// Nothing has changed yet in a table of about so many entries. O(entries) zero bits, which the system gives by the page as they
     /// are used; else O(key groups).
     pub(super) fn new(key_groups: KeyGroupRange, max: MaxParallelism, entries: usize) -> Self {
-        let bits = (entries.max(ENTRIES_MIN) * 2).next_power_of_two();
+        let entries = entries.max(ENTRIES_MIN);
+        let bits = (entries * 2).next_power_of_two().max(64);
         Self {
             spread: HashSpread::new(key_groups, max),
             shift: u64::BITS - bits.trailing_zeros(),
             bits: vec![0; bits / 64].into(),
             bits_set: 0,
+            bits_set_max: entries / 2,
             removed: KeyedTable::new(key_groups, max),
             removed_count: 0,
             removed_max: REMOVED_MIN.max(entries / 2),
@@ -82,9 +86,9 @@ impl<K: Eq> Changes<K> {
         self.removed.iter_group(group).map(|(key, ())| key)
     }
 
-    /// Whether so much has changed that to say it is not worth it.
+    /// Whether so much has changed that to say what is not worth it.
     pub(super) fn are_most(&self) -> bool {
-        self.bits_set * 2 >= self.bits.len() * 64
+        self.bits.is_empty() || self.bits_set >= self.bits_set_max
     }
 
     pub(super) fn memory_bytes(&self) -> usize {
@@ -122,6 +126,8 @@ mod tests {
         assert!(all.iter().step_by(10).all(|key| changes.has(key.key_hash())));
         assert!((all.len() / 10..all.len() / 6).contains(&seem), "{seem} of {}", all.len());
         assert!(!changes.are_most());
+        all.iter().for_each(|key| changes.mark(key.key_hash()));
+        assert!(changes.are_most());
     }
 
     #[test]

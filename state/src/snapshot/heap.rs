@@ -116,7 +116,8 @@ impl<K: Key, V: Clone + Send + Sync + 'static> HeapTable<K, V> {
         if port.wants_whole() {
             frozen = frozen.into_whole();
         }
-        let tombstones = match frozen.is_whole() && port.has_files() {
+        // What was frozen before may be on its way into files.
+        let tombstones = match frozen.is_whole() && (epoch > 1 || port.has_files()) {
             true => ranges_of(port.state(), frozen.key_groups()).collect(),
             false => Vec::new(),
         };

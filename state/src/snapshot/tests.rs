@@ -325,6 +325,22 @@ fn states_that_do_not_fit_are_refused() {
     }
 }
 
+/// Goal: a snapshot that is whole hides what one before it will have written by then. Method: neither is written when the second is
+/// frozen, which has other keys than the first.
+#[test]
+fn a_whole_snapshot_hides_one_that_is_not_written_yet() {
+    let mut core = Core::open(BackendKind::Heap, &Storage::memory(), Storage::memory());
+    (0..KEYS).for_each(|key| core.apply(Change::Set(key, 1)));
+    core.snapshot();
+    let _first = core.pending.take();
+    (0..KEYS).for_each(|key| core.apply(if key % 4 == 0 { Change::Clear(key) } else { Change::Set(key, 2) }));
+    core.snapshot();
+    core.outcome().unwrap();
+    let all = KeyGroupRange::all(max());
+    let mut restored = Core::restore(BackendKind::Lsm, &[core.place.clone()], all, 9).unwrap();
+    assert_eq!(restored.contents(), core.contents());
+}
+
 /// What cannot be begun is refused, with the reason.
 #[test]
 fn snapshots_that_cannot_be_begun_are_refused() {
