@@ -157,6 +157,33 @@ impl<K: Key> KeyRef<K> for KeyContext<'_, K> {
     }
 }
 
+/// Either of them at a place of its own in memory, for functions that are never inlined: handed over as it is, it would have to lie
+/// in memory for those that are inlined, too.
+#[derive(Clone, Copy)]
+pub(crate) struct Apart<R>(pub(crate) R);
+
+impl<K, R: KeyRef<K>> KeyRef<K> for Apart<R> {
+    #[inline(always)]
+    fn hash(self) -> u64 {
+        self.0.hash()
+    }
+
+    #[inline(always)]
+    fn record(self) -> u32 {
+        self.0.record()
+    }
+
+    #[inline(always)]
+    fn is(self, key: &K) -> bool {
+        self.0.is(key)
+    }
+
+    #[inline(always)]
+    fn to_key(self) -> K {
+        self.0.to_key()
+    }
+}
+
 impl<K: Key> KeyRef<K> for ArchivedKey<'_, K> {
     #[inline(always)]
     fn hash(self) -> u64 {

@@ -4,7 +4,7 @@ use super::lists::Lists;
 use super::set::{KeyedState, StateSet};
 use super::ttl::TimedLists;
 use crate::backend::{StateBackend, StateDescriptor};
-use crate::context::KeyRef;
+use crate::context::{Apart, KeyRef};
 use crate::{Error, Key, StateValue, Ttl};
 
 /// A list of `T` under each key.
@@ -78,7 +78,7 @@ impl<K: Key, T: StateValue> ListState<K, T> {
     pub fn get(&mut self, cx: impl KeyRef<K>) -> &[T] {
         match &mut self.table {
             Table::Plain(lists) => lists.get(cx).map_or(&[], Vec::as_slice),
-            Table::Timed(timed) => timed.get(cx),
+            Table::Timed(timed) => timed.get(Apart(cx)),
         }
     }
 
@@ -100,7 +100,7 @@ impl<K: Key, T: StateValue> ListState<K, T> {
     pub fn add(&mut self, cx: impl KeyRef<K>, item: T) {
         match &mut self.table {
             Table::Plain(lists) => lists.tail_mut(cx).push(item),
-            Table::Timed(timed) => timed.add(cx, item),
+            Table::Timed(timed) => timed.add(Apart(cx), item),
         }
     }
 
@@ -126,7 +126,7 @@ impl<K: Key, T: StateValue> ListState<K, T> {
                 list.push(first); // From here on it is not empty, even if the iterator panics.
                 list.extend(items);
             }
-            Table::Timed(timed) => timed.add_all(cx, first, items),
+            Table::Timed(timed) => timed.add_all(Apart(cx), first, items),
         }
     }
 
@@ -148,7 +148,7 @@ impl<K: Key, T: StateValue> ListState<K, T> {
     pub fn update(&mut self, cx: impl KeyRef<K>, list: Vec<T>) {
         match &mut self.table {
             Table::Plain(lists) => lists.replace(cx, list),
-            Table::Timed(timed) => timed.update(cx, list),
+            Table::Timed(timed) => timed.update(Apart(cx), list),
         }
     }
 
@@ -167,7 +167,7 @@ impl<K: Key, T: StateValue> ListState<K, T> {
     pub fn take(&mut self, cx: impl KeyRef<K>) -> Vec<T> {
         match &mut self.table {
             Table::Plain(lists) => lists.take(cx),
-            Table::Timed(timed) => timed.take(cx),
+            Table::Timed(timed) => timed.take(Apart(cx)),
         }
     }
 
@@ -186,7 +186,7 @@ impl<K: Key, T: StateValue> ListState<K, T> {
     pub fn clear(&mut self, cx: impl KeyRef<K>) {
         match &mut self.table {
             Table::Plain(lists) => lists.replace(cx, Vec::new()),
-            Table::Timed(timed) => timed.clear(cx),
+            Table::Timed(timed) => timed.clear(Apart(cx)),
         }
     }
 }

@@ -25,7 +25,7 @@ mod tests;
 use super::set::{KeyedState, StateSet};
 use super::ttl::TimedMaps;
 use crate::backend::{StateBackend, StateDescriptor};
-use crate::context::KeyRef;
+use crate::context::{Apart, KeyRef};
 use crate::{Error, Key, StateValue, Ttl};
 pub(super) use expiry::MapExpiry;
 use filter::MapFilter;
@@ -108,7 +108,7 @@ impl<K: Key, UK: Key, UV: StateValue> MapState<K, UK, UV> {
     pub fn get(&mut self, cx: impl KeyRef<K>, user_key: &UK) -> Option<&UV> {
         match &mut self.table {
             Table::Plain(maps) => maps.get(cx, user_key),
-            Table::Timed(timed) => timed.get(cx, user_key),
+            Table::Timed(timed) => timed.get(Apart(cx), user_key),
         }
     }
 
@@ -146,7 +146,7 @@ impl<K: Key, UK: Key, UV: StateValue> MapState<K, UK, UV> {
     pub fn put(&mut self, cx: impl KeyRef<K>, user_key: UK, value: UV) {
         match &mut self.table {
             Table::Plain(maps) => maps.put(cx, user_key, value),
-            Table::Timed(timed) => timed.put(cx, user_key, value),
+            Table::Timed(timed) => timed.put(Apart(cx), user_key, value),
         }
     }
 
@@ -171,7 +171,7 @@ impl<K: Key, UK: Key, UV: StateValue> MapState<K, UK, UV> {
     ) -> R {
         match &mut self.table {
             Table::Plain(maps) => maps.update_with(cx, user_key, init, f),
-            Table::Timed(timed) => timed.update_with(cx, user_key, init, f),
+            Table::Timed(timed) => timed.update_with(Apart(cx), user_key, init, f),
         }
     }
 
@@ -193,7 +193,7 @@ impl<K: Key, UK: Key, UV: StateValue> MapState<K, UK, UV> {
     pub fn remove(&mut self, cx: impl KeyRef<K>, user_key: &UK) {
         match &mut self.table {
             Table::Plain(maps) => maps.remove(cx, user_key),
-            Table::Timed(timed) => timed.remove(cx, user_key),
+            Table::Timed(timed) => timed.remove(Apart(cx), user_key),
         }
     }
 
@@ -212,7 +212,7 @@ impl<K: Key, UK: Key, UV: StateValue> MapState<K, UK, UV> {
     pub fn take(&mut self, cx: impl KeyRef<K>, user_key: &UK) -> Option<UV> {
         match &mut self.table {
             Table::Plain(maps) => maps.take(cx, user_key),
-            Table::Timed(timed) => timed.take(cx, user_key),
+            Table::Timed(timed) => timed.take(Apart(cx), user_key),
         }
     }
 
@@ -231,7 +231,7 @@ impl<K: Key, UK: Key, UV: StateValue> MapState<K, UK, UV> {
     pub fn is_empty(&mut self, cx: impl KeyRef<K>) -> bool {
         match &mut self.table {
             Table::Plain(maps) => maps.is_empty(cx),
-            Table::Timed(timed) => timed.is_empty(cx),
+            Table::Timed(timed) => timed.is_empty(Apart(cx)),
         }
     }
 
@@ -253,7 +253,7 @@ impl<K: Key, UK: Key, UV: StateValue> MapState<K, UK, UV> {
     pub fn len(&mut self, cx: impl KeyRef<K>) -> usize {
         match &mut self.table {
             Table::Plain(maps) => maps.len(cx),
-            Table::Timed(timed) => timed.iter(cx).count(),
+            Table::Timed(timed) => timed.iter(Apart(cx)).count(),
         }
     }
 
@@ -276,7 +276,7 @@ impl<K: Key, UK: Key, UV: StateValue> MapState<K, UK, UV> {
     pub fn iter(&mut self, cx: impl KeyRef<K>) -> MapIter<'_, UK, UV> {
         match &mut self.table {
             Table::Plain(maps) => maps.iter(cx),
-            Table::Timed(timed) => timed.iter(cx),
+            Table::Timed(timed) => timed.iter(Apart(cx)),
         }
     }
 
@@ -297,7 +297,7 @@ impl<K: Key, UK: Key, UV: StateValue> MapState<K, UK, UV> {
     pub fn clear(&mut self, cx: impl KeyRef<K>) {
         match &mut self.table {
             Table::Plain(maps) => maps.clear(cx),
-            Table::Timed(timed) => timed.clear(cx),
+            Table::Timed(timed) => timed.clear(Apart(cx)),
         }
     }
 }

@@ -4,7 +4,7 @@ use super::set::{KeyedState, StateSet};
 use super::ttl::TimedValues;
 use super::values::Values;
 use crate::backend::{StateBackend, StateDescriptor, StateKind};
-use crate::context::KeyRef;
+use crate::context::{Apart, KeyRef};
 use crate::{Error, Key, StateValue, Stored, Ttl};
 
 /// One value of type `V` under each key, or none.
@@ -115,7 +115,7 @@ impl<K: Key, V: Stored> ValueState<K, V> {
     pub fn get(&mut self, cx: impl KeyRef<K>) -> Option<&V> {
         match &mut self.table {
             Table::Plain(values) => values.get(cx),
-            Table::Timed(timed) => timed.get(cx),
+            Table::Timed(timed) => timed.get(Apart(cx)),
         }
     }
 
@@ -137,7 +137,7 @@ impl<K: Key, V: Stored> ValueState<K, V> {
     pub fn get_mut(&mut self, cx: impl KeyRef<K>) -> Option<&mut V> {
         match &mut self.table {
             Table::Plain(values) => values.get_mut(cx),
-            Table::Timed(timed) => timed.get_mut(cx),
+            Table::Timed(timed) => timed.get_mut(Apart(cx)),
         }
     }
 
@@ -172,7 +172,7 @@ impl<K: Key, V: Stored> ValueState<K, V> {
     pub fn entry(&mut self, cx: impl KeyRef<K>, init: impl FnOnce() -> V) -> (&K, &mut V) {
         match &mut self.table {
             Table::Plain(values) => values.entry(cx, init),
-            Table::Timed(timed) => timed.entry(cx, init),
+            Table::Timed(timed) => timed.entry(Apart(cx), init),
         }
     }
 
@@ -209,7 +209,7 @@ impl<K: Key, V: Stored> ValueState<K, V> {
     pub fn set(&mut self, cx: impl KeyRef<K>, value: V) {
         match &mut self.table {
             Table::Plain(values) => values.set(cx, value),
-            Table::Timed(timed) => timed.set(cx, value),
+            Table::Timed(timed) => timed.set(Apart(cx), value),
         }
     }
 
@@ -253,7 +253,7 @@ impl<K: Key, V: Stored> ValueState<K, V> {
     ) -> &(K, V) {
         match &mut self.table {
             Table::Plain(values) => values.update_row(cx, init, change),
-            Table::Timed(timed) => timed.update_row(cx, init, change),
+            Table::Timed(timed) => timed.update_row(Apart(cx), init, change),
         }
     }
 
@@ -280,13 +280,10 @@ impl<K: Key, V: Stored> ValueState<K, V> {
         make: impl FnOnce(I) -> V,
         change: impl FnOnce(&mut V, I),
     ) -> &V {
-        let mut item = Some(item);
-        let mut taken = || item.take().expect("an entry is made once");
-        let value = self.get_or_insert_with(cx, || make(taken()));
-        if let Some(item) = item {
-            change(value, item);
+        match &mut self.table {
+            Table::Plain(values) => values.upsert(cx, item, make, change),
+            Table::Timed(timed) => timed.upsert(Apart(cx), item, make, change),
         }
-        value
     }
 
     /// Takes the key's value away. The key then has no entry, and takes no memory.
@@ -305,7 +302,7 @@ impl<K: Key, V: Stored> ValueState<K, V> {
     pub fn take(&mut self, cx: impl KeyRef<K>) -> Option<V> {
         match &mut self.table {
             Table::Plain(values) => values.take(cx),
-            Table::Timed(timed) => timed.take(cx),
+            Table::Timed(timed) => timed.take(Apart(cx)),
         }
     }
 
@@ -326,7 +323,7 @@ impl<K: Key, V: Stored> ValueState<K, V> {
     pub fn clear(&mut self, cx: impl KeyRef<K>) {
         match &mut self.table {
             Table::Plain(values) => values.clear(cx),
-            Table::Timed(timed) => timed.clear(cx),
+            Table::Timed(timed) => timed.clear(Apart(cx)),
         }
     }
 }
@@ -352,7 +349,7 @@ impl<K: Key, V: StateValue> ValueState<K, V> {
     pub fn view(&mut self, cx: impl KeyRef<K>) -> Option<View<'_, V>> {
         match &mut self.table {
             Table::Plain(values) => values.look(cx, View::Value, |bytes| V::view(bytes).map(View::Archived)),
-            Table::Timed(timed) => timed.view(cx),
+            Table::Timed(timed) => timed.view(Apart(cx)),
         }
     }
 }

@@ -55,6 +55,8 @@ impl<K: Key, V: Stored> TimedValues<K, V> {
         Some(&mut timed.value)
     }
 
+    #[cold]
+    #[inline(never)]
     pub(in super::super) fn entry(&mut self, cx: impl KeyRef<K>, init: impl FnOnce() -> V) -> (&K, &mut V) {
         self.on_access();
         let (now_ms, init) = (self.life.now_ms(), Cell::new(Some(init)));
@@ -65,6 +67,24 @@ impl<K: Key, V: Stored> TimedValues<K, V> {
         }
         timed.at_ms = now_ms;
         (key, &mut timed.value)
+    }
+
+    #[cold]
+    #[inline(never)]
+    pub(in super::super) fn upsert<I>(
+        &mut self,
+        cx: impl KeyRef<K>,
+        item: I,
+        make: impl FnOnce(I) -> V,
+        change: impl FnOnce(&mut V, I),
+    ) -> &V {
+        let mut item = Some(item);
+        let mut taken = || item.take().expect("a value is made once");
+        let (_, value) = self.entry(cx, || make(taken()));
+        if let Some(item) = item {
+            change(value, item);
+        }
+        value
     }
 
     #[cold]
