@@ -134,7 +134,7 @@ impl Port {
             fault: RefCell::new(None),
             blocking_reads: Cell::new(0),
             ahead_blocks_max: (options.memory_bytes - options.table_bytes()) / 8 / options.block_bytes,
-            range_blocks_max: 1 + RANGE_BYTES_MAX / options.block_bytes,
+            range_blocks_max: 2 + RANGE_BYTES_MAX / options.block_bytes,
         }
     }
 
