@@ -1,6 +1,7 @@
 //! What flushes and compactions leave of maps whose entries expire, besides what [`filter`](super::filter) says.
 
 use std::marker::PhantomData;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::filter::{MapFilter, head_bytes};
@@ -77,7 +78,7 @@ impl<K, UK: Key, UV: StateValue> MapExpiryAt<K, UK, UV> {
             if !self.has_expired(timed.1.to_native()) {
                 live.push((key, <(UV, i64)>::make(timed)?));
             }
-            Ok(())
+            Ok(ControlFlow::Continue(()))
         })?;
         let mut bytes = ValueBytes::new();
         write_whole(live.iter().map(|(key, timed)| (key, timed)), &mut bytes)?;

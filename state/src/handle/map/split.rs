@@ -14,7 +14,7 @@ const READ_BYTES_MAX: usize = 4 << 10;
 /// And of how many entries, however small they are.
 const WHOLE_ENTRIES_MAX: usize = 256;
 
-/// How much longer than now it can take, in reads or changes, until one of them has prevailed.
+/// How far one of them can prevail: after so many of the other the rule has turned.
 const BALANCE_MAX: i32 = 1024;
 
 /// One of so many puts is looked at.
