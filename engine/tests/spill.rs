@@ -187,6 +187,6 @@ fn check_windows(run: impl FnOnce(&Env) -> Result<JobResult>) {
 
 #[test]
 fn windows_in_files_are_windows_in_memory() {
-    seeds(20, |seed| check_windows(|env| Simulator::new(seed).run(env)));
+    seeds(8, |seed| check_windows(|env| Simulator::new(seed).run(env)));
     check_windows(Env::execute);
 }
