@@ -12,7 +12,7 @@ use crate::lsm::Options;
 use crate::storage::Storage;
 use crate::testing::{Fault, FaultyDisk};
 use crate::timer::TimerState;
-use crate::{BackendKind, CoreState, Key, KeyGroupRange, MaxParallelism, Work, WorkProgress, cases};
+use crate::{BackendKind, CoreState, Error, Key, KeyGroupRange, MaxParallelism, Work, WorkProgress, cases};
 
 #[derive(Debug, Clone)]
 enum Op {
@@ -149,10 +149,11 @@ fn run(mut bench: Bench, ops: &[Op]) {
             }
             Op::Pop(up_to, count) => _ = (0..*count).all(|_| pop(&mut bench, &mut model, *up_to)),
             Op::Freeze => bench.freeze(),
-            Op::Snapshot if bench.core.has_files() => {
-                bench.core.snapshot(&Storage::memory()).unwrap();
-                bench.timers.maintain();
-            }
+            Op::Snapshot if bench.core.has_files() => match bench.core.snapshot(&Storage::memory()) {
+                Ok(_) => bench.timers.maintain(),
+                Err(Error::SnapshotsPending) => bench.do_all_work(),
+                Err(error) => panic!("{error}"),
+            },
             Op::Begin => bench.begin(),
             Op::End => bench.end(),
             Op::Restart if bench.core.has_files() => bench = bench.restart(),
