@@ -176,30 +176,6 @@ fn what_would_have_to_be_waited_for_is_cold() {
     store.check();
 }
 
-/// Goal: a scan of all leaves in memory what short scans have used again and again.
-#[test]
-#[cfg_attr(miri, ignore = "maps files")]
-fn a_long_scan_passes_through() {
-    let folder = tempfile::tempdir().unwrap();
-    let (mut store, users) = store_larger_than_memory(&folder.path().join("store"), Options::nvme());
-    let short: Vec<_> = (0..10_u32).map(|range| 5000 * range + 1).collect();
-    let scan_short = |store: &mut Store| {
-        for &user in &short {
-            let group = (user / 4096) as u16;
-            let range = KeyRange::new(&key(group, PLAIN, user), &key(group, PLAIN, user + 1));
-            assert_eq!(contents(store, &range).len(), 1);
-        }
-        store.metrics().parts_in
-    };
-    for _ in 0..3 {
-        scan_short(&mut store);
-    }
-    assert_eq!(contents(&mut store, &everything()).len(), users as usize);
-    let before = store.metrics().parts_in;
-    assert_eq!(scan_short(&mut store), before, "blocks of short scans have gone");
-    assert!(before > 2000);
-}
-
 /// A batch that needs twenty times the memory there is gets its answers, and reads no block more than twice.
 #[test]
 fn a_batch_larger_than_the_memory_is_answered_without_reading_all_over_again() {
