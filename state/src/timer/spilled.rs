@@ -107,6 +107,9 @@ impl<P: Wakes> SpilledTimers<P> {
     ) -> Result<Self, Error> {
         let mut loaded = Timers::new();
         let is_heap = port.is_heap();
+        if is_heap {
+            port.keep_all();
+        }
         if is_heap && port.has_files() {
             for range in ranges_of(port.state(), key_groups) {
                 port.load(&range, |key, _| {
