@@ -4,7 +4,6 @@
 
 use super::fences::prefix_of;
 use super::files::Files;
-use super::open::Part;
 use super::view::{ReadFile, View};
 use super::{FileNumber, KeyRange};
 
@@ -23,7 +22,7 @@ pub(crate) enum Ahead {
 pub(crate) fn bring_in(view: &View, files: &Files, range: &KeyRange, blocks_max: usize) -> Ahead {
     let mut missing: Vec<(FileNumber, u32)> = Vec::new();
     let is_small = each_block(view, range, blocks_max, |file, block| {
-        if !files.slot(file.slot).has(Part::Block(block)) && files.fetch(file.slot, block).is_none() {
+        if !is_there(files, file, block) {
             missing.push((file.file.number, block));
         }
     });
@@ -34,6 +33,16 @@ pub(crate) fn bring_in(view: &View, files: &Files, range: &KeyRange, blocks_max:
         files.miss(file, block);
     }
     if missing.is_empty() { Ahead::Ready } else { Ahead::Asked(missing.len()) }
+}
+
+/// Whether a block is in memory, or in the page cache. Counts as a use: otherwise it might be the next to make room for another.
+fn is_there(files: &Files, file: &ReadFile, block: u32) -> bool {
+    let slot = files.slot(file.slot);
+    if slot.is_in_place() {
+        return slot.has_in_place(block);
+    }
+    let used = || files.frames().get_used(slot.frame(block)).is_some();
+    used() || files.fetch(file.slot, block).is_some() && used()
 }
 
 /// Whether a run has more than `blocks_max` blocks that may hold keys in `range`. O(runs × log blocks).
