@@ -116,6 +116,7 @@ impl Bench {
 
     /// Goes on from a snapshot, on the other backend.
     fn restart(mut self) -> Self {
+        self.do_all_work(); // Only so many snapshots can wait to be written.
         let place = Storage::memory();
         let mut snapshot = self.core.snapshot(&place).unwrap();
         self.timers.maintain();
