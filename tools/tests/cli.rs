@@ -187,13 +187,7 @@ fn loads_of_state_stores() {
     assert!(ran.succeeded, "{}", ran.stderr);
     let outcomes: Vec<serde_json::Value> =
         ran.stdout.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect();
-    // The heap takes no snapshots.
-    assert_eq!(
-        outcomes.len(),
-        count * (2 + 2 + 3 + 3 + 2 + 3 + 2) - 1,
-        "a line for each phase: {}",
-        ran.stdout
-    );
+    assert_eq!(outcomes.len(), count * (2 + 2 + 3 + 3 + 2 + 3 + 2), "a line for each phase: {}", ran.stdout);
     for outcome in &outcomes {
         let operations = outcome["operations"].as_u64().expect("a number");
         assert!(operations >= 200 && outcome["ops_per_s"].as_f64().expect("a number") > 0.0, "{outcome}");

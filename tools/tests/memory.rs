@@ -16,7 +16,7 @@ const BUDGET_BYTES: u64 = 24 << 20;
 const FACTOR: f64 = 1.5;
 /// What a store takes besides, however large its budget is: what a flush and a compaction work with (buffers, the index and the filter
 /// of the file that is written), and what the allocator keeps for two seconds of what they have freed.
-const CONSTANT_BYTES: u64 = 64 << 20;
+const CONSTANT_BYTES: u64 = 96 << 20;
 
 /// The process, which is not left behind.
 struct Running(Child);

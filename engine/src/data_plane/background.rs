@@ -227,13 +227,16 @@ impl Background {
         worked
     }
 
-    /// After the subtasks of a step: hands out what is to be done. Returns whether something could not be handed out yet, so that
-    /// the core must not sleep.
+    /// After the subtasks of a step: hands out what is to be done. Returns whether the core must not sleep: something could not be
+    /// handed out yet, or input may be taken again.
     pub(crate) fn hand_out(&self, helpers: &dyn Helpers, switch: &Switch) -> bool {
         let mut desk = self.desk.borrow_mut();
         let Some(desk) = desk.as_mut() else { return false };
         desk.collect(&mut self.reads.borrow_mut());
-        desk.hand_out(helpers, switch)
+        let is_left = desk.hand_out(helpers, switch);
+        // What was frozen may have been nothing that takes work: then nobody will ring.
+        let is_freed = self.is_stalled.get() && !desk.is_stalled();
+        is_left || is_freed
     }
 
     /// A buffer is put aside. Returns the reads that must be done before all of its state can be in memory: those that were asked

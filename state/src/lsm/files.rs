@@ -183,7 +183,7 @@ impl Files {
         let bytes = image.capacity();
         let frame = self.frames.put((at, block), image, 0).ok()?;
         slot.set_frame(block, frame);
-        slot.state(Part::Block(block)).set(PartState::Absent);
+        // If it was asked for in vain before, the request stays: somebody waits for it to be done.
         self.count_in(bytes);
         self.frames.get(frame)
     }

@@ -319,6 +319,7 @@ impl Port {
         self.store.borrow_mut().on_job_done(job);
         if !is_flush {
             self.compactions.set(self.compactions.get() - 1);
+            self.arrivals.set(self.arrivals.get() + 1); // Parts that were asked for may be those of other files now.
             match error {
                 Some(_) if self.can_lose_files() => self.is_compaction_off.set(true), // The store counts it.
                 Some(error) => self.fail(error),

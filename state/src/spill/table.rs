@@ -258,6 +258,8 @@ impl<K: Key, C: Cell> SpillTable<K, C> {
     #[cold]
     fn freeze(&mut self, epoch: u64) {
         if self.top.is_empty() {
+            (self.counted_bytes, self.top_bytes) = (0, 0);
+            self.port.report(0);
             return self.port.hand_over(epoch, None, std::mem::take(&mut self.gone));
         }
         let fresh = KeyedTable::new(self.top.key_groups(), self.top.max_parallelism());
@@ -274,7 +276,10 @@ impl<K: Key, C: Cell> SpillTable<K, C> {
     #[cold]
     fn measure(&mut self) {
         self.owned.sample(&self.top);
-        let bytes = self.top.memory_bytes() + self.owned.of(self.top.len()) + self.counted_bytes;
+        let bytes = match self.top.is_empty() {
+            true => 0, // What an empty table takes, to freeze it would not free.
+            false => self.top.memory_bytes() + self.owned.of(self.top.len()) + self.counted_bytes,
+        };
         self.port.report(bytes);
         self.top_bytes = bytes;
         let entry_bytes = bytes / self.top.len().max(1) + 1;

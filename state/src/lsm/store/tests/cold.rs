@@ -176,6 +176,35 @@ fn what_would_have_to_be_waited_for_is_cold() {
     store.check();
 }
 
+/// Goal: whoever is told that a part is not there can wait for it, even if it has come for another key of the batch. Method: a disk that
+/// would wait every second time, and batches of neighbours.
+#[test]
+fn what_was_cold_for_a_key_is_asked_for_though_it_came_for_another() {
+    let options = Options { memory_bytes: 4 << 20, table_share: 0.9, ..Options::nvme() };
+    let mut store = open(&Storage::on(FaultyDisk::new()).unwrap(), options);
+    let entry = |user: u32| (key(0, PLAIN, user), (Kind::Put, vec![user as u8; 200]));
+    flush(&mut store, ((0..20_000).map(entry).collect(), vec![])).unwrap();
+    let ready = |store: &mut Store| {
+        let mut count = 0;
+        while let Some(request) = store.poll_request() {
+            store.on_part_ready(request.perform()).unwrap();
+            count += 1;
+        }
+        count
+    };
+    ready(&mut store);
+    let mut mixed = 0;
+    for first in (0..20_000).step_by(100) {
+        let mut keys = KeyBatch::default();
+        (first..first + 3).for_each(|user| _ = keys.push(&entry(user).0).unwrap());
+        let mut cold = 0;
+        store.get_batch(&keys, |_, answer| cold += usize::from(answer == Answer::Cold)).unwrap();
+        mixed += usize::from(cold > 0 && cold < 3);
+        assert!(cold == 0 || ready(&mut store) > 0, "nobody does anything for {first}");
+    }
+    assert!(mixed > 10, "{mixed} batches were cold in part");
+}
+
 /// A batch that needs twenty times the memory there is gets its answers, and reads no block more than twice.
 #[test]
 fn a_batch_larger_than_the_memory_is_answered_without_reading_all_over_again() {
