@@ -644,8 +644,10 @@ where
         }
         let filled = self.slices.iter().filter(|slice| !slice.table.is_empty());
         let bytes = filled.map(|slice| slice.table.memory_bytes()).sum::<usize>();
+        // Without slices to be frozen, to freeze what runs would free nothing.
+        let running = if bytes == 0 { 0 } else { self.running.table.memory_bytes() };
         if let Some(files) = &self.files {
-            files.store.report(bytes + self.running.table.memory_bytes());
+            files.store.report(bytes + running);
         }
     }
 }
