@@ -44,6 +44,8 @@ pub(crate) struct Port {
     is_heap: bool,
     /// The most that tables may have before they are frozen.
     active_bytes_max: usize,
+    /// What tables had when nothing came of a freeze: it is not asked for again before they have more.
+    unfrozen_bytes: Cell<usize>,
     tables: RefCell<Vec<Table>>,
     /// How often tables were asked to freeze, and up to which time the store has what they froze.
     epoch: Cell<u64>,
@@ -117,6 +119,7 @@ impl Port {
             is_heap: false,
             // Half, as the other half is what was frozen before and is being written.
             active_bytes_max: options.table_bytes() / 2,
+            unfrozen_bytes: Cell::new(0),
             tables: RefCell::default(),
             epoch: Cell::new(0),
             flushed: Cell::new(0),
@@ -178,7 +181,7 @@ impl Port {
 
     /// Lets tables freeze if they have grown too large. To be called now and then.
     pub(crate) fn maintain(&self) {
-        if !self.is_writing() && self.active_bytes() > self.active_bytes_max {
+        if !self.is_writing() && self.active_bytes() > self.active_bytes_max.max(self.unfrozen_bytes.get()) {
             self.freeze();
         }
     }
@@ -211,6 +214,7 @@ impl Port {
         let mut freeze = self.freeze.borrow_mut();
         if freeze.missing == 0 {
             let Freeze { layers, tombstones, .. } = std::mem::take(&mut *freeze);
+            self.unfrozen_bytes.set(if layers.is_empty() { self.active_bytes() } else { 0 });
             self.frozen.borrow_mut().push_back(Layers { epoch: self.epoch.get(), layers, tombstones });
         }
     }
