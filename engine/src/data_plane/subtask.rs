@@ -191,3 +191,30 @@ impl Guard {
         self.switch.now()
     }
 }
+
+#[cfg(test)]
+impl SubtaskContext {
+    /// The only subtask of a job, for an operator that a test drives.
+    pub(crate) fn alone(state: CoreState) -> Self {
+        use super::switch::SwitchLimits;
+        let env = crate::Env::new().parallelism(1);
+        env.from_elements([0]).blackhole();
+        let (graph, config) = env.build().expect("the plan is sound");
+        let limits = SwitchLimits { credit_buffers: 1, overdraft_buffers_max: 1 };
+        let pool = thalweg_net::BufferPool::new(config.buffer_bytes).expect("the default is sound");
+        Self {
+            chain: ChainId(0),
+            name: "test".into(),
+            subtask: 0,
+            parallelism: 1,
+            max_parallelism: graph.chains[0].max_parallelism,
+            config: Arc::new(config),
+            switch: Rc::new(Switch::new(0, graph.channels(), limits, pool, vec![None])),
+            graph: Arc::new(graph),
+            blocked: Rc::default(),
+            bell: Bell::default(),
+            background: Rc::default(),
+            state,
+        }
+    }
+}

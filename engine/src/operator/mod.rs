@@ -54,7 +54,8 @@ pub trait Operator: Stage {
     }
 
     /// Called once per step of the core, if its state may be elsewhere than in memory, and after the operator's end too: the state
-    /// freezes what has changed and lets go what has been written.
+    /// freezes what has changed and lets go what has been written. Whatever the operator is in the midst of: as long as one has not
+    /// frozen, a core without memory takes no input, and the operator may be waiting for just that.
     fn maintain(&mut self) {}
 
     /// A buffer has been read to its end, or put aside: what was prepared for its records is of no use any more.

@@ -1,6 +1,6 @@
 //! The operators driven directly, as scripts against what they must emit; timers at random against a sorted set.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
@@ -8,19 +8,15 @@ use std::sync::{Arc, Mutex};
 use proptest::prelude::*;
 use rkyv::rancor;
 use rkyv::string::ArchivedString;
-use thalweg_net::BufferPool;
-use thalweg_state::{Key as _, KeyedState, ListState, MaxParallelism, ValueState};
+use thalweg_state::{CoreState, Key as _, KeyedState, ListState, ValueState};
 
 use super::*;
 use crate::api::connect::KeyedCoProcessFunction;
 use crate::api::context::OpenContext;
 use crate::api::env::Env;
-use crate::data_plane::switch::{Switch, SwitchLimits};
 use crate::error::Result;
-use crate::graph::ChainId;
 use crate::operator::TwoInput;
 use crate::operator::co_process::{CoFlatMap, CoMap, KeyedCoProcess};
-use crate::runtime::bell::Bell;
 
 type Log = Rc<RefCell<Vec<String>>>;
 
@@ -47,29 +43,6 @@ impl Stage for Recorder {
 
     fn wakes_at(&self) -> Option<Timestamp> {
         None
-    }
-}
-
-/// A core of its own for one subtask without channels.
-fn context() -> SubtaskContext {
-    let env = Env::new().parallelism(1);
-    env.from_elements([1]).blackhole();
-    let (graph, config) = env.build().expect("the plan is sound");
-    let limits = SwitchLimits { credit_buffers: 1, overdraft_buffers_max: 1 };
-    let pool = BufferPool::new(config.buffer_bytes).expect("the default is sound");
-    SubtaskContext {
-        chain: ChainId(0),
-        name: "test".into(),
-        subtask: 0,
-        parallelism: 1,
-        max_parallelism: MaxParallelism::default(),
-        config: Arc::new(config),
-        graph: Arc::new(graph),
-        switch: Rc::new(Switch::new(0, 0, limits, pool, Vec::new())),
-        blocked: Rc::new(Cell::new(0)),
-        bell: Bell::default(),
-        background: Rc::default(),
-        state: thalweg_state::CoreState::heap(),
     }
 }
 
@@ -225,7 +198,7 @@ fn run<O: Operator>(
     mut take: impl FnMut(&mut O, bool, Received<'_, String, String>),
 ) -> (String, SubtaskContext) {
     let log = Log::default();
-    let cx = context();
+    let cx = SubtaskContext::alone(CoreState::heap());
     cx.switch.set_now(100);
     let mut operator = make(&cx, Recorder(log.clone()));
     for step in steps {
@@ -337,7 +310,7 @@ fn a_processing_timer_in_the_past_fires_after_its_record() {
 #[test]
 fn what_an_event_timer_registers_in_the_past_comes_after_its_watermark() {
     // It registers itself in the past for ever: no step may last as long.
-    let (log, cx) = (Log::default(), context());
+    let (log, cx) = (Log::default(), SubtaskContext::alone(CoreState::heap()));
     cx.switch.set_now(100);
     let mut operator = operator("pt 50", &cx, Recorder(log.clone()));
     received("a", "et 3", 1, |record| operator.process(record));
@@ -400,7 +373,7 @@ fn co_map_and_co_flat_map_keep_timestamps() {
 
 #[test]
 fn without_credit_the_core_is_not_kept_awake() {
-    let cx = context();
+    let cx = SubtaskContext::alone(CoreState::heap());
     cx.switch.set_now(100);
     let mut services = Services::<u64, _, _>::new(&cx, (), Recorder(Log::default())).expect("two names");
     services.processing_timers.register(50, 7.key_hash(), &7);
@@ -557,7 +530,7 @@ proptest! {
     /// registration, from which everything up to the watermark is taken.
     #[test]
     fn event_timers_fire_as_from_a_sorted_set(steps in prop::collection::vec(any_step(), 0..200)) {
-        let (log, cx) = (Log::default(), context());
+        let (log, cx) = (Log::default(), SubtaskContext::alone(CoreState::heap()));
         let services = Services::new(&cx, (), Recorder(log.clone())).expect("two names");
         let mut operator = KeyedProcess::<u64, (bool, i64), _, _, _, _>::new(Again, (), services);
         let (mut model, mut expected) = (BTreeSet::<(Timestamp, usize, u64)>::new(), Vec::new());

@@ -374,6 +374,9 @@ where
 
     fn end_window(&mut self, window: TimeWindow) -> Option<Firing> {
         self.fired = window.end;
+        if self.running.slices.is_empty() {
+            self.running.clear(); // Its slices were frozen while it was emitted.
+        }
         self.clean();
         None
     }
@@ -447,18 +450,51 @@ where
         true
     }
 
-    /// Freezes all slices, to be written.
+    /// Freezes all slices, to be written; but for one that is being emitted.
+    ///
+    /// A window that is firing must not put it off: it may wait for credit of a subtask on this core, which takes no input before what
+    /// is frozen has been written.
     #[cold]
     fn freeze(&mut self, epoch: u64) {
+        let emitted = self.emitted_slice();
         let Some(files) = &mut self.files else { return };
         let mut frozen = Vec::new();
-        for slice in self.slices.iter_mut().filter(|slice| !slice.table.is_empty()) {
+        for slice in self.slices.iter_mut().filter(|slice| is_freezable(slice, emitted)) {
             let table = Arc::new(std::mem::take(&mut slice.table));
             slice.frozen.push((epoch, table.clone()));
             frozen.push((slice.number, table));
         }
-        self.running.clear();
         files.store.hand_over(epoch, frozen);
+        match self.firing {
+            // Nothing of it was emitted yet.
+            Some(Firing::Retract { window, .. } | Firing::Merge { window, .. }) => {
+                self.firing = Some(Firing::Gather { window, group: self.key_groups.start });
+                self.running.clear();
+            }
+            // The result is emitted to its end, and is none of the next window.
+            Some(Firing::Emit { .. }) => self.running.slices = 0..0,
+            Some(Firing::Gather { .. }) | None => self.running.clear(),
+        }
+    }
+
+    /// The number of the slice that is being emitted, if it is one.
+    fn emitted_slice(&self) -> Option<i64> {
+        match self.firing {
+            Some(Firing::Emit { window, .. }) if self.is_one_slice() => {
+                Some(self.slicing.slice_of(window.start))
+            }
+            _ => None,
+        }
+    }
+
+    /// What a freeze would let go, in bytes.
+    fn freezable_bytes(&self) -> usize {
+        let emitted = self.emitted_slice();
+        let filled = self.slices.iter().filter(|slice| is_freezable(slice, emitted));
+        let slices = filled.map(|slice| slice.table.memory_bytes()).sum::<usize>();
+        // Without slices to be frozen, to freeze what runs would free nothing; nor while it is emitted.
+        let is_running_kept = slices == 0 || matches!(self.firing, Some(Firing::Emit { .. }));
+        slices + if is_running_kept { 0 } else { self.running.table.memory_bytes() }
     }
 
     /// Lets go what files have.
@@ -631,10 +667,6 @@ where
 
     fn maintain(&mut self) {
         let Some(files) = &self.files else { return };
-        // A window that is firing keeps its tables until it has.
-        if self.firing.is_some() {
-            return;
-        }
         let (flushed, wanted) = (files.store.flushed(), files.store.wants_freeze());
         if self.slices.iter().any(|slice| slice.frozen.first().is_some_and(|(epoch, _)| *epoch <= flushed)) {
             self.release(flushed);
@@ -642,14 +674,16 @@ where
         if let Some(epoch) = wanted {
             self.freeze(epoch);
         }
-        let filled = self.slices.iter().filter(|slice| !slice.table.is_empty());
-        let bytes = filled.map(|slice| slice.table.memory_bytes()).sum::<usize>();
-        // Without slices to be frozen, to freeze what runs would free nothing.
-        let running = if bytes == 0 { 0 } else { self.running.table.memory_bytes() };
+        let bytes = self.freezable_bytes();
         if let Some(files) = &self.files {
-            files.store.report(bytes + running);
+            files.store.report(bytes);
         }
     }
+}
+
+/// Whether a slice has something to be frozen.
+fn is_freezable<K, Acc>(slice: &Slice<K, Acc>, emitted: Option<i64>) -> bool {
+    !slice.table.is_empty() && emitted != Some(slice.number)
 }
 
 /// Merges accumulators with those of their keys.
@@ -722,3 +756,6 @@ where
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,23 +1,19 @@
 //! The operator by itself, with a recording output, against a model that keeps all records and computes windows anew; with its state
 //! in memory, and in files to which it goes after each event.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
 use rkyv::rend::{i64_le, u64_le};
-use thalweg_net::BufferPool;
 use thalweg_state::lsm::Options;
 use thalweg_state::storage::Storage;
 use thalweg_state::{CoreState, Key as _, WorkProgress};
 
 use super::*;
-use crate::api::env::Env;
-use crate::data_plane::switch::{Switch, SwitchLimits};
-use crate::graph::ChainId;
+use crate::data_plane::switch::Switch;
 use crate::operator::window::function::ProcessClosureWindow;
 use crate::time::assigner::{Global, Session, Sliding, Tumbling};
 use crate::time::trigger::{Count, EventTime, Purging};
@@ -39,29 +35,6 @@ impl Stage for Recorder {
 impl Output<(u64, TimeWindow, Vec<i64>)> for Recorder {
     fn collect(&mut self, (key, window, records): &(u64, TimeWindow, Vec<i64>), timestamp: Timestamp) {
         self.0.borrow_mut().push((*key, *window, records.clone(), timestamp));
-    }
-}
-
-/// The place of a subtask in a job of its own.
-fn context(state: CoreState) -> SubtaskContext {
-    let env = Env::new().parallelism(1);
-    env.from_elements([0]).blackhole();
-    let (graph, config) = env.build().unwrap();
-    let limits = SwitchLimits { credit_buffers: 1, overdraft_buffers_max: 1 };
-    let pool = BufferPool::new(config.buffer_bytes).unwrap();
-    SubtaskContext {
-        chain: ChainId(0),
-        name: "Window".into(),
-        subtask: 0,
-        parallelism: 1,
-        max_parallelism: graph.chains[0].max_parallelism,
-        config: Arc::new(config),
-        switch: Rc::new(Switch::new(0, graph.channels(), limits, pool, vec![None])),
-        graph: Arc::new(graph),
-        blocked: Rc::new(Cell::new(0)),
-        bell: Default::default(),
-        background: Rc::default(),
-        state,
     }
 }
 
@@ -94,7 +67,7 @@ fn bench_on<A: WindowAssigner<i64>, Tr: Trigger<i64>>(
     trigger: Tr,
     lateness_ms: i64,
 ) -> Bench<WindowOperator<u64, i64, A, Tr, EmitAll, (), Recorder>> {
-    let cx = context(state.clone());
+    let cx = SubtaskContext::alone(state.clone());
     let emit: Emit = |key, window, records, out| out.collect((*key, window, records.to_vec()));
     let function = ProcessClosureWindow::new(emit);
     let recorder = Recorder::default();
