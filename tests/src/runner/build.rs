@@ -264,7 +264,7 @@ fn assign<C: Chain<Out = Rec>, G: Generator<Rec>>(
 fn small_files() -> Backend {
     let options = LsmOptions {
         memory_bytes: 4 << 20,
-        table_share: 0.002,
+        table_share: 0.000_1,
         block_bytes: 4096,
         runs_max: 2,
         ..LsmOptions::nvme()
