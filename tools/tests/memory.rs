@@ -15,8 +15,8 @@ const BUDGET_BYTES: u64 = 24 << 20;
 /// What a budget may come to: tables are measured by samples, and counted in steps of 1/64.
 const FACTOR: f64 = 1.5;
 /// What a store takes besides, however large its budget is: what a flush and a compaction work with (buffers, the index and the filter
-/// of the file that is written), and what the allocator keeps for two seconds of what they have freed.
-const CONSTANT_BYTES: u64 = 96 << 20;
+/// of the file that is written), and what the allocator keeps of what they have freed.
+const CONSTANT_BYTES: u64 = 64 << 20;
 
 /// The process, which is not left behind.
 struct Running(Child);

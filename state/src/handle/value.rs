@@ -280,10 +280,16 @@ impl<K: Key, V: Stored> ValueState<K, V> {
         make: impl FnOnce(I) -> V,
         change: impl FnOnce(&mut V, I),
     ) -> &V {
-        match &mut self.table {
-            Table::Plain(values) => values.upsert(cx, item, make, change),
-            Table::Timed(timed) => timed.upsert(Apart(cx), item, make, change),
+        let mut item = Some(item);
+        let init = || make(item.take().expect("a value is made once"));
+        let (_, value) = match &mut self.table {
+            Table::Plain(values) => values.entry(cx, init),
+            Table::Timed(timed) => timed.entry(Apart(cx), init),
+        };
+        if let Some(item) = item {
+            change(value, item);
         }
+        value
     }
 
     /// Takes the key's value away. The key then has no entry, and takes no memory.

@@ -62,23 +62,6 @@ impl<K: Key, V: Stored> Values<K, V> {
     }
 
     #[inline(always)]
-    pub(super) fn upsert<I>(
-        &mut self,
-        cx: impl KeyRef<K>,
-        item: I,
-        make: impl FnOnce(I) -> V,
-        change: impl FnOnce(&mut V, I),
-    ) -> &V {
-        let mut item = Some(item);
-        let mut taken = || item.take().expect("an entry is made once");
-        let (_, value) = self.entry(cx, || make(taken()));
-        if let Some(item) = item {
-            change(value, item);
-        }
-        value
-    }
-
-    #[inline(always)]
     pub(super) fn update_row(
         &mut self,
         cx: impl KeyRef<K>,

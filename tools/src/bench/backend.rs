@@ -29,6 +29,11 @@ pub struct StateArgs {
 }
 
 impl StateArgs {
+    /// Whether there is a bound for what it takes of memory.
+    pub fn has_memory_budget(&self) -> bool {
+        self.backend == BackendKind::Lsm
+    }
+
     /// The backend for a job on that many cores.
     pub fn backend(&self, cores: usize) -> Backend {
         match self.backend {

@@ -73,6 +73,13 @@ const EVENTS_DEFAULT: u64 = 1_000_000;
 /// The most key groups there can be, and so the most subtasks.
 const PARALLELISM_MAX: usize = 32_768;
 
+impl NexmarkArgs {
+    /// Whether there is a bound for what state takes of memory.
+    pub fn has_memory_budget(&self) -> bool {
+        self.state.has_memory_budget()
+    }
+}
+
 /// Runs the command.
 pub fn run(args: &NexmarkArgs) -> Result<()> {
     if let Some(dir) = &args.write {

@@ -71,24 +71,6 @@ impl<K: Key, V: Stored> TimedValues<K, V> {
 
     #[cold]
     #[inline(never)]
-    pub(in super::super) fn upsert<I>(
-        &mut self,
-        cx: impl KeyRef<K>,
-        item: I,
-        make: impl FnOnce(I) -> V,
-        change: impl FnOnce(&mut V, I),
-    ) -> &V {
-        let mut item = Some(item);
-        let mut taken = || item.take().expect("a value is made once");
-        let (_, value) = self.entry(cx, || make(taken()));
-        if let Some(item) = item {
-            change(value, item);
-        }
-        value
-    }
-
-    #[cold]
-    #[inline(never)]
     pub(in super::super) fn update_row(
         &mut self,
         cx: impl KeyRef<K>,

@@ -139,6 +139,13 @@ impl std::fmt::Display for Backend {
     }
 }
 
+impl StateArgs {
+    /// Whether there is a bound for what any of the backends takes of memory.
+    pub fn has_memory_budget(&self) -> bool {
+        self.backend.iter().all(|backend| !matches!(backend, Backend::Heap | Backend::Hashbrown))
+    }
+}
+
 /// A batch that is longer measures the bench's own memory.
 const BATCH_MAX: usize = 1 << 16;
 
