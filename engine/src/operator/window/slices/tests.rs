@@ -99,15 +99,15 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
 }
 
 /// The operator, and what takes place around it by chance.
-struct Bench<A> {
+struct Bench<'a, A> {
     operator: Slices<u64, A, EmitFired, Recorder, i64>,
     recorder: Recorder,
     state: CoreState,
     /// Where it shows 1, something happens in the background.
-    chance: std::iter::Cycle<std::vec::IntoIter<u8>>,
+    chance: std::iter::Cycle<std::iter::Copied<std::slice::Iter<'a, u8>>>,
 }
 
-impl<A: Merge<i64>> Bench<A> {
+impl<A: Merge<i64>> Bench<'_, A> {
     fn record(&mut self, key: u64, timestamp: Timestamp, value: i64) -> Vec<Fired> {
         let (archived_key, archived) = (u64_le::from_native(key), i64_le::from_native(value));
         let (key_hash, number) = (key.key_hash(), 0);
@@ -203,7 +203,7 @@ fn compare<A: Merge<i64>>(
     let recorder = Recorder::default();
     let operator =
         Slices::new(&cx, slicing, lateness, aggregate.clone(), EmitFired, recorder.clone()).unwrap();
-    let chance = chance.to_vec().into_iter().cycle();
+    let chance = chance.iter().copied().cycle();
     let mut bench = Bench { operator, recorder, state: state.clone(), chance };
     let mut model = Model { slicing, lateness, watermark: -100, windows: BTreeMap::new(), late: 0 };
     bench.watermark(-100, 1);
