@@ -51,7 +51,12 @@ pub(crate) struct Kept {
     answers: Table<Range<u32>, Option<Range<u32>>>,
     bytes: ValueBytes,
     flushed: u64,
+    /// Batches that were complete since the last that was not.
+    complete: u32,
 }
+
+/// After so many complete batches in a row nobody waits for what is kept any more, and each look at it is a cache miss.
+const KEPT_FOR_BATCHES: u32 = 32;
 
 /// How much is kept, in bytes. More is forgotten, and asked for again.
 const KEPT_BYTES_MAX: usize = 4 << 20;
@@ -69,10 +74,10 @@ impl Kept {
 
     fn put(&mut self, hash: u64, key: &[u8], answer: Option<&[u8]>, flushed: u64) {
         if self.flushed != flushed || self.bytes.len() > KEPT_BYTES_MAX {
-            self.answers.clear();
-            self.bytes.clear();
+            self.clear();
             self.flushed = flushed;
         }
+        self.complete = 0;
         let mut keep = |bytes: &[u8]| {
             let start = self.bytes.len() as u32;
             self.bytes.extend_from_slice(bytes);
@@ -80,6 +85,20 @@ impl Kept {
         };
         let (key, answer) = (keep(key), answer.map(keep));
         self.answers.entry(hash, |_| false, || (key, answer));
+    }
+
+    fn clear(&mut self) {
+        self.answers.clear();
+        self.bytes.clear();
+    }
+
+    /// A batch has all its answers.
+    #[inline]
+    fn on_complete(&mut self) {
+        self.complete = self.complete.saturating_add(1);
+        if self.complete == KEPT_FOR_BATCHES {
+            self.clear();
+        }
     }
 }
 
@@ -137,6 +156,7 @@ impl Prepared {
         let Self { keys, records, known, values, flushed, .. } = self;
         *flushed = port.flushed();
         if keys.is_empty() {
+            kept.on_complete();
             return true;
         }
         let mut is_complete = true;
@@ -151,7 +171,9 @@ impl Prepared {
                 }
             }
         });
-        if !is_complete {
+        if is_complete {
+            kept.on_complete();
+        } else {
             for (at, &record) in records.iter().enumerate() {
                 let known = known[record as usize];
                 let key = keys.key(at);
@@ -238,4 +260,24 @@ fn append(values: &mut ValueBytes, value: &[u8]) -> u32 {
     values.resize(start, 0);
     values.extend_from_slice(value);
     start as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_waits_for_is_not_kept() {
+        let mut kept = Kept::default();
+        kept.put(7, b"key", Some(b"value"), 1);
+        kept.put(8, b"gone", None, 1);
+        (1..KEPT_FOR_BATCHES).for_each(|_| kept.on_complete());
+        assert_eq!(kept.get(7, b"key", 1), Some(Some(&b"value"[..])));
+        assert_eq!(kept.get(8, b"gone", 1), Some(None));
+        kept.put(9, b"new", None, 1); // Somebody waits again.
+        kept.on_complete();
+        assert_eq!(kept.get(7, b"key", 1), Some(Some(&b"value"[..])));
+        (0..KEPT_FOR_BATCHES).for_each(|_| kept.on_complete());
+        assert_eq!((kept.get(7, b"key", 1), kept.answers.len(), kept.bytes.len()), (None, 0, 0));
+    }
 }

@@ -88,7 +88,7 @@ pub struct StateArgs {
 enum Backend {
     /// The heap backend.
     Heap,
-    /// The LSM backend, with a helper thread.
+    /// The LSM backend, with a thread that reads and one that writes.
     Lsm,
     /// A bare hash map with a look-ahead.
     Hashbrown,

@@ -1,34 +1,42 @@
-//! A thread that does what a core's store leaves to others: reads first, then flushes and compactions in turn.
+//! Threads that do what a core's store leaves to others: one reads, so that no flush and no compaction delays it, the other does these
+//! in turn. As in the engine.
 
 use std::collections::VecDeque;
-use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use thalweg_state::{Work, WorkProgress};
 
-/// The caller's end of it. The thread ends with it.
-pub(super) struct Helper {
-    /// `None` once it is to end.
-    todo: Option<Sender<Work>>,
+/// The caller's end of them. They end with it.
+pub(super) struct Helpers {
+    reader: Helper,
+    worker: Helper,
     done: Receiver<Work>,
     /// Pieces of work that have not come back.
     out: usize,
+}
+
+struct Helper {
+    /// `None` once it is to end.
+    todo: Option<Sender<Work>>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Helper {
+/// How often somebody who waits looks whether they still run.
+const WATCH: Duration = Duration::from_millis(500);
+
+impl Helpers {
     pub(super) fn start() -> Self {
-        let (todo, work) = channel();
         let (finished, done) = channel();
-        let thread = std::thread::spawn(move || help(&work, &finished));
-        Self { todo: Some(todo), done, out: 0, thread: Some(thread) }
+        Self { reader: Helper::start(finished.clone()), worker: Helper::start(finished), done, out: 0 }
     }
 
     pub(super) fn start_work(&mut self, work: Work) {
+        let helper = if work.is_urgent() { &self.reader } else { &self.worker };
         // A thread that has ended has panicked, which `wait` says.
-        if self.todo.as_ref().is_some_and(|todo| todo.send(work).is_ok()) {
+        if helper.todo.as_ref().is_some_and(|todo| todo.send(work).is_ok()) {
             self.out += 1;
         }
     }
@@ -46,9 +54,31 @@ impl Helper {
 
     /// What is done next.
     pub(super) fn wait(&mut self) -> Result<Work> {
-        let work = self.done.recv().context("the helper thread has ended")?;
-        self.out -= 1;
-        Ok(work)
+        loop {
+            match self.done.recv_timeout(WATCH) {
+                Ok(work) => {
+                    self.out -= 1;
+                    return Ok(work);
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    let ended = [&self.reader, &self.worker].into_iter().any(Helper::has_ended);
+                    ensure!(!ended, "a helper thread has ended");
+                }
+                Err(error) => return Err(error).context("the helper threads have ended"),
+            }
+        }
+    }
+}
+
+impl Helper {
+    fn start(done: Sender<Work>) -> Self {
+        let (todo, work) = channel();
+        let thread = std::thread::spawn(move || help(&work, &done));
+        Self { todo: Some(todo), thread: Some(thread) }
+    }
+
+    fn has_ended(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 }
 
@@ -56,7 +86,7 @@ impl Drop for Helper {
     fn drop(&mut self) {
         self.todo = None;
         if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
-            eprintln!("the helper thread has panicked");
+            eprintln!("a helper thread has panicked");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Our own backends, through the handles that users have, driven as the engine does.
 //!
-//! The heap, or a store of files; what waits for a disk is a helper thread's.
+//! The heap, or a store of files; what waits for a disk is another thread's.
 
 use std::marker::PhantomData;
 use std::path::Path;
@@ -13,7 +13,7 @@ use thalweg_state::{
     PendingSnapshot, StateBackend, StateSet, ValueState,
 };
 
-use super::helper::Helper;
+use super::helper::Helpers;
 use super::{Counters, Family, ItemBytes, Lists, Maps, Place, Reads, Store, count, increment};
 use crate::bench::state::keys::Record;
 
@@ -75,7 +75,7 @@ impl Register for MapState<u64, u64, ItemBytes> {
 pub(in crate::bench::state) struct Handle<S, B> {
     state: S,
     core: CoreState,
-    helper: Helper,
+    helpers: Helpers,
     /// Where snapshots go, and the one on its way.
     place: Option<Storage>,
     snapshot: Option<PendingSnapshot>,
@@ -90,11 +90,11 @@ impl<S: Register, B: Backend> Store for Handle<S, B> {
         let (core, _) = CoreState::open(B::KIND, &Storage::directory(&place.dir)?, options, IDENTITY)?;
         let max = MaxParallelism::default();
         let state = S::register(&core.backend("bench", KeyGroupRange::all(max), max))?;
-        let helper = Helper::start();
+        let helpers = Helpers::start();
         Ok(Self {
             state,
             core,
-            helper,
+            helpers,
             place: None,
             snapshot: None,
             encoded: Vec::new(),
@@ -137,10 +137,10 @@ impl<S: Register, B: Backend> Store for Handle<S, B> {
     fn wait(&mut self) -> Result<()> {
         // What `prepare` has asked for goes out first.
         while let Some(work) = self.core.poll_work() {
-            self.helper.start_work(work);
+            self.helpers.start_work(work);
         }
-        ensure!(self.helper.has_work(), "the store waits for work that nobody does");
-        self.core.on_work_done(self.helper.wait()?);
+        ensure!(self.helpers.has_work(), "the store waits for work that nobody does");
+        self.core.on_work_done(self.helpers.wait()?);
         Ok(())
     }
 
@@ -148,7 +148,7 @@ impl<S: Register, B: Backend> Store for Handle<S, B> {
         self.work()?;
         self.core.freeze();
         self.work()?;
-        while self.helper.has_work() {
+        while self.helpers.has_work() {
             self.wait()?;
             self.work()?;
         }
@@ -172,15 +172,15 @@ impl<S: Register, B: Backend> Store for Handle<S, B> {
 }
 
 impl<S: Register, B> Handle<S, B> {
-    /// Gives work to the helper, and takes it back.
+    /// Gives work to the helpers, and takes it back.
     fn pass_work(&mut self) -> Result<()> {
-        while let Some(work) = self.helper.poll_done() {
+        while let Some(work) = self.helpers.poll_done() {
             self.core.on_work_done(work);
         }
         self.core.maintain();
         self.state.each(&mut |state| state.maintain());
         while let Some(work) = self.core.poll_work() {
-            self.helper.start_work(work);
+            self.helpers.start_work(work);
         }
         self.core.take_fault().map_or(Ok(()), |fault| Err(fault.into()))
     }
