@@ -115,6 +115,8 @@ where
 
     /// Freezes all slices, to be written; but for one that is being emitted.
     ///
+    /// Without that one it is no snapshot: a barrier comes between windows, when none is being emitted.
+    ///
     /// A window that is firing must not put it off: it may wait for credit of a subtask on this core, which takes no input before what
     /// is frozen has been written.
     #[cold]
